@@ -1,0 +1,204 @@
+"""The candle frame: its columns and order, what is refused, and the grid of bars that features are computed on."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import IO
+
+import polars as pl
+
+from edge_bundle.errors import CandlesRefusedError
+
+UTC_MICROSECONDS = pl.Datetime("us", "UTC")
+PRICE_COLUMNS = ("open", "high", "low", "close")
+CANDLE_SCHEMA: dict[str, pl.DataType] = {
+    "open_time": UTC_MICROSECONDS,
+    "symbol": pl.String(),
+    "open": pl.Float64(),
+    "high": pl.Float64(),
+    "low": pl.Float64(),
+    "close": pl.Float64(),
+    "volume": pl.Float64(),
+}
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+def interval_duration(interval: str) -> timedelta:
+    """Length of a bar, from ``"1m"``, ``"30m"``, ``"4h"`` or ``"1d"``.
+
+    Raises
+    ------
+    CandlesRefusedError
+        When the text is not a positive whole number followed by m, h or d.
+    """
+    match = re.fullmatch(r"([1-9][0-9]{0,3})([mhd])", interval)
+    if match is None:
+        raise CandlesRefusedError(f"interval {interval!r} is not understood: write 1m, 30m, 4h or 1d")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def candle_frame(raw: pl.DataFrame) -> pl.DataFrame:
+    """Cast a frame from the border to `CANDLE_SCHEMA`, sorted by symbol and time.
+
+    ``open_time`` may be a datetime (a naive one is taken as UTC), ISO 8601 text or epoch milliseconds;
+    ``open_time_ms`` is accepted in its place. Other columns are dropped.
+
+    Raises
+    ------
+    CandlesRefusedError
+        When a column is absent, or a value cannot be read as its type; the first such value is named.
+    """
+    if "open_time" not in raw.columns and "open_time_ms" in raw.columns:
+        raw = raw.rename({"open_time_ms": "open_time"})
+    if absent := [name for name in CANDLE_SCHEMA if name not in raw.columns]:
+        raise CandlesRefusedError(f"columns absent: {', '.join(absent)}; given: {', '.join(raw.columns)}")
+    columns = [_cast(raw, name, _read_time if name == "open_time" else None) for name in CANDLE_SCHEMA]
+    return pl.DataFrame(columns).sort("symbol", "open_time")
+
+
+def _read_time(column: pl.Series) -> pl.Series:
+    if column.dtype == pl.String:
+        text = column.str.replace(r"(Z|\+00:00)$", "").str.replace("T", " ", literal=True)
+        return text.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False).dt.replace_time_zone("UTC")
+    if column.dtype.is_integer():
+        return column.cast(pl.Datetime("ms")).dt.cast_time_unit("us").dt.replace_time_zone("UTC")
+    if isinstance(column.dtype, pl.Datetime):
+        moment = column.dt.cast_time_unit("us")
+        zoned = column.dtype.time_zone is not None
+        return moment.dt.convert_time_zone("UTC") if zoned else moment.dt.replace_time_zone("UTC")
+    raise CandlesRefusedError(
+        f"open_time is {column.dtype}: give ISO 8601 text in UTC, a datetime, or whole epoch milliseconds"
+    )
+
+
+def _cast(raw: pl.DataFrame, name: str, reader: Callable[[pl.Series], pl.Series] | None) -> pl.Series:
+    column = raw[name]
+    try:
+        cast = reader(column) if reader else column.cast(CANDLE_SCHEMA[name], strict=False)
+    except pl.exceptions.PolarsError as error:
+        raise CandlesRefusedError(f"column {name} of type {column.dtype} cannot be read: {error}") from error
+    unread = cast.is_null()
+    if unread.any():
+        row = int(unread.arg_max() or 0)
+        raise CandlesRefusedError(f"column {name}, row {row}: {column[row]!r} is not a {CANDLE_SCHEMA[name]}")
+    return cast
+
+
+def read_candles_csv(source: IO[bytes] | Path) -> pl.DataFrame:
+    """Candle frame from CSV with a header.
+
+    Raises
+    ------
+    CandlesRefusedError
+        When the text is no CSV, or `candle_frame` refuses it.
+    """
+    try:
+        raw = pl.read_csv(source, infer_schema_length=None)
+    except pl.exceptions.PolarsError as error:
+        raise CandlesRefusedError(f"not a CSV file with a header line: {error}") from error
+    return candle_frame(raw)
+
+
+def validated_candles(candles: pl.DataFrame, *, interval: str) -> pl.DataFrame:
+    """Return the frame unchanged when each row is one closed bar of `interval`, in order.
+
+    Raises
+    ------
+    CandlesRefusedError
+        When a column or type differs, or a row is out of order, doubled, off the grid, not finite, not
+        positive in price, negative in volume, or has a high or low that does not enclose open and close.
+    """
+    if dict(candles.schema) != CANDLE_SCHEMA:
+        raise CandlesRefusedError(f"schema is {dict(candles.schema)}; candle_frame() makes the one wanted")
+    step_us = interval_duration(interval) // timedelta(microseconds=1)
+    same_symbol = pl.col("symbol") == pl.col("symbol").shift(1)
+    numbers = [*PRICE_COLUMNS, "volume"]
+    rules = {
+        "is out of order; sort by symbol and open_time": (pl.col("symbol") < pl.col("symbol").shift(1))
+        | (same_symbol & (pl.col("open_time") < pl.col("open_time").shift(1))),
+        "is given twice": same_symbol & (pl.col("open_time") == pl.col("open_time").shift(1)),
+        f"does not open on the {interval} grid": pl.col("open_time").dt.epoch("us") % step_us != 0,
+        "has a value that is not finite": ~pl.all_horizontal(pl.col(numbers).is_finite()),
+        "has a price that is not positive": ~pl.all_horizontal(pl.col(PRICE_COLUMNS) > 0),
+        "has a negative volume": pl.col("volume") < 0,
+        "has a high below its open, close or low": pl.col("high") < pl.max_horizontal("open", "close", "low"),
+        "has a low above its open, close or high": pl.col("low") > pl.min_horizontal("open", "close", "high"),
+    }
+    verdict = candles.select(
+        pl.col("symbol", "open_time"), *(rule.fill_null(False).alias(name) for name, rule in rules.items())
+    )
+    for name in rules:
+        broken = verdict.filter(pl.col(name))
+        if broken.height:
+            where = f"{broken['symbol'][0]} at {broken['open_time'][0]:%Y-%m-%d %H:%M:%S} UTC"
+            raise CandlesRefusedError(f"candle {where} {name} ({broken.height} such rows)")
+    return candles
+
+
+def bar_grid(
+    candles: pl.DataFrame, *, interval: str, max_missing_bars: int, no_trade: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """Bars without holes, cut into segments where too much is unknown.
+
+    A slot without a candle is a *no-trade bar* when `no_trade` says so (the venue answered, nobody traded);
+    it is *missing* otherwise. No-trade slots, and runs of at most `max_missing_bars` missing ones, become
+    rows with the previous close, volume 0 and ``traded`` false. A longer run of missing slots starts a new
+    segment. Whether a slot counts as part of a run is decided by the slots up to the next candle, all of
+    which are past when that candle is known, so no row depends on a later one.
+
+    Parameters
+    ----------
+    candles
+        Validated candles, sorted by symbol and open time.
+    no_trade
+        Evidence with columns ``symbol`` and ``open_time``; rows for slots that hold a candle are ignored.
+
+    Returns
+    -------
+    DataFrame
+        The candle columns, ``traded`` (bool), ``missing_run`` (UInt32: missing slots bridged in a row so far,
+        0 elsewhere) and ``segment`` (UInt32, counted per symbol), sorted by symbol and open time.
+    """
+    grids = [
+        _symbol_grid(bars, interval=interval, max_missing_bars=max_missing_bars, no_trade=no_trade)
+        for bars in candles.partition_by("symbol", maintain_order=True)
+    ]
+    return pl.concat(grids) if grids else candles.with_columns(**_GRID_MARKS)
+
+
+_GRID_MARKS = {
+    "traded": pl.lit(True),
+    "missing_run": pl.lit(0, pl.UInt32),
+    "segment": pl.lit(0, pl.UInt32),
+}
+
+
+def _symbol_grid(
+    bars: pl.DataFrame, *, interval: str, max_missing_bars: int, no_trade: pl.DataFrame | None
+) -> pl.DataFrame:
+    step = interval_duration(interval)
+    first, last = bars["open_time"][0], bars["open_time"][-1]
+    if bars.height == (last - first) // step + 1:
+        return bars.with_columns(**_GRID_MARKS)
+    slots = pl.datetime_range(first, last, step, time_unit="us", time_zone="UTC", eager=True).alias("open_time")
+    grid = slots.to_frame().join(bars, on="open_time", how="left", maintain_order="left")
+    symbol = bars["symbol"][0]
+    quiet = no_trade.filter(pl.col("symbol") == symbol)["open_time"] if no_trade is not None else []
+    traded = pl.col("close").is_not_null()
+    grid = grid.with_columns(traded=traded, unknown=~traded & ~pl.col("open_time").is_in(pl.Series(quiet, dtype=UTC_MICROSECONDS)))
+    run = pl.col("unknown").rle_id()
+    grid = grid.with_columns(
+        missing_run=pl.when("unknown").then(pl.int_range(1, pl.len() + 1).over(run)).otherwise(0).cast(pl.UInt32),
+        dropped=pl.col("unknown") & (pl.len().over(run) > max_missing_bars),
+    )
+    # A no-trade bar right after a dropped run would carry a price from before the hole: it is dropped too.
+    stretch = (pl.col("dropped") & ~pl.col("dropped").shift(1, fill_value=False)).cum_sum()
+    grid = grid.with_columns(segment=stretch.cast(pl.UInt32))
+    opened = pl.col("traded").cum_sum().over("segment") > 0
+    return (
+        grid.filter(~pl.col("dropped") & opened)
+        .with_columns(symbol=pl.lit(symbol), close=pl.col("close").forward_fill(), volume=pl.col("volume").fill_null(0.0))
+        .with_columns(pl.col("open", "high", "low").fill_null(pl.col("close")))
+        .select(*CANDLE_SCHEMA, "traded", "missing_run", "segment")
+    )

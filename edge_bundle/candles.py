@@ -60,7 +60,9 @@ def candle_frame(raw: pl.DataFrame) -> pl.DataFrame:
 def _read_time(column: pl.Series) -> pl.Series:
     if column.dtype == pl.String:
         text = column.str.replace(r"(Z|\+00:00)$", "").str.replace("T", " ", literal=True)
-        return text.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False).dt.replace_time_zone("UTC")
+        return text.str.to_datetime(
+            "%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False
+        ).dt.replace_time_zone("UTC")
     if column.dtype.is_integer():
         return column.cast(pl.Datetime("ms")).dt.cast_time_unit("us").dt.replace_time_zone("UTC")
     if isinstance(column.dtype, pl.Datetime):
@@ -181,15 +183,22 @@ def _symbol_grid(
     first, last = bars["open_time"][0], bars["open_time"][-1]
     if bars.height == (last - first) // step + 1:
         return bars.with_columns(**_GRID_MARKS)
-    slots = pl.datetime_range(first, last, step, time_unit="us", time_zone="UTC", eager=True).alias("open_time")
+    slots = pl.datetime_range(first, last, step, time_unit="us", time_zone="UTC", eager=True).alias(
+        "open_time"
+    )
     grid = slots.to_frame().join(bars, on="open_time", how="left", maintain_order="left")
     symbol = bars["symbol"][0]
     quiet = no_trade.filter(pl.col("symbol") == symbol)["open_time"] if no_trade is not None else []
     traded = pl.col("close").is_not_null()
-    grid = grid.with_columns(traded=traded, unknown=~traded & ~pl.col("open_time").is_in(pl.Series(quiet, dtype=UTC_MICROSECONDS)))
+    grid = grid.with_columns(
+        traded=traded, unknown=~traded & ~pl.col("open_time").is_in(pl.Series(quiet, dtype=UTC_MICROSECONDS))
+    )
     run = pl.col("unknown").rle_id()
     grid = grid.with_columns(
-        missing_run=pl.when("unknown").then(pl.int_range(1, pl.len() + 1).over(run)).otherwise(0).cast(pl.UInt32),
+        missing_run=pl.when("unknown")
+        .then(pl.int_range(1, pl.len() + 1).over(run))
+        .otherwise(0)
+        .cast(pl.UInt32),
         dropped=pl.col("unknown") & (pl.len().over(run) > max_missing_bars),
     )
     # A no-trade bar right after a dropped run would carry a price from before the hole: it is dropped too.
@@ -198,7 +207,11 @@ def _symbol_grid(
     opened = pl.col("traded").cum_sum().over("segment") > 0
     return (
         grid.filter(~pl.col("dropped") & opened)
-        .with_columns(symbol=pl.lit(symbol), close=pl.col("close").forward_fill(), volume=pl.col("volume").fill_null(0.0))
+        .with_columns(
+            symbol=pl.lit(symbol),
+            close=pl.col("close").forward_fill(),
+            volume=pl.col("volume").fill_null(0.0),
+        )
         .with_columns(pl.col("open", "high", "low").fill_null(pl.col("close")))
         .select(*CANDLE_SCHEMA, "traded", "missing_run", "segment")
     )

@@ -1,0 +1,88 @@
+"""The catalog of all features, and the one function that computes them."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from types import MappingProxyType
+
+import polars as pl
+
+from edge_bundle.errors import BundleRefusedError
+from edge_bundle.features import calendar, momentum, price, statistics, trend, volatility, volume
+from edge_bundle.features.feature import Feature
+
+FAMILIES = (price, trend, momentum, volatility, volume, statistics, calendar)
+KEY_COLUMNS = ("open_time", "symbol", "traded", "missing_run", "segment")
+
+
+@cache
+def catalog() -> Mapping[str, Feature]:
+    """Every feature by name, in the order of the families."""
+    members = [feature for family in FAMILIES for feature in family.features()]
+    return MappingProxyType({feature.name: feature for feature in members})
+
+
+def chosen_features(names: Sequence[str]) -> tuple[Feature, ...]:
+    """Return the named members of the catalog, in the order of `names`.
+
+    Raises
+    ------
+    BundleRefusedError
+        When a name is not in the catalog.
+    """
+    if unknown := [name for name in names if name not in catalog()]:
+        raise BundleRefusedError(
+            f"features not in this catalog: {', '.join(unknown)}; install the matching version"
+        )
+    return tuple(catalog()[name] for name in names)
+
+
+def largest_warmup(names: Sequence[str]) -> int:
+    """Bars before the first row at which all named features have a value."""
+    return max((feature.warmup for feature in chosen_features(names)), default=0)
+
+
+def fingerprint(names: Sequence[str]) -> str:
+    """SHA-256 over names, order, warm-ups and revisions."""
+    chosen = [[feature.name, feature.warmup, feature.revision] for feature in chosen_features(names)]
+    return hashlib.sha256(json.dumps(chosen, separators=(",", ":")).encode()).hexdigest()
+
+
+def family_of(name: str) -> str:
+    """Name of the module that a feature lives in."""
+    return next(
+        family.__name__.rpartition(".")[2]
+        for family in FAMILIES
+        if any(feature.name == name for feature in family.features())
+    )
+
+
+def feature_frame(grid: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Compute the named features on grid bars.
+
+    Parameters
+    ----------
+    grid
+        From `edge_bundle.candles.bar_grid`, sorted by symbol and open time.
+
+    Returns
+    -------
+    DataFrame
+        The key columns and one Float64 column a feature, one row a grid bar. A feature is null until its
+        warm-up is full, counted anew in every segment; it is never NaN.
+    """
+    return computed_features(grid, chosen_features(names))
+
+
+def computed_features(grid: pl.DataFrame, features: Iterable[Feature]) -> pl.DataFrame:
+    """Compute features that need not be catalog members; see `feature_frame`."""
+    columns = [_warmed(feature) for feature in features]
+    segments = grid.partition_by("symbol", "segment", maintain_order=True) or [grid]
+    # Eager on purpose: planning this many expressions costs a lazy query 90 ms, a tail is computed in 15.
+    return pl.concat([segment.select(*KEY_COLUMNS, *columns) for segment in segments])
+
+
+def _warmed(feature: Feature) -> pl.Expr:
+    value = feature.expression.cast(pl.Float64).fill_nan(None)
+    return pl.when(pl.int_range(pl.len()) >= feature.warmup).then(value).alias(feature.name)

@@ -1,0 +1,89 @@
+"""The forecast record, which the service and the device write and monitoring reads."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal, Self
+
+AbstentionReason = Literal["stale_data", "too_many_gaps", "too_few_bars", "outside_training_range"]
+VALUE_NAMES = ("expected_return_bps", "probability_up", "expected_volatility_bps", "lower_bps", "upper_bps")
+
+
+@dataclass(frozen=True, slots=True)
+class Abstention:
+    """Why no forecast is given, as a word for programs and a sentence with the numbers."""
+
+    reason: AbstentionReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class HorizonForecast:
+    """Forecast of one horizon; every value is None when the forecast abstains.
+
+    Parameters
+    ----------
+    horizon_bars
+        Bars after the last bar read.
+    expected_return_bps, lower_bps, upper_bps
+        Log return of the close over the horizon, and its interval, in basis points.
+    probability_up
+        That the return is above 0, given that it is not 0.
+    expected_volatility_bps
+        Root of the sum of squared one-bar log returns over the horizon, in basis points.
+    """
+
+    horizon_bars: int
+    expected_return_bps: float | None
+    probability_up: float | None
+    expected_volatility_bps: float | None
+    lower_bps: float | None
+    upper_bps: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """One model output for one symbol and time, all horizons.
+
+    Parameters
+    ----------
+    open_time, known_at
+        Open of the last bar read, and its close: the time from which the forecast holds.
+    bundle
+        SHA-256 of the bundle's manifest.
+    interval_coverage
+        Share of outcomes that the interval is made to hold.
+    input_sha256
+        Of the float32 input that the model read; None when there was none.
+    """
+
+    symbol: str
+    open_time: datetime
+    known_at: datetime
+    interval: str
+    model: str
+    bundle: str
+    interval_coverage: float
+    horizons: tuple[HorizonForecast, ...]
+    abstention: Abstention | None
+    input_sha256: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it ready for JSON, with times in ISO 8601."""
+        record = asdict(self)
+        record["horizons"] = list(record["horizons"])
+        return record | {"open_time": self.open_time.isoformat(), "known_at": self.known_at.isoformat()}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` gave."""
+        abstention = record["abstention"]
+        return cls(
+            **{
+                **record,
+                "open_time": datetime.fromisoformat(record["open_time"]),
+                "known_at": datetime.fromisoformat(record["known_at"]),
+                "horizons": tuple(HorizonForecast(**horizon) for horizon in record["horizons"]),
+                "abstention": Abstention(**abstention) if abstention else None,
+            }
+        )

@@ -1,0 +1,233 @@
+"""The forecaster: a verified bundle that turns a market window into forecasts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from edge_bundle.candles import interval_duration, validated_candles
+from edge_bundle.errors import BundleRefusedError, WindowRefusedError
+from edge_bundle.features.catalog import chosen_features, feature_frame, fingerprint
+from edge_bundle.forecast import VALUE_NAMES, Abstention, Forecast, HorizonForecast
+from edge_bundle.manifest import GOLDEN_NAME, GRAPH_NAME, Manifest, bundle_digest
+from edge_bundle.session import ModelSession
+from edge_bundle.windows import Float32Array, MarketWindow, ModelInput, model_input, window_grid
+
+OUTSIDE_RANGE = "outside_range"
+STALE_INTERVALS = 2
+MAX_BRIDGED_SHARE = 0.05
+GOLDEN_CANDLES_NAME = "golden_candles.parquet"
+# Standardised differences that another machine may show on the same inputs.
+TOLERANCE = {"fp32": 1e-5, "int8": 0.02}
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """Result of replaying the golden rows on this machine.
+
+    Parameters
+    ----------
+    largest_difference
+        Over all outputs, in standard deviations of the golden output.
+    largest_feature_difference
+        Over the input recomputed from the golden candles, in each feature's scale.
+    """
+
+    passed: bool
+    rows: int
+    largest_difference: float
+    largest_feature_difference: float
+    tolerance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Forecaster:
+    """A bundle that was verified and loaded; make it with `load`."""
+
+    folder: Path
+    manifest: Manifest
+    digest: str
+    session: ModelSession
+
+    @classmethod
+    def load(cls, folder: Path | str, *, threads: int = 1) -> Self:
+        """Verify a bundle folder and open its graph.
+
+        Raises
+        ------
+        BundleRefusedError
+            When a file is absent or changed, or this code computes other features than the bundle's.
+        """
+        folder = Path(folder)
+        manifest = Manifest.read(folder)
+        manifest.verify_files(folder)
+        here = tuple(feature.warmup for feature in chosen_features(manifest.features))
+        if fingerprint(manifest.features) != manifest.feature_fingerprint or here != manifest.warmups:
+            raise BundleRefusedError(
+                f"features of this code have the fingerprint {fingerprint(manifest.features)[:12]}…, the bundle was "
+                f"made with {manifest.feature_fingerprint[:12]}…: install the version that made it, or train anew"
+            )
+        session = ModelSession.open(folder / GRAPH_NAME, threads=threads)
+        return cls(folder, manifest, bundle_digest(folder), session)
+
+    def forecast(self, window: MarketWindow, now: datetime | None = None) -> tuple[Forecast, ...]:
+        """Forecast every symbol of the window after its newest bar.
+
+        Parameters
+        ----------
+        now
+            Time of asking, with a time zone. None replays: it is then the close of the newest bar of all.
+
+        Returns
+        -------
+        tuple of Forecast
+            One for each symbol in the window, in alphabetical order; those that cannot be answered abstain.
+
+        Raises
+        ------
+        CandlesRefusedError, FactsRefusedError, WindowRefusedError
+            When the window breaks its contract or does not fit the bundle; a reason that time may mend, such
+            as too few bars or stale data, is an abstention instead.
+        """
+        candles = self._fitting_candles(window)
+        if candles.is_empty():
+            raise WindowRefusedError(
+                f"the window holds no candle; {self.manifest.bars_needed} a symbol needed"
+            )
+        step = interval_duration(self.manifest.interval)
+        newest = candles["open_time"].max()
+        assert isinstance(newest, datetime)  # noqa: S101 — narrows polars' union for the type checker
+        if now is not None and now < newest + step:
+            raise WindowRefusedError(
+                f"the bar of {newest:%Y-%m-%d %H:%M} UTC closes at {newest + step:%H:%M}, after now "
+                f"({now:%Y-%m-%d %H:%M:%S}): send closed bars only"
+            )
+        grid = window_grid(
+            window, interval=self.manifest.interval, max_missing_bars=self.manifest.max_missing_bars
+        )
+        bars_by_symbol = grid.partition_by("symbol", maintain_order=True)
+        return tuple(self._symbol_forecast(bars, now or newest + step) for bars in bars_by_symbol)
+
+    def outputs(self, values: Float32Array) -> dict[str, Float32Array]:
+        """Raw outputs of the graph for a batch of inputs (batch, lookback, features)."""
+        return self.session.run(values)
+
+    def selftest(self) -> SelfTest:
+        """Replay the golden candles and rows of the bundle on this machine."""
+        with np.load(self.folder / GOLDEN_NAME) as archive:
+            golden = dict(archive)
+        outputs = self.outputs(golden["window"])
+        differences = [_standardised(outputs[name], golden[name]) for name in (*VALUE_NAMES, OUTSIDE_RANGE)]
+        candles = pl.read_parquet(self.folder / GOLDEN_CANDLES_NAME)
+        grid = window_grid(
+            MarketWindow(candles),
+            interval=self.manifest.interval,
+            max_missing_bars=self.manifest.max_missing_bars,
+        )
+        scales = np.array([feature.scale for feature in chosen_features(self.manifest.features)])
+        known = golden["candle_window"]
+        computed = self._newest_input(grid).values
+        drift = (
+            np.abs(computed - known) / np.maximum(np.abs(known), scales)
+            if computed.size
+            else np.array([np.inf])
+        )
+        tolerance = TOLERANCE[self.manifest.quantization["precision"]]
+        # float32 keeps about seven digits: a computation that differs in the last of them is the same one.
+        passed = max(differences) <= tolerance and float(drift.max()) <= 1e-6
+        return SelfTest(passed, len(golden["window"]), max(differences), float(drift.max()), tolerance)
+
+    def _fitting_candles(self, window: MarketWindow) -> pl.DataFrame:
+        manifest = self.manifest
+        candles = validated_candles(window.candles, interval=manifest.interval)
+        if unknown := sorted(set(candles["symbol"].unique()) - set(manifest.symbols)):
+            raise WindowRefusedError(
+                f"symbols not in this bundle: {', '.join(unknown)}; it knows {', '.join(manifest.symbols)}"
+            )
+        if absent := sorted(set(manifest.facts) - set(window.facts["name"].unique())):
+            raise WindowRefusedError(f"facts that the bundle requires are absent: {', '.join(absent)}")
+        steps = (
+            candles.group_by("symbol").agg(step=pl.col("open_time").diff().min()).drop_nulls().sort("symbol")
+        )
+        coarse = steps.filter(pl.col("step") > interval_duration(manifest.interval))
+        if coarse.height:
+            symbol, step = coarse.row(0)
+            raise WindowRefusedError(
+                f"bars of {symbol} are {step} apart; this bundle reads {manifest.interval} bars"
+            )
+        return candles
+
+    def _newest_input(self, grid: pl.DataFrame) -> ModelInput:
+        """Input of the last bar, always from exactly `bars_needed` bars: the same bits whatever came before."""
+        tail = grid.filter(pl.col("segment") == pl.col("segment").last()).tail(self.manifest.bars_needed)
+        frame = feature_frame(tail, self.manifest.features)
+        return model_input(
+            frame.tail(self.manifest.lookback), self.manifest.features, lookback=self.manifest.lookback
+        )
+
+    def _symbol_forecast(self, grid: pl.DataFrame, now: datetime) -> Forecast:
+        open_time = grid["open_time"][-1]
+        known_at = open_time + interval_duration(self.manifest.interval)
+        abstention = self._unfit(grid, known_at, now)
+        values: Mapping[str, npt.NDArray[np.float32]] | None = None
+        input_sha256 = None
+        if abstention is None:
+            newest = self._newest_input(grid)
+            values = self.outputs(newest.values)
+            input_sha256 = newest.input_sha256(0)
+            abstention = self._outside(float(values[OUTSIDE_RANGE][0]))
+        answered = values if abstention is None else None
+        return Forecast(
+            symbol=grid["symbol"][0],
+            open_time=open_time,
+            known_at=known_at,
+            interval=self.manifest.interval,
+            model=self.manifest.model,
+            bundle=self.digest,
+            interval_coverage=self.manifest.interval_coverage,
+            horizons=tuple(
+                HorizonForecast(
+                    horizon,
+                    **{name: float(answered[name][0, column]) if answered else None for name in VALUE_NAMES},
+                )
+                for column, horizon in enumerate(self.manifest.horizons)
+            ),
+            abstention=abstention,
+            input_sha256=input_sha256,
+        )
+
+    def _unfit(self, grid: pl.DataFrame, known_at: datetime, now: datetime) -> Abstention | None:
+        needed = self.manifest.bars_needed
+        limit = STALE_INTERVALS * interval_duration(self.manifest.interval)
+        if now - known_at > limit:
+            return Abstention(
+                "stale_data", f"the newest bar closed {now - known_at} before now; at most {limit} is allowed"
+            )
+        segment = grid.filter(pl.col("segment") == pl.col("segment").last())
+        if segment.height < needed:
+            if segment.height < grid.height:
+                detail = f"{segment.height} bars since the last hole, {needed} needed"
+                return Abstention("too_many_gaps", detail)
+            return Abstention("too_few_bars", f"{segment.height} bars given, {needed} needed")
+        bridged = int((segment["missing_run"].tail(needed) > 0).sum())
+        if bridged > MAX_BRIDGED_SHARE * needed:
+            return Abstention(
+                "too_many_gaps", f"{bridged} of the last {needed} bars are missing ones, bridged"
+            )
+        return None
+
+    def _outside(self, share: float) -> Abstention | None:
+        if share <= self.manifest.range_limit:
+            return None
+        detail = f"{share:.1%} of the features lie outside the training range, at most {self.manifest.range_limit:.1%} may"
+        return Abstention("outside_training_range", detail)
+
+
+def _standardised(found: Float32Array, golden: Float32Array) -> float:
+    deviation = np.maximum(golden.std(axis=0), 1e-6)
+    return float((np.abs(found - golden) / deviation).max())

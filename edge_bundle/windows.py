@@ -1,0 +1,94 @@
+"""The market window that a forecast is made from, and the model's input made from its features."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from edge_bundle.candles import bar_grid, validated_candles
+from edge_bundle.facts import empty_facts, no_trade_slots, validated_facts
+from edge_bundle.features.catalog import feature_frame, largest_warmup
+
+Float32Array = npt.NDArray[np.float32]
+INPUT_KEYS = ("open_time", "symbol", "traded")
+
+
+@dataclass(frozen=True, slots=True)
+class MarketWindow:
+    """What is known about a market: candles in `CANDLE_SCHEMA`, and facts in `FACT_SCHEMA`, maybe none."""
+
+    candles: pl.DataFrame
+    facts: pl.DataFrame = field(default_factory=empty_facts)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInput:
+    """Rows that a model can read.
+
+    Parameters
+    ----------
+    keys
+        ``open_time``, ``symbol`` and ``traded`` of each row's last bar.
+    values
+        (rows, lookback, features), finite.
+    """
+
+    keys: pl.DataFrame
+    values: Float32Array
+
+    def input_sha256(self, row: int) -> str:
+        """SHA-256 of the bytes that the model reads for one row."""
+        return hashlib.sha256(np.ascontiguousarray(self.values[row]).tobytes()).hexdigest()
+
+
+def bars_needed(names: Sequence[str], lookback: int) -> int:
+    """Bars in a row that a forecast needs: the lookback and the largest warm-up before it."""
+    return lookback + largest_warmup(names)
+
+
+def window_grid(window: MarketWindow, *, interval: str, max_missing_bars: int) -> pl.DataFrame:
+    """Grid bars of a window; training, service and device all come through here.
+
+    Raises
+    ------
+    CandlesRefusedError, FactsRefusedError
+        When the window breaks its contract.
+    """
+    candles = validated_candles(window.candles, interval=interval)
+    facts = validated_facts(window.facts)
+    return bar_grid(
+        candles, interval=interval, max_missing_bars=max_missing_bars, no_trade=no_trade_slots(facts)
+    )
+
+
+def window_features(
+    window: MarketWindow, names: Sequence[str], *, interval: str, max_missing_bars: int
+) -> pl.DataFrame:
+    """Features of every grid bar of a window; see `feature_frame`."""
+    return feature_frame(window_grid(window, interval=interval, max_missing_bars=max_missing_bars), names)
+
+
+def model_input(frame: pl.DataFrame, names: Sequence[str], *, lookback: int) -> ModelInput:
+    """Model input of every row of a feature frame that has `lookback` complete bars behind it.
+
+    Parameters
+    ----------
+    frame
+        From `feature_frame`. A row with a null feature is complete in none of the inputs that would hold it;
+        an input never reaches across two segments.
+    """
+    values = frame.select(pl.col(names).cast(pl.Float32)).fill_null(np.nan).to_numpy(order="c")
+    complete = np.isfinite(values).all(axis=1)
+    change = frame.select(pl.struct("symbol", "segment").rle_id()).to_series().to_numpy()
+    broken = ~complete
+    broken[1:] |= change[1:] != change[:-1]
+    # A row starts a new run where it is incomplete or where its segment starts; its input needs a full run.
+    position = np.arange(len(values))
+    run_start = np.maximum.accumulate(np.where(broken, position, 0)) if len(values) else position
+    length = position - run_start + np.where(complete[run_start], 1, 0) if len(values) else position
+    last_rows = np.flatnonzero(complete & (length >= lookback))
+    windows = last_rows[:, None] + np.arange(1 - lookback, 1)
+    return ModelInput(keys=frame.select(INPUT_KEYS)[last_rows], values=values[windows])

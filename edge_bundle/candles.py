@@ -1,8 +1,8 @@
-"""The candle frame: its columns and order, what is refused, and the grid of bars that features are computed on."""
+"""The candle frame: its columns and order, what is refused, and the grid of bars for the features."""
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO
 
@@ -146,8 +146,8 @@ def bar_grid(
     A slot without a candle is a *no-trade bar* when `no_trade` says so (the venue answered, nobody traded);
     it is *missing* otherwise. No-trade slots, and runs of at most `max_missing_bars` missing ones, become
     rows with the previous close, volume 0 and ``traded`` false. A longer run of missing slots starts a new
-    segment. Whether a slot counts as part of a run is decided by the slots up to the next candle, all of
-    which are past when that candle is known, so no row depends on a later one.
+    segment; no-trade slots after the newest candle become rows too. The length of a run of missing slots is
+    known with the candle that ends it, before which none of its rows exists: no row depends on a later one.
 
     Parameters
     ----------
@@ -179,31 +179,30 @@ _GRID_MARKS = {
 def _symbol_grid(
     bars: pl.DataFrame, *, interval: str, max_missing_bars: int, no_trade: pl.DataFrame | None
 ) -> pl.DataFrame:
-    step = interval_duration(interval)
-    first, last = bars["open_time"][0], bars["open_time"][-1]
-    if bars.height == (last - first) // step + 1:
-        return bars.with_columns(**_GRID_MARKS)
-    slots = pl.datetime_range(first, last, step, time_unit="us", time_zone="UTC", eager=True).alias(
-        "open_time"
-    )
-    grid = slots.to_frame().join(bars, on="open_time", how="left", maintain_order="left")
     symbol = bars["symbol"][0]
-    quiet = no_trade.filter(pl.col("symbol") == symbol)["open_time"] if no_trade is not None else []
-    traded = pl.col("close").is_not_null()
-    grid = grid.with_columns(
-        traded=traded, unknown=~traded & ~pl.col("open_time").is_in(pl.Series(quiet, dtype=UTC_MICROSECONDS))
+    quiet = _quiet_slots(no_trade, symbol, since=bars["open_time"][0])
+    slots = pl.datetime_range(
+        bars["open_time"][0],
+        max([bars["open_time"][-1], *quiet.tail(1)]),
+        interval_duration(interval),
+        time_unit="us",
+        time_zone="UTC",
+        eager=True,
     )
-    run = pl.col("unknown").rle_id()
+    if slots.len() == bars.height:
+        return bars.with_columns(**_GRID_MARKS)
+    grid = slots.alias("open_time").to_frame().join(bars, on="open_time", how="left", maintain_order="left")
+    grid = grid.with_columns(traded=pl.col("close").is_not_null())
+    grid = grid.with_columns(missing=~pl.col("traded") & ~pl.col("open_time").is_in(quiet.implode()))
+    grid = grid.with_columns(run=pl.col("missing").rle_id())
+    place_in_run = pl.int_range(1, pl.len() + 1).over("run")
     grid = grid.with_columns(
-        missing_run=pl.when("unknown")
-        .then(pl.int_range(1, pl.len() + 1).over(run))
-        .otherwise(0)
-        .cast(pl.UInt32),
-        dropped=pl.col("unknown") & (pl.len().over(run) > max_missing_bars),
+        missing_run=pl.when("missing").then(place_in_run).otherwise(0).cast(pl.UInt32),
+        dropped=pl.col("missing") & (pl.len().over("run") > max_missing_bars),
     )
-    # A no-trade bar right after a dropped run would carry a price from before the hole: it is dropped too.
-    stretch = (pl.col("dropped") & ~pl.col("dropped").shift(1, fill_value=False)).cum_sum()
-    grid = grid.with_columns(segment=stretch.cast(pl.UInt32))
+    hole_starts = pl.col("dropped") & ~pl.col("dropped").shift(1, fill_value=False)
+    grid = grid.with_columns(segment=hole_starts.cum_sum().cast(pl.UInt32))
+    # A segment opens with a trade: a no-trade bar right after a hole would carry a price from before it.
     opened = pl.col("traded").cum_sum().over("segment") > 0
     return (
         grid.filter(~pl.col("dropped") & opened)
@@ -215,3 +214,10 @@ def _symbol_grid(
         .with_columns(pl.col("open", "high", "low").fill_null(pl.col("close")))
         .select(*CANDLE_SCHEMA, "traded", "missing_run", "segment")
     )
+
+
+def _quiet_slots(no_trade: pl.DataFrame | None, symbol: str, *, since: datetime) -> pl.Series:
+    if no_trade is None:
+        return pl.Series(dtype=UTC_MICROSECONDS)
+    own = (pl.col("symbol") == symbol) & (pl.col("open_time") >= since)
+    return no_trade.filter(own)["open_time"].sort()

@@ -57,9 +57,9 @@ def as_of_join(
 ) -> pl.DataFrame:
     """Add the column `name`: the fact's value as it was known when each bar closed.
 
-    A bar opened at t is read at t + interval. Of the facts known by then the one with the latest event counts,
-    in its latest known version; it is null when that event is older than `greatest_age`. Facts of a symbol
-    join its bars only; facts without a symbol join every bar.
+    A bar opened at t is read at t + interval. Of the facts known by then the one with the latest event
+    counts, in its latest known version; it is null when that event is older than `greatest_age`. Facts of
+    a symbol join its bars only; facts without a symbol join every bar.
 
     Parameters
     ----------

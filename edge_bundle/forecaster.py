@@ -69,8 +69,9 @@ class Forecaster:
         here = tuple(feature.warmup for feature in chosen_features(manifest.features))
         if fingerprint(manifest.features) != manifest.feature_fingerprint or here != manifest.warmups:
             raise BundleRefusedError(
-                f"features of this code have the fingerprint {fingerprint(manifest.features)[:12]}…, the bundle was "
-                f"made with {manifest.feature_fingerprint[:12]}…: install the version that made it, or train anew"
+                f"features of this code have the fingerprint {fingerprint(manifest.features)[:12]}…, "
+                f"the bundle was made with {manifest.feature_fingerprint[:12]}…: "
+                "install the version that made it, or train anew"
             )
         session = ModelSession.open(folder / GRAPH_NAME, threads=threads)
         return cls(folder, manifest, bundle_digest(folder), session)
@@ -163,7 +164,7 @@ class Forecaster:
         return candles
 
     def _newest_input(self, grid: pl.DataFrame) -> ModelInput:
-        """Input of the last bar, always from exactly `bars_needed` bars: the same bits whatever came before."""
+        """Input of the last bar, from exactly `bars_needed` bars: the same bits whatever came before."""
         tail = grid.filter(pl.col("segment") == pl.col("segment").last()).tail(self.manifest.bars_needed)
         frame = feature_frame(tail, self.manifest.features)
         return model_input(
@@ -224,7 +225,8 @@ class Forecaster:
     def _outside(self, share: float) -> Abstention | None:
         if share <= self.manifest.range_limit:
             return None
-        detail = f"{share:.1%} of the features lie outside the training range, at most {self.manifest.range_limit:.1%} may"
+        limit = self.manifest.range_limit
+        detail = f"{share:.1%} of the features lie outside the training range, at most {limit:.1%} may"
         return Abstention("outside_training_range", detail)
 
 

@@ -96,9 +96,8 @@ class Manifest:
         if names != set(record):
             differing = ", ".join(sorted(names ^ set(record)))
             raise BundleRefusedError(f"{path} has absent or unknown entries: {differing}")
-        return cls(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
-        )
+        entries: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in record.items()}
+        return cls(**entries)
 
     def write(self, folder: Path) -> None:
         """Write the manifest atomically; the same promise gives the same bytes."""

@@ -84,7 +84,7 @@ def features() -> list[Feature]:
             quotient((variance - bipower).clip(lower_bound=0.0) * 1e6, variance * 1e6),
             61,
             "0 to 1",
-            "Share of the variance of 60 bars above its bipower variation (Barndorff-Nielsen and Shephard 2004).",
+            "Share of the variance of 60 bars above its bipower variation (Barndorff-Nielsen 2004).",
             1.0,
         ),
     ]

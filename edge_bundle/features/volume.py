@@ -33,7 +33,7 @@ def features() -> list[Feature]:
                 quotient(signed.rolling_sum(n), volume.rolling_sum(n)),
                 n,
                 "-1 to 1",
-                f"Volume of risen minus fallen bars over all volume of {n} bars: a windowed on-balance volume.",
+                f"Volume of risen minus fallen bars over all volume of {n} bars: windowed on-balance volume.",
                 1.0,
             )
             for n in (5, 20, 60)

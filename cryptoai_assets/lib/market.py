@@ -1,0 +1,128 @@
+"""Market settings: which candles are read and how far ahead is forecast, in one typed place."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from types import MappingProxyType
+
+from edge_bundle.candles import interval_duration
+
+
+class UnknownMarketError(Exception):
+    """No preset has the name that was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """A market that the platform forecasts.
+
+    Parameters
+    ----------
+    source
+        Name of the candle source, as in `cryptoai_assets.lib.sources`.
+    horizons
+        In bars.
+    max_missing_bars
+        Missing bars in a row that are bridged; a longer hole splits the series.
+    live
+        Whether "now" is the clock; a market that is not live ends with its data.
+    history_start, history_end
+        First day, and the day after the last one; an open end is today.
+    """
+
+    name: str
+    source: str
+    venue: str
+    quote: str
+    symbols: tuple[str, ...]
+    interval: str
+    horizons: tuple[int, ...]
+    max_missing_bars: int
+    live: bool
+    history_start: date
+    history_end: date | None
+
+    @property
+    def model(self) -> str:
+        """Name under which this market's forecaster is registered and released."""
+        return f"cryptoai-forecaster-{self.name}"
+
+    @property
+    def bar(self) -> timedelta:
+        """Length of a bar."""
+        return interval_duration(self.interval)
+
+    @property
+    def bars_a_day(self) -> int:
+        """Bars in 24 hours, at least one."""
+        return max(1, timedelta(days=1) // self.bar)
+
+
+PRESETS = MappingProxyType(
+    {
+        market.name: market
+        for market in (
+            Market(
+                name="sample",
+                source="sample",
+                venue="Bitfinex",
+                quote="USD",
+                symbols=("BTCUSD", "EOSUSD", "ETHUSD", "LTCUSD", "XRPUSD"),
+                interval="30m",
+                horizons=(1, 2, 6),
+                max_missing_bars=3,
+                live=False,
+                history_start=date(2017, 10, 1),
+                history_end=date(2019, 10, 1),
+            ),
+            Market(
+                name="live",
+                source="exchange",
+                venue="Binance.US",
+                quote="USDT",
+                symbols=("BTCUSDT", "ETHUSDT"),
+                interval="1m",
+                horizons=(5, 10, 30),
+                max_missing_bars=3,
+                live=True,
+                history_start=date(2026, 1, 1),
+                history_end=None,
+            ),
+        )
+    }
+)
+
+
+def market_preset(name: str) -> Market:
+    """Settings of a market by name.
+
+    Raises
+    ------
+    UnknownMarketError
+        When there is no such preset; the known ones are listed.
+    """
+    if name not in PRESETS:
+        raise UnknownMarketError(f"market {name!r} is not known; choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def month_start(month: str) -> datetime:
+    """First instant of a month that is written ``YYYY-MM`` or ``YYYY-MM-DD``, in UTC."""
+    return datetime.strptime(month[:7], "%Y-%m").replace(tzinfo=UTC)
+
+
+def month_after(month: str, months: int = 1) -> str:
+    """Month that lies `months` later (earlier when negative), as ``YYYY-MM``."""
+    start = month_start(month)
+    index = start.year * 12 + start.month - 1 + months
+    return f"{index // 12:04d}-{index % 12 + 1:02d}"
+
+
+def months_of(market: Market, today: date) -> list[str]:
+    """Months from the market's first to its last day, as ``YYYY-MM``."""
+    end = market.history_end or today + timedelta(days=1)
+    last = (end - timedelta(days=1)).strftime("%Y-%m")
+    month, months = market.history_start.strftime("%Y-%m"), []
+    while month <= last:
+        months.append(month)
+        month = month_after(month)
+    return months

@@ -1,0 +1,221 @@
+"""Scores with overlap-robust intervals: every metric is a function of sums, which blocks of time resample."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from scipy.stats import norm, rankdata
+
+Float64Array = npt.NDArray[np.float64]
+PROBABILITY_FLOOR = 1e-6
+POWER = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A metric with the interval of a circular block bootstrap."""
+
+    name: str
+    value: float
+    lower: float
+    upper: float
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Mean of a paired difference, its interval, and what it could have told apart.
+
+    Parameters
+    ----------
+    least_detectable
+        Difference that a test of this size finds with a power of 0.8.
+    """
+
+    mean: float
+    lower: float
+    upper: float
+    least_detectable: float
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockBootstrap:
+    """Resampled blocks of consecutive times; rows of one time, whatever their symbol, move together.
+
+    Parameters
+    ----------
+    slot
+        Position of each row's time among the distinct times.
+    starts
+        (resamples, blocks) first slot of each drawn block; blocks wrap around the end.
+    """
+
+    slot: npt.NDArray[np.int64]
+    slots: int
+    starts: npt.NDArray[np.int64]
+    block: int
+    confidence: float
+
+    @classmethod
+    def over(
+        cls, times: pl.Series, *, block_bars: int, resamples: int, seed: int, confidence: float
+    ) -> Self:
+        """Draw the blocks; `block_bars` should exceed the horizon, over which targets overlap."""
+        slot = times.rank("dense").cast(pl.Int64).to_numpy() - 1
+        slots = int(slot.max()) + 1 if len(slot) else 0
+        block = max(1, min(block_bars, slots // 2))
+        draws = np.random.default_rng(seed)
+        starts = draws.integers(0, max(slots, 1), size=(resamples, -(-slots // block)))
+        return cls(slot, slots, starts, block, confidence)
+
+    def sums(self, columns: Float64Array) -> Float64Array:
+        """(resamples, columns) sums of per-row `columns` (rows, columns) over the drawn blocks."""
+        per_slot = np.zeros((self.slots, columns.shape[1]))
+        np.add.at(per_slot, self.slot, columns)
+        wrapped = np.concatenate([np.zeros((1, columns.shape[1])), per_slot, per_slot[: self.block - 1]])
+        running = np.cumsum(wrapped, axis=0)
+        per_block = running[self.block :] - running[: self.slots]
+        return np.stack([per_block[:, k][self.starts].sum(axis=1) for k in range(columns.shape[1])], axis=1)
+
+    def score(self, name: str, columns: Sequence[Float64Array], metric: Callable[..., Float64Array]) -> Score:
+        """Metric of the columns' sums, with its percentile interval."""
+        matrix = np.column_stack([np.broadcast_to(column, self.slot.shape) for column in columns])
+        value = float(metric(*matrix.sum(axis=0)))
+        drawn = metric(*self.sums(matrix).T)
+        tail = (1 - self.confidence) / 2
+        lower, upper = np.nanquantile(drawn, [tail, 1 - tail])
+        return Score(name, value, float(lower), float(upper), len(self.slot))
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapSettings:
+    """How intervals are drawn."""
+
+    block_bars: int
+    resamples: int
+    seed: int
+    confidence: float
+
+    def over(self, times: pl.Series) -> BlockBootstrap:
+        """Bootstrap over these row times."""
+        return BlockBootstrap.over(
+            times,
+            block_bars=self.block_bars,
+            resamples=self.resamples,
+            seed=self.seed,
+            confidence=self.confidence,
+        )
+
+
+def log_loss(probability_up: Float64Array, up: Float64Array) -> Float64Array:
+    """Log loss of each row."""
+    p = np.clip(probability_up, PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
+    return -np.where(up > 0.5, np.log(p), np.log1p(-p))
+
+
+def direction_scores(
+    probability_up: Float64Array, up: Float64Array, times: pl.Series, settings: BootstrapSettings
+) -> list[Score]:
+    """Accuracy, AUC, Brier score and log loss over rows whose close moved.
+
+    Parameters
+    ----------
+    up
+        1, 0, or NaN for a row without a move or without a known outcome; such rows are left out.
+    """
+    known = np.isfinite(up) & np.isfinite(probability_up)
+    p, y, one = probability_up[known], up[known], np.ones(int(known.sum()))
+    draw = settings.over(times.filter(known))
+    # A forecast of exactly one half is right half of the time.
+    right = np.where(p == 0.5, 0.5, (p > 0.5) == (y > 0.5)).astype(np.float64)
+    positive, negative = y > 0.5, y <= 0.5
+    below = rankdata(p) - np.where(positive, _ranks_within(p, positive), _ranks_within(p, negative))
+    wins = np.where(positive, below / max(negative.sum(), 1), 1 - below / max(positive.sum(), 1))
+    return [
+        draw.score("accuracy", [right, one], _mean),
+        draw.score(
+            "auc",
+            [np.where(positive, wins, 0), positive * 1.0, np.where(negative, wins, 0), negative * 1.0],
+            _projected_auc(float(wins[positive].mean()) if positive.any() else float("nan")),
+        ),
+        draw.score("brier", [(p - y) ** 2, one], _mean),
+        draw.score("log_loss", [log_loss(p, y), one], _mean),
+    ]
+
+
+def _ranks_within(values: Float64Array, group: npt.NDArray[np.bool_]) -> Float64Array:
+    ranks = np.zeros(len(values))
+    ranks[group] = rankdata(values[group])
+    return ranks
+
+
+def _mean(total: Float64Array, count: Float64Array) -> Float64Array:
+    return np.divide(total, count, out=np.full_like(np.asarray(total, dtype=float), np.nan), where=count > 0)
+
+
+def _projected_auc(auc: float) -> Callable[..., Float64Array]:
+    """AUC of a resample by its Hájek projection: placements of positives and of negatives, averaged."""
+
+    def metric(wins: Float64Array, ups: Float64Array, losses: Float64Array, downs: Float64Array) -> Float64Array:
+        return _mean(wins, ups) + _mean(losses, downs) - auc
+
+    return metric
+
+
+def return_scores(
+    expected: Float64Array, realised: Float64Array, times: pl.Series, settings: BootstrapSettings
+) -> list[Score]:
+    """Rank IC and R² against zero of return forecasts; rows without a known outcome are left out."""
+    known = np.isfinite(expected) & np.isfinite(realised)
+    x, y = expected[known], realised[known]
+    draw = settings.over(times.filter(known))
+    return [
+        _rank_ic("rank_ic", x, y, draw),
+        draw.score("r2", [(y - x) ** 2, y**2], lambda error, total: 1 - error / total),
+    ]
+
+
+def volatility_scores(
+    expected: Float64Array, realised: Float64Array, times: pl.Series, settings: BootstrapSettings
+) -> list[Score]:
+    """Rank IC and QLIKE of volatility forecasts; rows without a known or with no movement are left out."""
+    known = np.isfinite(expected) & np.isfinite(realised) & (realised > 0) & (expected > 0)
+    x, y = expected[known], realised[known]
+    draw = settings.over(times.filter(known))
+    ratio = (y / x) ** 2
+    return [
+        _rank_ic("volatility_rank_ic", x, y, draw),
+        draw.score("qlike", [ratio - np.log(ratio) - 1, np.ones(len(x))], _mean),
+    ]
+
+
+def _rank_ic(name: str, x: Float64Array, y: Float64Array, draw: BlockBootstrap) -> Score:
+    a = rankdata(x) / max(len(x), 1) - 0.5
+    b = rankdata(y) / max(len(y), 1) - 0.5
+
+    def correlation(
+        n: Float64Array, sa: Float64Array, sb: Float64Array, sab: Float64Array, saa: Float64Array, sbb: Float64Array
+    ) -> Float64Array:
+        spread = np.sqrt(np.maximum((saa - sa**2 / n) * (sbb - sb**2 / n), 0))
+        covariance = np.asarray(sab - sa * sb / n)
+        return np.divide(covariance, spread, out=np.zeros_like(covariance), where=spread > 1e-12)
+
+    return draw.score(name, [np.ones(len(x)), a, b, a * b, a * a, b * b], correlation)
+
+
+def paired_interval(
+    loss_a: Float64Array, loss_b: Float64Array, times: pl.Series, settings: BootstrapSettings
+) -> Interval:
+    """Mean of ``loss_a − loss_b`` over rows where both are known: above 0 when b is better."""
+    known = np.isfinite(loss_a) & np.isfinite(loss_b)
+    difference = loss_a[known] - loss_b[known]
+    draw = settings.over(times.filter(known))
+    score = draw.score("difference", [difference, np.ones(len(difference))], _mean)
+    error = (score.upper - score.lower) / (2 * norm.ppf(0.5 + settings.confidence / 2))
+    detectable = (norm.ppf(0.5 + settings.confidence / 2) + norm.ppf(POWER)) * error
+    return Interval(score.value, score.lower, score.upper, float(detectable), len(difference))
+

@@ -1,0 +1,65 @@
+# Each target makes .venv and installs what it needs by itself; wanted beforehand: Python 3.11, make and git.
+
+PYTHON ?= $(or $(shell command -v python3.11),python3)
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.installed
+PYTEST_FLAGS ?= -n 2
+ONLY ?=
+VERSION ?=
+FLAGS ?=
+
+# No library reports home, and none takes all cores for one row.
+export BENTOML_DO_NOT_TRACK := True
+export DAGSTER_DISABLE_TELEMETRY := 1
+export DO_NOT_TRACK := true
+export HF_HUB_OFFLINE := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test up check bench evaluate reproduce format-check lint types contracts
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+demo: $(READY) ## materialize the whole asset graph on the embedded sample and print a summary
+	@$(RUN) -m cryptoai_assets.demo $(FLAGS)
+
+test: $(READY) ## run all tests
+	@$(RUN) -m pytest $(PYTEST_FLAGS)
+
+up: $(READY) ## Dagster UI, MLflow UI and the forecast endpoint together; Ctrl-C ends all three
+	@$(RUN) -m cryptoai_assets.up $(FLAGS)
+
+check: format-check lint types contracts test ## what CI runs: format, lint, types, import contracts, tests
+
+bench: $(READY) ## speed, against a peer or the limit, into build/bench.json (ONLY=features runs one room)
+	@PYTHONPATH=tests $(RUN) -m benchmarks $(ONLY)
+
+evaluate: $(READY) ## quality on real data, with baselines and intervals, into build/evaluate.json (ONLY=room)
+	@$(RUN) -m cryptoai_assets.evaluate $(ONLY)
+
+reproduce: $(READY) ## train a registered version again from its record: make reproduce VERSION=1
+	@$(RUN) -m cryptoai_assets.reproduce $(or $(VERSION),$(error which version? make reproduce VERSION=1))
+
+format-check: $(READY)
+	@$(RUN) -m ruff format --check .
+
+lint: $(READY)
+	@$(RUN) -m ruff check .
+
+types: $(READY)
+	@$(RUN) -m mypy
+
+contracts: $(READY)
+	@$(RUN) -c "from importlinter.cli import lint_imports_command as run; run()" --no-logo
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "Python 3.11 is needed and $(PYTHON) is not one: make PYTHON=/path/to/python3.11 …"; exit 1; }
+	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@echo "Installing into $(VENV): a few minutes the first time …"
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@

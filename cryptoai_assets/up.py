@@ -1,0 +1,189 @@
+"""`make up`: the three servers of the platform, started together and ended together.
+
+It knows nothing about what they serve: a command, an address, a log file each.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+HOST = "127.0.0.1"
+LOGS = Path("build/up")
+POLL_SECONDS = 0.2
+GRACE_SECONDS = 15.0
+LAST_LINES = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A server to run: `name` is also its log file's and its port option's."""
+
+    name: str
+    title: str
+    port: int
+    command: tuple[str, ...]
+
+    @property
+    def address(self) -> str:
+        """Where a browser finds it."""
+        return f"http://{HOST}:{self.port}"
+
+    def listens(self) -> bool:
+        """Whether something accepts connections at the address."""
+        with socket.socket() as connection:
+            connection.settimeout(1.0)
+            return connection.connect_ex((HOST, self.port)) == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A program that this process started, leader of a process group of its own."""
+
+    program: Program
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+def programs(*, dagster_port: int, mlflow_port: int, serving_port: int) -> tuple[Program, ...]:
+    """Return the three servers, run by the Python that runs this."""
+    python = (sys.executable, "-m")
+    return (
+        Program(
+            "dagster",
+            "Dagster UI",
+            dagster_port,
+            (*python, "dagster", "dev", "--host", HOST, "--port", str(dagster_port)),
+        ),
+        Program(
+            "mlflow",
+            "MLflow UI",
+            mlflow_port,
+            (*python, "mlflow", "ui", "--host", HOST, "--port", str(mlflow_port)),
+        ),
+        Program(
+            "serving",
+            "Forecast endpoint",
+            serving_port,
+            (
+                *python,
+                "bentoml",
+                "serve",
+                "cryptoai_serving.service:CryptoAI",
+                "--host",
+                HOST,
+                "--port",
+                str(serving_port),
+            ),
+        ),
+    )
+
+
+def supervise(
+    wanted: Sequence[Program],
+    *,
+    logs: Path,
+    stop: threading.Event,
+    tell: Callable[[str], None],
+    grace_seconds: float = GRACE_SECONDS,
+) -> int:
+    """Run the programs until `stop` is set or one of them ends; then end all that were started here.
+
+    Returns
+    -------
+    int
+        Exit status: 0 after `stop`, 1 when a port was taken or a program ended by itself.
+    """
+    if taken := [program for program in wanted if program.listens()]:
+        for program in taken:
+            tell(
+                f"port {program.port} for the {program.title} is taken: end what listens there, "
+                f"or choose another with make up FLAGS='--{program.name}-port {program.port + 1}'"
+            )
+        return 1
+    logs.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as running:
+        started = [running.enter_context(_started(program, logs, grace_seconds)) for program in wanted]
+        waiting = list(started)
+        while not stop.is_set():
+            for ended in (one for one in started if one.process.poll() is not None):
+                tell(
+                    f"{ended.program.title} ended with status {ended.process.returncode}:\n{_tail(ended.log)}"
+                )
+                return 1
+            for ready in [one for one in waiting if one.program.listens()]:
+                waiting.remove(ready)
+                tell(f"{ready.program.title:<18} {ready.program.address}   log: {ready.log}")
+                if not waiting:
+                    tell("Ctrl-C ends all of them.")
+            stop.wait(POLL_SECONDS)
+        tell("ending …")
+    return 0
+
+
+@contextmanager
+def _started(program: Program, logs: Path, grace_seconds: float) -> Iterator[Started]:
+    path = logs / f"{program.name}.log"
+    with path.open("wb") as log:
+        # A group of its own: a Ctrl-C in the terminal reaches this process alone, which ends the others.
+        process = subprocess.Popen(  # noqa: S603 — the commands are this module's own
+            program.command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield Started(program, process, path)
+    finally:
+        _end(process, grace_seconds)
+
+
+def _end(process: subprocess.Popen[bytes], grace_seconds: float) -> None:
+    """End a process and what it started: asked with SIGINT, then SIGTERM, at last the whole group killed."""
+    for request in (signal.SIGINT, signal.SIGTERM):
+        if process.poll() is None:
+            os.killpg(process.pid, request)
+            try:
+                process.wait(grace_seconds)
+            except subprocess.TimeoutExpired:
+                continue
+    with suppress(ProcessLookupError):  # the whole group has ended, as it should
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+    return "\n".join(f"    {line}" for line in lines) or "    (nothing was logged)"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, build, hand over."""
+    parser = argparse.ArgumentParser(prog="python -m cryptoai_assets.up", description=__doc__)
+    parser.add_argument("--dagster-port", type=int, default=3000)
+    parser.add_argument("--mlflow-port", type=int, default=5000)
+    parser.add_argument("--serving-port", type=int, default=3600)
+    options = parser.parse_args(arguments)
+    if not Path("workspace.yaml").is_file():
+        parser.error("start it in the project's root, where workspace.yaml is")
+    stop = threading.Event()
+    for request in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(request, lambda *_: stop.set())
+    return supervise(programs(**vars(options)), logs=LOGS, stop=stop, tell=_tell)
+
+
+def _tell(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

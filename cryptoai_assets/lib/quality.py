@@ -65,7 +65,9 @@ def screened(candles: pl.DataFrame, *, interval: str) -> Screened:
     candles
         In `CANDLE_SCHEMA`, in any order.
     """
-    order = candles.select((pl.col("open_time") < pl.col("open_time").shift(1)).over("symbol").fill_null(False))
+    order = candles.select(
+        (pl.col("open_time") < pl.col("open_time").shift(1)).over("symbol").fill_null(False)
+    )
     distinct = candles.unique(maintain_order=True)
     reason = pl.lit(None, pl.String)
     for name, fault in reversed(row_faults(interval).items()):

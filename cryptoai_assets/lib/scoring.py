@@ -61,9 +61,7 @@ class BlockBootstrap:
     confidence: float
 
     @classmethod
-    def over(
-        cls, times: pl.Series, *, block_bars: int, resamples: int, seed: int, confidence: float
-    ) -> Self:
+    def over(cls, times: pl.Series, *, block_bars: int, resamples: int, seed: int, confidence: float) -> Self:
         """Draw the blocks; `block_bars` should exceed the horizon, over which targets overlap."""
         slot = times.rank("dense").cast(pl.Int64).to_numpy() - 1
         slots = int(slot.max()) + 1 if len(slot) else 0
@@ -160,7 +158,9 @@ def _mean(total: Float64Array, count: Float64Array) -> Float64Array:
 def _projected_auc(auc: float) -> Callable[..., Float64Array]:
     """AUC of a resample by its Hájek projection: placements of positives and of negatives, averaged."""
 
-    def metric(wins: Float64Array, ups: Float64Array, losses: Float64Array, downs: Float64Array) -> Float64Array:
+    def metric(
+        wins: Float64Array, ups: Float64Array, losses: Float64Array, downs: Float64Array
+    ) -> Float64Array:
         return _mean(wins, ups) + _mean(losses, downs) - auc
 
     return metric
@@ -198,7 +198,12 @@ def _rank_ic(name: str, x: Float64Array, y: Float64Array, draw: BlockBootstrap) 
     b = rankdata(y) / max(len(y), 1) - 0.5
 
     def correlation(
-        n: Float64Array, sa: Float64Array, sb: Float64Array, sab: Float64Array, saa: Float64Array, sbb: Float64Array
+        n: Float64Array,
+        sa: Float64Array,
+        sb: Float64Array,
+        sab: Float64Array,
+        saa: Float64Array,
+        sbb: Float64Array,
     ) -> Float64Array:
         spread = np.sqrt(np.maximum((saa - sa**2 / n) * (sbb - sb**2 / n), 0))
         covariance = np.asarray(sab - sa * sb / n)
@@ -218,4 +223,3 @@ def paired_interval(
     error = (score.upper - score.lower) / (2 * norm.ppf(0.5 + settings.confidence / 2))
     detectable = (norm.ppf(0.5 + settings.confidence / 2) + norm.ppf(POWER)) * error
     return Interval(score.value, score.lower, score.upper, float(detectable), len(difference))
-

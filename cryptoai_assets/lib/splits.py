@@ -57,7 +57,9 @@ def walk_forward(
     result = []
     for index, (start, end) in enumerate(zip(starts, starts[1:], strict=False)):
         if start >= end or start == 0 or times[start] - gap <= times[0]:
-            raise SplitError(f"{len(times)} bars are too few for {folds} folds over the last {test_share:.0%}")
+            raise SplitError(
+                f"{len(times)} bars are too few for {folds} folds over the last {test_share:.0%}"
+            )
         test_end = times[end] if end < len(times) else times[-1] + bar
         result.append(Fold(index, times[start] - gap, times[start], test_end))
     return result
@@ -75,6 +77,8 @@ def final_stretch(
     """
     bars = max(round(len(times) * share), minimum_bars)
     if bars * 2 > len(times):
-        raise SplitError(f"{len(times)} bars are too few for a final stretch of {bars}; at least {2 * bars} needed")
+        raise SplitError(
+            f"{len(times)} bars are too few for a final stretch of {bars}; at least {2 * bars} needed"
+        )
     start = times[-bars]
     return Fold(0, start - horizon_bars * bar, start, times[-1] + bar)

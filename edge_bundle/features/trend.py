@@ -12,7 +12,7 @@ from edge_bundle.features.feature import (
     wilder_memory,
 )
 
-EMA_SPANS = (10, 20, 50, 100)
+EMA_SPANS = (10, 20, 50)
 
 
 def features() -> list[Feature]:
@@ -32,6 +32,14 @@ def features() -> list[Feature]:
                 1.0,
             )
             for n in EMA_SPANS
+        ),
+        Feature(
+            "mean_distance_100",
+            quotient((close / close.rolling_mean(100)).log(), return_deviation(60)),
+            99,
+            "deviations",
+            "Log distance of the close to its mean of 100 bars, in deviations of the one-bar return.",
+            1.0,
         ),
         Feature(
             "adx_14",

@@ -1,0 +1,65 @@
+"""The interface of every model that forecasts: fit on a dataset, predict, all horizons at once."""
+
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import numpy as np
+
+from cryptoai_assets.lib.datasets import Dataset, Float64Array
+from edge_bundle.windows import Float32Array
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """Model outputs, each (rows, horizons) float64; NaN where a model does not say.
+
+    Parameters
+    ----------
+    expected_return
+        Log return over the horizon.
+    probability_up
+        That the return is above 0, given that it is not 0.
+    expected_volatility
+        Root of the sum of squared one-bar log returns over the horizon.
+    """
+
+    expected_return: Float64Array
+    probability_up: Float64Array
+    expected_volatility: Float64Array
+
+    @classmethod
+    def nothing(cls, rows: int, horizons: int) -> Self:
+        """Predictions of a model that does not say anything yet; fill what it knows."""
+        return cls(*(np.full((rows, horizons), np.nan) for _ in range(3)))
+
+    @classmethod
+    def stacked(cls, parts: "list[Predictions]") -> Self:
+        """Rows of several predictions, one after the other."""
+        return cls(
+            np.concatenate([part.expected_return for part in parts]),
+            np.concatenate([part.probability_up for part in parts]),
+            np.concatenate([part.expected_volatility for part in parts]),
+        )
+
+
+class FittedModel(Protocol):
+    """A model that was fitted."""
+
+    def predict(self, data: Dataset) -> Predictions:
+        """Predictions for every row; reads keys and values of the dataset, never its targets."""
+        ...
+
+
+class ForecasterModel(Protocol):
+    """A kind of model with its settings."""
+
+    kind: str
+
+    def fit(self, data: Dataset, *, horizons: tuple[int, ...], seed: int) -> FittedModel:
+        """Fit on every row of the dataset whose target is known."""
+        ...
+
+
+def rows_of(values: Float32Array) -> Float32Array:
+    """(rows, features): the last bar of each input, which is all that a tree or a linear model reads."""
+    return np.ascontiguousarray(values[:, -1, :])

@@ -174,10 +174,15 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not Path("workspace.yaml").is_file():
         parser.error("start it in the project's root, where workspace.yaml is")
+    return run(programs(**vars(options)))
+
+
+def run(wanted: Sequence[Program]) -> int:
+    """Supervise the programs on this terminal until a signal asks to stop."""
     stop = threading.Event()
     for request in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(request, lambda *_: stop.set())
-    return supervise(programs(**vars(options)), logs=LOGS, stop=stop, tell=_tell)
+    return supervise(wanted, logs=LOGS, stop=stop, tell=_tell)
 
 
 def _tell(text: str) -> None:

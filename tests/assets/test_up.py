@@ -28,12 +28,10 @@ subprocess.run([sys.executable, "-c", {SERVER!r}, sys.argv[1]], stdout=held)
 """
 FAILING = "import sys; sys.exit('no such database')"
 LAUNCHER = """
-import signal, sys, threading
-from pathlib import Path
-from cryptoai_assets import up
-program = up.Program("toy", "Toy", int(sys.argv[1]), (sys.executable, "-c", sys.argv[2], sys.argv[1]))
-up.programs = lambda **ports: (program,)
-sys.exit(up.main([]))
+import sys
+from cryptoai_assets.up import Program, run
+command = (sys.executable, "-c", sys.argv[2], sys.argv[1])
+sys.exit(run([Program("toy", "Toy", int(sys.argv[1]), command)]))
 """
 
 
@@ -126,7 +124,6 @@ def test_program_deaf_to_requests_is_killed_with_its_child(tmp_path: Path) -> No
 
 def test_interrupt_ends_the_whole_command(tmp_path: Path) -> None:
     port = free_ports(1)[0]
-    (tmp_path / "workspace.yaml").touch()
     command = [sys.executable, "-c", LAUNCHER, str(port), SERVER]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=environment) as up:

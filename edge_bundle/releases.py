@@ -1,0 +1,117 @@
+"""The release folder as its readers see it: which version of a model may run, and where its bundle lies.
+
+``<root>/<model>/channel.json`` is replaced as a whole with every promotion; the files of a version lie in
+``<root>/<model>/versions/<version>/`` and never change. It knows nothing about how a release comes to be.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+from edge_bundle.errors import ReleaseRefusedError
+
+CHANNEL_NAME = "channel.json"
+VERSIONS_NAME = "versions"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasedVersion:
+    """A version that may run.
+
+    Parameters
+    ----------
+    sha256
+        Of the bundle's manifest, as `edge_bundle.manifest.bundle_digest` gives it.
+    signature
+        Over `sha256`; None while releases are not signed.
+    """
+
+    version: int
+    sha256: str
+    signature: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """What may run of one model, by role; a role that is None is not filled."""
+
+    model: str
+    champion: ReleasedVersion | None = None
+    challenger: ReleasedVersion | None = None
+    shadow: ReleasedVersion | None = None
+    experiment: ReleasedVersion | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Content of the channel file."""
+        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` gave.
+
+        Raises
+        ------
+        ReleaseRefusedError
+            When the schema version is unknown, or an entry is absent, unknown or of another type.
+        """
+        if (version := record.get("schema_version")) != SCHEMA_VERSION:
+            raise ReleaseRefusedError(f"schema version {version!r}, this code reads {SCHEMA_VERSION}")
+        if differing := sorted({field.name for field in fields(cls)} ^ (set(record) - {"schema_version"})):
+            raise ReleaseRefusedError(f"absent or unknown entries: {', '.join(differing)}")
+        if not isinstance(record["model"], str):
+            raise ReleaseRefusedError(f"model is {record['model']!r}, a name needed")
+        roles = {name: entry for name, entry in record.items() if name not in ("schema_version", "model")}
+        return cls(record["model"], **{name: _released(name, entry) for name, entry in roles.items()})
+
+
+def channel_path(root: Path, model: str) -> Path:
+    """File that names what may run of a model."""
+    return root / model / CHANNEL_NAME
+
+
+def release_folder(root: Path, model: str, version: int) -> Path:
+    """Folder that holds the bundle of a released version."""
+    return root / model / VERSIONS_NAME / str(version)
+
+
+def read_channel(root: Path, model: str) -> Channel | None:
+    """Read what may run of a model; None when nothing of it was ever released.
+
+    Raises
+    ------
+    ReleaseRefusedError
+        When the channel file is no JSON object, of another schema or of another model.
+    """
+    path = channel_path(root, model)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        record = json.loads(content)
+        if not isinstance(record, dict):
+            raise ReleaseRefusedError("not a JSON object")
+        channel = Channel.from_dict(record)
+    except (ValueError, ReleaseRefusedError) as error:
+        raise ReleaseRefusedError(f"{path} cannot be read: {error}; promote or roll back again") from error
+    if channel.model != model:
+        raise ReleaseRefusedError(f"{path} is of the model {channel.model}, {model} needed")
+    return channel
+
+
+def _released(role: str, entry: object) -> ReleasedVersion | None:
+    match entry:
+        case None:
+            return None
+        case {
+            "version": int(version),
+            "sha256": str(sha256),
+            "signature": str() | None as signature,
+            **rest,
+        } if not rest and version is not True and version > 0:
+            return ReleasedVersion(version, sha256, signature)
+        case _:
+            raise ReleaseRefusedError(f"{role} is {entry!r}: version, sha256 and signature needed")

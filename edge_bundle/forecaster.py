@@ -168,7 +168,10 @@ class Forecaster:
         tail = grid.filter(pl.col("segment") == pl.col("segment").last()).tail(self.manifest.bars_needed)
         frame = feature_frame(tail, self.manifest.features)
         return model_input(
-            frame.tail(self.manifest.lookback), self.manifest.features, lookback=self.manifest.lookback
+            frame.tail(self.manifest.lookback),
+            self.manifest.features,
+            lookback=self.manifest.lookback,
+            bar=interval_duration(self.manifest.interval),
         )
 
     def _symbol_forecast(self, grid: pl.DataFrame, now: datetime) -> Forecast:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -71,21 +72,22 @@ def window_features(
     return feature_frame(window_grid(window, interval=interval, max_missing_bars=max_missing_bars), names)
 
 
-def model_input(frame: pl.DataFrame, names: Sequence[str], *, lookback: int) -> ModelInput:
+def model_input(frame: pl.DataFrame, names: Sequence[str], *, lookback: int, bar: timedelta) -> ModelInput:
     """Model input of every row of a feature frame that has `lookback` complete bars behind it.
 
     Parameters
     ----------
     frame
-        From `feature_frame`. A row with a null feature is complete in none of the inputs that would hold it;
-        an input never reaches across two segments.
+        Sorted by symbol and open time, with `INPUT_KEYS` and the named features. A row with a null feature is
+        complete in none of the inputs that would hold it; an input never reaches across a hole.
+    bar
+        Length of a bar: rows further apart lie on two sides of a hole.
     """
     values = frame.select(pl.col(names).cast(pl.Float32)).fill_null(np.nan).to_numpy(order="c")
     complete = np.isfinite(values).all(axis=1)
-    change = frame.select(pl.struct("symbol", "segment").rle_id()).to_series().to_numpy()
-    broken = ~complete
-    broken[1:] |= change[1:] != change[:-1]
-    # A row starts a new run where it is incomplete or where its segment starts; its input needs a full run.
+    unbroken = (pl.col("symbol") == pl.col("symbol").shift(1)) & (pl.col("open_time").diff() == bar)
+    broken = ~complete | ~frame.select(unbroken.fill_null(False)).to_series().to_numpy()
+    # A run starts where a row is incomplete or follows a hole; an input needs `lookback` rows of one run.
     position = np.arange(len(values))
     run_start = np.maximum.accumulate(np.where(broken, position, 0)) if len(values) else position
     length = position - run_start + np.where(complete[run_start], 1, 0) if len(values) else position

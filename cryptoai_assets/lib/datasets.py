@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Self
 
 import numpy as np
@@ -67,7 +67,9 @@ class Dataset:
         return self.keys["open_time"].unique().sort().to_list()
 
 
-def dataset(features: pl.DataFrame, targets: pl.DataFrame, names: Sequence[str], *, lookback: int) -> Dataset:
+def dataset(
+    features: pl.DataFrame, targets: pl.DataFrame, names: Sequence[str], *, lookback: int, bar: timedelta
+) -> Dataset:
     """Join complete model inputs of traded bars with their targets.
 
     Parameters
@@ -77,7 +79,7 @@ def dataset(features: pl.DataFrame, targets: pl.DataFrame, names: Sequence[str],
     targets
         From `cryptoai_assets.lib.targets.target_frame`.
     """
-    inputs = model_input(features, names, lookback=lookback)
+    inputs = model_input(features, names, lookback=lookback, bar=bar)
     keys = inputs.keys.with_row_index("row").filter("traded").drop("traded")
     joined = keys.join(targets, on=["open_time", "symbol"], how="inner").sort("open_time", "symbol")
     return Dataset(

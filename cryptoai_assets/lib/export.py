@@ -1,4 +1,4 @@
-"""From a fitted model to a bundle: one ONNX graph from features to outputs, its promise, and its golden rows."""
+"""From a fitted model to a bundle: one ONNX graph, its promise, and its golden rows."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -134,7 +134,7 @@ def boosted_trees_graph(fitted: FittedBoostedTrees, *, lookback: int) -> onnx.Mo
 
 
 def _model(graph: _GraphBuilder, lookback: int, features: int, horizons: int) -> onnx.ModelProto:
-    shape = ["batch", lookback, features]
+    shape: list[str | int | None] = ["batch", lookback, features]
     outputs = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", horizons]) for name in VALUE_NAMES
     ]
@@ -231,7 +231,7 @@ def _write_golden_rows(
         MarketWindow(candles), interval=market.interval, max_missing_bars=market.max_missing_bars
     )
     frame = feature_frame(grid, fitted.names).tail(lookback)
-    newest = model_input(frame, fitted.names, lookback=lookback).values
+    newest = model_input(frame, fitted.names, lookback=lookback, bar=market.bar).values
     outputs = ModelSession.open(folder / GRAPH_NAME).run(values)
     arrays: Mapping[str, Float32Array] = {"window": values, "candle_window": newest, **outputs}
     np.savez(folder / GOLDEN_NAME, allow_pickle=False, **arrays)
@@ -282,6 +282,6 @@ def verify_agreement(found: Agreement) -> Agreement:
     if found.share < AGREEMENT_SHARE:
         raise ExportError(
             f"the graph agrees with its original on {found.share:.2%} of {found.rows} rows, "
-            f"{AGREEMENT_SHARE:.1%} needed; the largest difference is {found.largest_difference:.2g} deviations"
+            f"{AGREEMENT_SHARE:.1%} needed; the largest difference: {found.largest_difference:.2g} deviations"
         )
     return found

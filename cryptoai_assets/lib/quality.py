@@ -70,7 +70,7 @@ def screened(candles: pl.DataFrame, *, interval: str) -> Screened:
     )
     distinct = candles.unique(maintain_order=True)
     reason = pl.lit(None, pl.String)
-    for name, fault in reversed(row_faults(interval).items()):
+    for name, fault in reversed(list(row_faults(interval).items())):
         reason = pl.when(fault).then(pl.lit(name)).otherwise(reason)
     judged = distinct.with_columns(reason=reason)
     return Screened(

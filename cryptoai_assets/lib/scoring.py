@@ -112,7 +112,8 @@ class BootstrapSettings:
 def log_loss(probability_up: Float64Array, up: Float64Array) -> Float64Array:
     """Log loss of each row."""
     p = np.clip(probability_up, PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
-    return -np.where(up > 0.5, np.log(p), np.log1p(-p))
+    losses: Float64Array = -np.where(up > 0.5, np.log(p), np.log1p(-p))
+    return losses
 
 
 def direction_scores(
@@ -131,13 +132,16 @@ def direction_scores(
     # A forecast of exactly one half is right half of the time.
     right = np.where(p == 0.5, 0.5, (p > 0.5) == (y > 0.5)).astype(np.float64)
     positive, negative = y > 0.5, y <= 0.5
-    below = rankdata(p) - np.where(positive, _ranks_within(p, positive), _ranks_within(p, negative))
-    wins = np.where(positive, below / max(negative.sum(), 1), 1 - below / max(positive.sum(), 1))
+    below: Float64Array = rankdata(p) - np.where(
+        positive, _ranks_within(p, positive), _ranks_within(p, negative)
+    )
+    ups, downs = positive.astype(np.float64), negative.astype(np.float64)
+    wins = np.where(positive, below / max(downs.sum(), 1), 1 - below / max(ups.sum(), 1))
     return [
         draw.score("accuracy", [right, one], _mean),
         draw.score(
             "auc",
-            [np.where(positive, wins, 0), positive * 1.0, np.where(negative, wins, 0), negative * 1.0],
+            [wins * ups, ups, wins * downs, downs],
             _projected_auc(float(wins[positive].mean()) if positive.any() else float("nan")),
         ),
         draw.score("brier", [(p - y) ** 2, one], _mean),
@@ -152,7 +156,8 @@ def _ranks_within(values: Float64Array, group: npt.NDArray[np.bool_]) -> Float64
 
 
 def _mean(total: Float64Array, count: Float64Array) -> Float64Array:
-    return np.divide(total, count, out=np.full_like(np.asarray(total, dtype=float), np.nan), where=count > 0)
+    empty: Float64Array = np.full_like(np.asarray(total, dtype=np.float64), np.nan)
+    return np.asarray(np.divide(total, count, out=empty, where=count > 0), dtype=np.float64)
 
 
 def _projected_auc(auc: float) -> Callable[..., Float64Array]:

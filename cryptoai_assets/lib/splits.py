@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 
 class SplitError(Exception):
@@ -38,8 +39,8 @@ def walk_forward(
 ) -> list[Fold]:
     """Expanding folds over the last `test_share` of the series, in equal parts.
 
-    A training row's label reads `horizon_bars` bars ahead: rows whose label would reach the first test bar are
-    purged, and `embargo_bars` more are left out.
+    A training row's label reads `horizon_bars` bars ahead: rows whose label would reach the first test bar
+    are purged, and `embargo_bars` more are left out.
 
     Parameters
     ----------
@@ -55,7 +56,7 @@ def walk_forward(
     starts = [first + round((len(times) - first) * k / folds) for k in range(folds + 1)]
     gap = (horizon_bars + embargo_bars) * bar
     result = []
-    for index, (start, end) in enumerate(zip(starts, starts[1:], strict=False)):
+    for index, (start, end) in enumerate(pairwise(starts)):
         if start >= end or start == 0 or times[start] - gap <= times[0]:
             raise SplitError(
                 f"{len(times)} bars are too few for {folds} folds over the last {test_share:.0%}"

@@ -98,7 +98,7 @@ class MonthlyStore:
         return frame if end is None else frame.filter(pl.col(self.time_column) < end)
 
     def fingerprints(self, symbols: Iterable[str], months: Sequence[str] | None = None) -> dict[str, str]:
-        """SHA-256 of each stored file by ``symbol/month``; all months when None. Absent files are left out."""
+        """SHA-256 of stored files by ``symbol/month``; all months when None; absent files are left out."""
         return {
             f"{symbol}/{month}": file_fingerprint(self.path(symbol, month))
             for symbol in sorted(symbols)

@@ -20,7 +20,7 @@ class Fetched:
     candles
         In `edge_bundle.candles.CANDLE_SCHEMA`, as the venue gave them, not screened.
     facts
-        In `edge_bundle.facts.FACT_SCHEMA`; ``no_trade`` facts are slots that the venue answered without a bar.
+        In `edge_bundle.facts.FACT_SCHEMA`; ``no_trade`` facts are slots answered without a bar.
     """
 
     candles: pl.DataFrame

@@ -49,7 +49,7 @@ class SampleSource:
             name=pl.lit(NO_TRADE),
             value=pl.lit(1.0),
         )
-        return Fetched(own.filter(span), facts.cast(dict(FACT_SCHEMA)))
+        return Fetched(own.filter(span), facts.cast(pl.Schema(FACT_SCHEMA)))
 
 
 def _archive() -> pl.DataFrame:

@@ -1,0 +1,171 @@
+"""The ledger: an append-only record of every promotion, refusal, rollback and acknowledgement."""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+EntryKind = Literal[
+    "intent", "promotion", "refusal", "rollback", "abandoned", "acknowledgement", "stretch_use"
+]
+CLOSING_KINDS = ("promotion", "rollback", "abandoned")
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS entries (
+    id INTEGER PRIMARY KEY,
+    at TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    model TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    previous INTEGER,
+    actor TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    numbers TEXT NOT NULL,
+    intent INTEGER REFERENCES entries (id)
+);
+CREATE TRIGGER IF NOT EXISTS entries_are_never_changed BEFORE UPDATE ON entries
+BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+CREATE TRIGGER IF NOT EXISTS entries_are_never_deleted BEFORE DELETE ON entries
+BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+"""
+
+
+class LedgerError(Exception):
+    """An entry is incomplete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the ledger.
+
+    Parameters
+    ----------
+    version, previous
+        MLflow versions: the one that the line is about, and the one that was champion before it.
+    actor
+        Who or what decided: a person's name, or the name of the job.
+    numbers
+        What the decision was made with.
+    intent
+        For a closing line: the intent that it closes.
+    """
+
+    id: int
+    at: datetime
+    kind: EntryKind
+    model: str
+    version: int
+    previous: int | None
+    actor: str
+    reason: str
+    numbers: Mapping[str, Any]
+    intent: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The ledger in a SQLite file; nothing in it is ever changed or removed."""
+
+    path: Path
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self.path, timeout=30)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.executescript(_SCHEMA)
+            with connection:
+                yield connection
+        finally:
+            connection.close()
+
+    def append(
+        self,
+        kind: EntryKind,
+        *,
+        model: str,
+        version: int,
+        actor: str,
+        reason: str,
+        at: datetime,
+        numbers: Mapping[str, Any],
+        previous: int | None = None,
+        intent: int | None = None,
+    ) -> int:
+        """Write one line and return its id.
+
+        Raises
+        ------
+        LedgerError
+            When nobody or no reason is named.
+        """
+        if not actor.strip() or not reason.strip():
+            raise LedgerError(f"a {kind} needs the name of who decides and a reason")
+        row = (
+            at.isoformat(),
+            kind,
+            model,
+            version,
+            previous,
+            actor,
+            reason,
+            json.dumps(numbers, default=str),
+            intent,
+        )
+        with self._connection() as connection:
+            cursor = connection.execute(
+                "INSERT INTO entries (at, kind, model, version, previous, actor, reason, numbers, intent) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                row,
+            )
+            return int(cursor.lastrowid or 0)
+
+    def entries(self, model: str | None = None) -> list[Entry]:
+        """Lines in the order in which they were written."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                "SELECT id, at, kind, model, version, previous, actor, reason, numbers, intent FROM entries "
+                "WHERE ?1 IS NULL OR model = ?1 ORDER BY id",
+                (model,),
+            ).fetchall()
+        return [_entry(row) for row in rows]
+
+    def open_intents(self) -> list[Entry]:
+        """Intents that no later line closes, oldest first."""
+        entries = self.entries()
+        closed = {entry.intent for entry in entries if entry.kind in CLOSING_KINDS}
+        return [entry for entry in entries if entry.kind == "intent" and entry.id not in closed]
+
+    def acknowledged(self, model: str, version: int) -> Entry | None:
+        """Newest acknowledgement of a version's alarm by a person, if there is one."""
+        found = [e for e in self.entries(model) if e.kind == "acknowledgement" and e.version == version]
+        return found[-1] if found else None
+
+    def stretch_uses(self, model: str, stretch_start: datetime) -> int:
+        """How often versions were scored on the final stretch that begins then."""
+        start = stretch_start.isoformat()
+        return sum(
+            e.kind == "stretch_use" and e.numbers.get("stretch_start") == start for e in self.entries(model)
+        )
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    row_id, at, kind, model, version, previous, actor, reason, numbers, intent = row
+    return Entry(
+        id=row_id,
+        at=datetime.fromisoformat(at),
+        kind=kind,
+        model=model,
+        version=version,
+        previous=previous,
+        actor=actor,
+        reason=reason,
+        numbers=json.loads(numbers),
+        intent=intent,
+    )

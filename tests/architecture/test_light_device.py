@@ -44,7 +44,7 @@ raw = pl.DataFrame({
 })
 candles = validated_candles(candle_frame(raw), interval="1m")
 features = feature_frame(bar_grid(candles, interval="1m", max_missing_bars=3), names)
-values = model_input(features, names, lookback=2)
+values = model_input(features, names, lookback=2, bar=timedelta(minutes=1))
 print(json.dumps({"rows": len(values.values), "loaded": sorted(sys.modules)}))
 """
 

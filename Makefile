@@ -61,5 +61,5 @@ $(READY): pyproject.toml constraints.txt
 		{ echo "Python 3.11 is needed and $(PYTHON) is not one: make PYTHON=/path/to/python3.11 …"; exit 1; }
 	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Installing into $(VENV): a few minutes the first time …"
-	@$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@$(RUN) -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@

@@ -66,7 +66,7 @@ def programs(*, dagster_port: int, mlflow_port: int, serving_port: int) -> tuple
             "mlflow",
             "MLflow UI",
             mlflow_port,
-            (*python, "mlflow", "ui", "--host", HOST, "--port", str(mlflow_port)),
+            (*python, "mlflow", "ui", "--workers", "1", "--host", HOST, "--port", str(mlflow_port)),
         ),
         Program(
             "serving",

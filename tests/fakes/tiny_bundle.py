@@ -84,14 +84,15 @@ def write_tiny_bundle(
     needed = bars_needed(features, lookback)
     candles = walk_candles(symbols[:1], bars=needed + GOLDEN_BARS, interval=interval, seed=seed)
     grid = window_grid(MarketWindow(candles), interval=interval, max_missing_bars=3)
-    values = model_input(feature_frame(grid, features), features, lookback=lookback).values
+    bar = interval_duration(interval)
+    values = model_input(feature_frame(grid, features), features, lookback=lookback, bar=bar).values
     last = feature_frame(grid.tail(needed), features).tail(lookback)
     candles.tail(needed).write_parquet(folder / GOLDEN_CANDLES_NAME)
     np.savez(
         folder / GOLDEN_NAME,
         allow_pickle=False,
         window=values,
-        candle_window=model_input(last, features, lookback=lookback).values,
+        candle_window=model_input(last, features, lookback=lookback, bar=bar).values,
         **ModelSession.open(folder / GRAPH_NAME).run(values),
     )
     Manifest(

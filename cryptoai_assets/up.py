@@ -10,10 +10,11 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 HOST = "127.0.0.1"
 LOGS = Path("build/up")
@@ -109,27 +110,16 @@ def supervise(
             )
         return 1
     logs.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as running:
-        started = [running.enter_context(_started(program, logs, grace_seconds)) for program in wanted]
-        waiting = list(started)
-        while not stop.is_set():
-            for ended in (one for one in started if one.process.poll() is not None):
-                tell(
-                    f"{ended.program.title} ended with status {ended.process.returncode}:\n{_tail(ended.log)}"
-                )
-                return 1
-            for ready in [one for one in waiting if one.program.listens()]:
-                waiting.remove(ready)
-                tell(f"{ready.program.title:<18} {ready.program.address}   log: {ready.log}")
-                if not waiting:
-                    tell("Ctrl-C ends all of them.")
-            stop.wait(POLL_SECONDS)
-        tell("ending …")
-    return 0
+    started: list[Started] = []
+    try:
+        for program in wanted:
+            started.append(_start(program, logs))  # noqa: PERF401 — ended below when a later one fails
+        return _watch(started, stop, tell)
+    finally:
+        _end([one.process for one in started], grace_seconds)
 
 
-@contextmanager
-def _started(program: Program, logs: Path, grace_seconds: float) -> Iterator[Started]:
+def _start(program: Program, logs: Path) -> Started:
     path = logs / f"{program.name}.log"
     with path.open("wb") as log:
         # A group of its own: a Ctrl-C in the terminal reaches this process alone, which ends the others.
@@ -140,24 +130,41 @@ def _started(program: Program, logs: Path, grace_seconds: float) -> Iterator[Sta
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    try:
-        yield Started(program, process, path)
-    finally:
-        _end(process, grace_seconds)
+    return Started(program, process, path)
 
 
-def _end(process: subprocess.Popen[bytes], grace_seconds: float) -> None:
-    """End a process and what it started: asked with SIGINT, then SIGTERM, at last the whole group killed."""
+def _watch(started: Sequence[Started], stop: threading.Event, tell: Callable[[str], None]) -> int:
+    waiting = list(started)
+    while not stop.is_set():
+        for one in started:
+            if one.process.poll() is not None:
+                status = one.process.returncode
+                tell(f"{one.program.title} ended with status {status}:\n{_tail(one.log)}")
+                return 1
+        for ready in [one for one in waiting if one.program.listens()]:
+            waiting.remove(ready)
+            tell(f"{ready.program.title:<18} {ready.program.address}   log: {ready.log}")
+            if not waiting:
+                tell("Ctrl-C ends all of them.")
+        stop.wait(POLL_SECONDS)
+    tell("ending …")
+    return 0
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]], grace_seconds: float) -> None:
+    """End processes and what they started: asked with SIGINT, then SIGTERM, at last the groups killed."""
     for request in (signal.SIGINT, signal.SIGTERM):
-        if process.poll() is None:
+        asked = [process for process in processes if process.poll() is None]
+        for process in asked:
             os.killpg(process.pid, request)
-            try:
-                process.wait(grace_seconds)
-            except subprocess.TimeoutExpired:
-                continue
-    with suppress(ProcessLookupError):  # the whole group has ended, as it should
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+        deadline = monotonic() + grace_seconds
+        for process in asked:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - monotonic()))
+    for process in processes:
+        with suppress(ProcessLookupError):  # the whole group has ended, as it should
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _tail(log: Path) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import numpy as np
 import polars as pl
 
 from cryptoai_assets.lib.datasets import Float64Array
@@ -65,6 +66,14 @@ class CanaryResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """Losses of two forecasters on the same rows, lower is better; NaN when not known."""
+
+    other: Float64Array
+    challenger: Float64Array
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What is known of a challenger on the final stretch; all losses are per row and on the same rows.
 
@@ -72,8 +81,10 @@ class Evidence:
     ----------
     times
         Open time of each row.
-    challenger, champion, baselines
-        Primary loss of each row, lower is better; no champion for a first version.
+    champion
+        Primary losses beside the champion's; None for a first version.
+    baselines
+        Each baseline by the loss that it competes in.
     scores
         The challenger's metrics, for the alarm.
     same_kind, refresh_cause
@@ -83,9 +94,8 @@ class Evidence:
     """
 
     times: pl.Series
-    challenger: Float64Array
-    champion: Float64Array | None
-    baselines: Mapping[str, Float64Array]
+    champion: Comparison | None
+    baselines: Mapping[str, Comparison]
     scores: Sequence[Score]
     bounds: Sequence[Bound]
     canaries: Sequence[CanaryResult]
@@ -172,18 +182,18 @@ def decide(evidence: Evidence, policy: GatePolicy) -> Decision:
 
 def _tests(evidence: Evidence, policy: GatePolicy, *, refresh: bool) -> tuple[Test, ...]:
     tests = [
-        Test(name, _difference(loss, evidence, policy), margin=0.0)
-        for name, loss in evidence.baselines.items()
+        Test(name, _difference(losses, evidence, policy), margin=0.0)
+        for name, losses in evidence.baselines.items()
     ]
     if evidence.champion is not None:
         interval = _difference(evidence.champion, evidence, policy)
-        allowed = policy.non_inferiority_margin * float(evidence.champion.mean())
+        allowed = policy.non_inferiority_margin * float(np.nanmean(evidence.champion.other))
         tests.append(Test("champion", interval, margin=-allowed if refresh else 0.0))
     return tuple(tests)
 
 
-def _difference(other: Float64Array, evidence: Evidence, policy: GatePolicy) -> Interval:
-    return paired_interval(other, evidence.challenger, evidence.times, policy.bootstrap)
+def _difference(losses: Comparison, evidence: Evidence, policy: GatePolicy) -> Interval:
+    return paired_interval(losses.other, losses.challenger, evidence.times, policy.bootstrap)
 
 
 def _admission(evidence: Evidence, door: Door) -> str:

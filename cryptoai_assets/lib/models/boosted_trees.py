@@ -20,6 +20,8 @@ VOLATILITY_FLOOR = 1e-6
 CALIBRATION_SHARE = 0.2
 INTERVAL_COVERAGE = 0.8
 RANGE_QUANTILE = 0.0005
+DIRECTION_OBJECTIVE = "binary:logistic"
+VOLATILITY_OBJECTIVE = "reg:squarederror"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,19 @@ class FittedBoostedTrees:
 
 
 @dataclass(frozen=True, slots=True)
+class DirectionHead:
+    """A direction head by itself."""
+
+    selected: tuple[int, ...]
+    booster: xgboost.Booster
+
+    def probability_up(self, data: Dataset) -> Float64Array:
+        """Probability of up of every row."""
+        rows = rows_of(data.values)[:, self.selected]
+        return np.asarray(self.booster.predict(xgboost.DMatrix(rows)), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
 class BoostedTrees:
     """Boosted trees with their settings."""
 
@@ -139,6 +154,14 @@ class BoostedTrees:
         trial = self._heads(earlier, horizons, selected, seed, (), names)
         coupling = _coupling(trial.predict(later), later, horizons)
         return self._heads(data, horizons, selected, seed, coupling, names)
+
+    def direction_head(self, data: Dataset, *, horizon: int, seed: int) -> "DirectionHead":
+        """Fit the direction head of one horizon alone, as a search does."""
+        selected = _varying(data)
+        rows = rows_of(data.values)[:, selected]
+        return DirectionHead(
+            selected, self._booster(rows, data.target("up", horizon), DIRECTION_OBJECTIVE, seed + horizon)
+        )
 
     def _heads(
         self,
@@ -158,10 +181,10 @@ class BoostedTrees:
             names=names,
             selected=selected,
             direction=tuple(
-                self._booster(inputs, data.target("up", h), "binary:logistic", seed + h) for h in horizons
+                self._booster(inputs, data.target("up", h), DIRECTION_OBJECTIVE, seed + h) for h in horizons
             ),
             volatility=tuple(
-                self._booster(inputs, _relative_volatility(data, h), "reg:squarederror", seed + h)
+                self._booster(inputs, _relative_volatility(data, h), VOLATILITY_OBJECTIVE, seed + h)
                 for h in horizons
             ),
             coupling=coupling or tuple(Coupling(1.0, 1.0) for _ in horizons),

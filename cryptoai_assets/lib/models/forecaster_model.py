@@ -53,7 +53,10 @@ class FittedModel(Protocol):
 class ForecasterModel(Protocol):
     """A kind of model with its settings."""
 
-    kind: str
+    @property
+    def kind(self) -> str:
+        """Name of the kind of model."""
+        ...
 
     def fit(self, data: Dataset, *, horizons: tuple[int, ...], seed: int) -> FittedModel:
         """Fit on every row of the dataset whose target is known."""

@@ -1,0 +1,121 @@
+"""Figures that people look at: calibration, coverage, importance, coverage of the data."""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import polars as pl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from cryptoai_assets.lib.datasets import Float64Array
+
+CALIBRATION_BINS = 15
+ACCENT, GREY = "#1769aa", "#9aa5b1"
+
+
+def _figure(title: str, *, width: float = 7.0, height: float = 4.2) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def calibration_figure(probability_up: Float64Array, up: Float64Array, *, horizon: int) -> Figure:
+    """Share of rises against the probability that was said, in bins of equal counts."""
+    known = np.isfinite(up)
+    p, y = probability_up[known], up[known]
+    figure = _figure(f"Calibration of the probability of up, {horizon} bars ahead ({len(p):,} rows)")
+    axes = figure.add_subplot()
+    parts = [part for part in np.array_split(np.argsort(p), CALIBRATION_BINS) if len(part)]
+    said, happened = [p[part].mean() for part in parts], [y[part].mean() for part in parts]
+    errors = [2 * (y[part].std() / max(len(part), 1) ** 0.5) for part in parts]
+    low, high = min(said) - 0.02, max(said) + 0.02
+    axes.plot([low, high], [low, high], color=GREY, linestyle="--", label="perfect")
+    axes.errorbar(said, happened, yerr=errors, fmt="o-", color=ACCENT, markersize=4, label="model, ± 2 s.e.")
+    axes.set(xlabel="probability of up that was said", ylabel="share that rose")
+    axes.legend()
+    return figure
+
+
+def confidence_figure(predictions: pl.DataFrame, *, title: str) -> Figure:
+    """Accuracy against the share of rows answered, the most confident first, a line a horizon.
+
+    Parameters
+    ----------
+    predictions
+        From `cryptoai_assets.lib.walk_forward`: ``horizon``, ``probability_up``, ``up``.
+    """
+    figure = _figure(title)
+    axes = figure.add_subplot()
+    for (horizon,), rows in predictions.group_by("horizon", maintain_order=True):
+        known = rows.filter(pl.col("up").is_not_nan())
+        p, y = known["probability_up"].to_numpy(), known["up"].to_numpy()
+        order = np.argsort(-np.abs(p - 0.5), kind="stable")
+        right = ((p > 0.5) == (y > 0.5))[order].astype(float)
+        share = np.arange(1, len(right) + 1) / len(right)
+        start = max(len(right) // 100, 50)
+        axes.plot(
+            share[start:], (np.cumsum(right) / np.arange(1, len(right) + 1))[start:], label=f"{horizon} bars"
+        )
+    axes.axhline(0.5, color=GREY, linestyle="--")
+    axes.set(xlabel="share of rows answered, most confident first", ylabel="accuracy")
+    axes.legend()
+    return figure
+
+
+def importance_figure(importance: Mapping[str, float], *, shown: int = 25) -> Figure:
+    """Share of the gain per feature, the largest ones."""
+    largest = list(importance.items())[:shown][::-1]
+    figure = _figure(
+        f"Gain of the direction heads, {shown} largest of {len(importance)} features", height=5.5
+    )
+    axes = figure.add_subplot()
+    axes.barh([name for name, _ in largest], [share for _, share in largest], color=ACCENT)
+    axes.tick_params(axis="y", labelsize=7)
+    axes.set(xlabel="share of the total gain")
+    return figure
+
+
+def score_figure(table: pl.DataFrame, *, metric: str, title: str, chance: float | None) -> Figure:
+    """One metric of all models with intervals, a panel a horizon.
+
+    Parameters
+    ----------
+    table
+        ``model``, ``metric`` (as ``h<horizon>/<name>``), ``value``, ``lower``, ``upper``.
+    """
+    found = table.filter(pl.col("metric").str.ends_with(f"/{metric}"))
+    panels = found["metric"].unique(maintain_order=True).to_list()
+    figure = _figure(title, width=max(4.0, 3.2 * len(panels)))
+    for position, panel in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), position + 1)
+        rows = found.filter(metric=panel).reverse()
+        value = rows["value"].to_numpy()
+        reach = np.abs(np.stack([value - rows["lower"].to_numpy(), rows["upper"].to_numpy() - value]))
+        axes.errorbar(value, rows["model"].to_list(), xerr=reach, fmt="o", color=ACCENT, markersize=4)
+        if chance is not None:
+            axes.axvline(chance, color=GREY, linestyle="--")
+        axes.set_title(f"{panel.partition('/')[0][1:]} bars", fontsize=9)
+        axes.tick_params(labelsize=7)
+        if position:
+            axes.set_yticklabels([])
+    return figure
+
+
+def line_figure(lines: Mapping[str, Sequence[float]], *, title: str, x: str, y: str) -> Figure:
+    """Plain lines over their index."""
+    figure = _figure(title)
+    axes = figure.add_subplot()
+    for name, values in lines.items():
+        axes.plot(list(values), marker="o", markersize=3, label=name)
+    axes.set(xlabel=x, ylabel=y)
+    axes.legend()
+    return figure
+
+
+def png_bytes(figure: Figure) -> bytes:
+    """Figure as PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=90)
+    return buffer.getvalue()

@@ -1,0 +1,118 @@
+"""The home of one market's data: where everything that the platform makes is kept."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptoai_assets.lib.ledger import Ledger
+from cryptoai_assets.lib.market import Market
+from cryptoai_assets.lib.releases import ReleaseDesk
+from cryptoai_assets.lib.store import MonthlyStore
+from cryptoai_assets.lib.tracking import Tracking
+from edge_bundle.candles import CANDLE_SCHEMA
+from edge_bundle.facts import FACT_SCHEMA
+
+EXPERIMENT = "cryptoai"
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Folders and doors of one market under one root."""
+
+    root: Path
+    market: Market
+
+    @property
+    def data(self) -> Path:
+        """Folder of this market's data."""
+        return self.root / "data" / self.market.name
+
+    @property
+    def raw_candles(self) -> MonthlyStore:
+        """Candles as their source gave them."""
+        return MonthlyStore(self.data / "raw_candles", "open_time", CANDLE_SCHEMA)
+
+    @property
+    def raw_facts(self) -> MonthlyStore:
+        """Facts that came with the candles: no-trade evidence."""
+        return MonthlyStore(self.data / "raw_facts", "event_time", FACT_SCHEMA)
+
+    @property
+    def clean_candles(self) -> MonthlyStore:
+        """Accepted candles."""
+        return MonthlyStore(self.data / "clean_candles", "open_time", CANDLE_SCHEMA)
+
+    @property
+    def quarantine(self) -> MonthlyStore:
+        """Rejected rows with their reason."""
+        return MonthlyStore(self.data / "quarantine", "open_time")
+
+    @property
+    def features(self) -> MonthlyStore:
+        """Features of every grid bar."""
+        return MonthlyStore(self.data / "features", "open_time")
+
+    @property
+    def training(self) -> Path:
+        """Folder of what the training assets hand to each other."""
+        return self.data / "training"
+
+    @property
+    def training_dataset(self) -> Path:
+        """Features and targets of every grid bar."""
+        return self.training / "dataset.parquet"
+
+    @property
+    def model_settings(self) -> Path:
+        """Settings that the search found."""
+        return self.training / "model_settings.json"
+
+    @property
+    def procedure(self) -> Path:
+        """Folder of the walk-forward's scores and predictions."""
+        return self.training / "procedure"
+
+    @property
+    def candidate(self) -> Path:
+        """Folder of the newest trained bundle and its record."""
+        return self.training / "candidate"
+
+    @property
+    def monitoring(self) -> Path:
+        """Folder of drift reports."""
+        return self.data / "monitoring"
+
+    @property
+    def bars_database(self) -> Path:
+        """Online store that the service reads."""
+        return self.data / "bars.db"
+
+    @property
+    def forecasts_database(self) -> Path:
+        """Log of every forecast that was served."""
+        return self.root / "data" / "forecasts.db"
+
+    @property
+    def alerts_database(self) -> Path:
+        """Outbox of alerts."""
+        return self.root / "data" / "alerts.db"
+
+    @property
+    def releases(self) -> Path:
+        """Folder that the service and the devices read."""
+        return self.root / "releases"
+
+    @property
+    def ledger(self) -> Ledger:
+        """Record of decisions."""
+        return Ledger(self.root / "data" / "ledger.db")
+
+    @property
+    def tracking(self) -> Tracking:
+        """MLflow, at the place that ``mlflow ui`` opens by itself in the root."""
+        root = self.root.resolve()
+        return Tracking(f"sqlite:///{root / 'mlflow.db'}", root / "mlruns", EXPERIMENT)
+
+    @property
+    def release_desk(self) -> ReleaseDesk:
+        """Where versions become releases."""
+        return ReleaseDesk(self.releases, self.tracking, self.ledger)

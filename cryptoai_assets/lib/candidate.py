@@ -1,0 +1,287 @@
+"""A candidate: one fit, exported and registered, then scored by its own bytes on the final stretch."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+
+from cryptoai_assets.lib.canaries import canaries
+from cryptoai_assets.lib.datasets import Dataset
+from cryptoai_assets.lib.export import (
+    BASIS_POINTS,
+    Agreement,
+    agreement,
+    graph_predictions,
+    verify_agreement,
+    write_bundle,
+)
+from cryptoai_assets.lib.gate import Bound, Comparison, Evidence, GatePolicy
+from cryptoai_assets.lib.market import Market
+from cryptoai_assets.lib.models.baselines import DIRECTION_BASELINES, VOLATILITY_BASELINES
+from cryptoai_assets.lib.models.boosted_trees import BoostedTrees, FittedBoostedTrees, TreeSettings
+from cryptoai_assets.lib.models.forecaster_model import Predictions
+from cryptoai_assets.lib.scoring import Score
+from cryptoai_assets.lib.training import (
+    LOOKBACK,
+    Splits,
+    TrainingSettings,
+    calibration_error,
+    direction_loss,
+    fit_version,
+    model_scores,
+    volatility_loss,
+)
+from edge_bundle.forecaster import Forecaster
+from edge_bundle.windows import MarketWindow
+
+CALIBRATION_BINS = 10
+RECORD_NAME = "candidate.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What is kept of a training, and what is needed to have it again.
+
+    Parameters
+    ----------
+    cause
+        Why it was trained: ``first``, ``by hand``, or the cause that a sensor recorded.
+    version, run_id
+        In MLflow; None before it is registered.
+    """
+
+    market: str
+    model: str
+    kind: str
+    as_of: datetime
+    stretch_start: datetime
+    stretch_end: datetime
+    data_fingerprint: str
+    feature_fingerprint: str
+    settings: TrainingSettings
+    trees: TreeSettings
+    git_commit: str
+    cause: str
+    bundle_digest: str
+    agreement: Agreement
+    version: int | None = None
+    run_id: str | None = None
+
+    def write(self, folder: Path) -> None:
+        """Write the record beside the bundle."""
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = folder / f".{RECORD_NAME}.tmp"
+        draft.write_text(json.dumps(asdict(self), indent=1, default=_text))
+        draft.replace(folder / RECORD_NAME)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read what `write` wrote."""
+        return cls.from_dict(json.loads((folder / RECORD_NAME).read_bytes()))
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """Read a record that JSON held."""
+        times = {
+            name: datetime.fromisoformat(record[name]) for name in ("as_of", "stretch_start", "stretch_end")
+        }
+        parts = {
+            "settings": TrainingSettings(**record["settings"]),
+            "trees": TreeSettings(**record["trees"]),
+            "agreement": Agreement(**record["agreement"]),
+        }
+        return cls(**{**record, **times, **parts})
+
+    def registered(self, version: int, run_id: str) -> Self:
+        """Return it with its place in MLflow."""
+        return replace(self, version=version, run_id=run_id)
+
+
+def _text(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def bundle_folder(folder: Path) -> Path:
+    """Folder of a candidate's bundle."""
+    return folder / "bundle"
+
+
+def train_candidate(
+    folder: Path,
+    data: Dataset,
+    splits: Splits,
+    tree_settings: TreeSettings,
+    window: MarketWindow,
+    *,
+    market: Market,
+    settings: TrainingSettings,
+    as_of: datetime,
+    data_fingerprint: str,
+    git_commit: str,
+    cause: str,
+) -> tuple[Candidate, FittedBoostedTrees]:
+    """Fit once, export, and hold the graph against its original on the rows before the final stretch.
+
+    Raises
+    ------
+    ExportError
+        When the graph and its original disagree, or the window cannot give golden candles.
+    """
+    fitted = fit_version(data, splits, tree_settings, market=market, settings=settings)
+    train = data.between(None, splits.stretch.train_end)
+    forecaster = write_bundle(
+        bundle_folder(folder),
+        fitted,
+        market=market,
+        kind=BoostedTrees(tree_settings, threads=1).kind,
+        lookback=LOOKBACK,
+        golden=train,
+        window=MarketWindow(window.candles.filter(pl.col("open_time") < splits.stretch.train_end)),
+        trained_until=splits.stretch.train_end,
+        as_of=as_of,
+        git_commit=git_commit,
+    )
+    compared = train.between(train.times[-min(4000, len(train.times))], None)
+    found = verify_agreement(
+        agreement(fitted.predict(compared), graph_predictions(forecaster, compared.values))
+    )
+    candidate = Candidate(
+        market=market.name,
+        model=market.model,
+        kind=forecaster.manifest.kind,
+        as_of=as_of,
+        stretch_start=splits.stretch.test_start,
+        stretch_end=splits.stretch.test_end,
+        data_fingerprint=data_fingerprint,
+        feature_fingerprint=forecaster.manifest.feature_fingerprint,
+        settings=settings,
+        trees=tree_settings,
+        git_commit=git_commit,
+        cause=cause,
+        bundle_digest=forecaster.digest,
+        agreement=found,
+    )
+    candidate.write(folder)
+    return candidate, fitted
+
+
+@dataclass(frozen=True, slots=True)
+class StretchResult:
+    """The loaded bundle on the final stretch.
+
+    Parameters
+    ----------
+    baselines
+        Predictions of each baseline, fitted on the same training rows.
+    """
+
+    test: Dataset
+    predictions: Predictions
+    baselines: Mapping[str, Predictions]
+    scores: tuple[Score, ...]
+    coverage: tuple[float, ...]
+    calibration: tuple[float, ...]
+
+
+def score_stretch(
+    forecaster: Forecaster, data: Dataset, splits: Splits, *, market: Market, settings: TrainingSettings
+) -> StretchResult:
+    """Run the loaded bundle and the baselines over the final stretch."""
+    test = data.between(splits.stretch.test_start, splits.stretch.test_end)
+    train = data.between(None, splits.stretch.train_end)
+    predictions = graph_predictions(forecaster, test.values)
+    baselines = {
+        model.kind: model.fit(train, horizons=market.horizons, seed=settings.seed).predict(test)
+        for model in (*DIRECTION_BASELINES, *VOLATILITY_BASELINES)
+    }
+    scores = model_scores(predictions, test, horizons=market.horizons, bootstrap=settings.bootstrap(market))
+    return StretchResult(
+        test=test,
+        predictions=predictions,
+        baselines=baselines,
+        scores=tuple(scores),
+        coverage=_coverage(forecaster, test, market),
+        calibration=tuple(
+            calibration_error(predictions.probability_up[:, k], test.target("up", h), bins=CALIBRATION_BINS)
+            for k, h in enumerate(market.horizons)
+        ),
+    )
+
+
+def _coverage(forecaster: Forecaster, test: Dataset, market: Market) -> tuple[float, ...]:
+    """Share of known outcomes between the bundle's lower and upper ends, by horizon."""
+    outputs = forecaster.outputs(test.values)
+    shares = []
+    for column, horizon in enumerate(market.horizons):
+        realised = test.target("return", horizon) * BASIS_POINTS
+        known = np.isfinite(realised)
+        inside = (realised >= outputs["lower_bps"][:, column]) & (realised <= outputs["upper_bps"][:, column])
+        shares.append(float(inside[known].mean()))
+    return tuple(shares)
+
+
+def gate_evidence(
+    candidate: Candidate,
+    forecaster: Forecaster,
+    result: StretchResult,
+    champion: Forecaster | None,
+    window: MarketWindow,
+    *,
+    market: Market,
+    policy: GatePolicy,
+    acknowledged_by: str | None,
+) -> Evidence:
+    """Gather what the gate decides on; the champion answers on the same rows, all after both trainings."""
+    horizons = market.horizons
+    ours = direction_loss(result.predictions, result.test, horizons)
+    our_volatility = volatility_loss(result.predictions, result.test, horizons)
+    directions = {model.kind for model in DIRECTION_BASELINES}
+    baselines = {
+        kind: Comparison(direction_loss(said, result.test, horizons), ours)
+        if kind in directions
+        else Comparison(volatility_loss(said, result.test, horizons), our_volatility)
+        for kind, said in result.baselines.items()
+    }
+    promised = forecaster.manifest.interval_coverage
+    bounds = [
+        *(
+            Bound(f"h{h}/coverage_error", abs(share - promised), policy.coverage_tolerance)
+            for h, share in zip(horizons, result.coverage, strict=True)
+        ),
+        *(
+            Bound(f"h{h}/calibration_error", error, policy.calibration_limit)
+            for h, error in zip(horizons, result.calibration, strict=True)
+        ),
+    ]
+    return Evidence(
+        times=result.test.keys["open_time"],
+        champion=_champion_comparison(champion, forecaster, result, market),
+        baselines=baselines,
+        scores=result.scores,
+        bounds=bounds,
+        canaries=canaries(forecaster, window, seed=candidate.settings.seed),
+        same_kind=champion is not None and champion.manifest.kind == candidate.kind,
+        refresh_cause=candidate.cause,
+        acknowledged_by=acknowledged_by,
+    )
+
+
+def _champion_comparison(
+    champion: Forecaster | None, forecaster: Forecaster, result: StretchResult, market: Market
+) -> Comparison | None:
+    if champion is None:
+        return None
+    ours = direction_loss(result.predictions, result.test, market.horizons)
+    columns = [result.test.names.index(name) for name in champion.manifest.features]
+    theirs = direction_loss(
+        graph_predictions(champion, result.test.values[:, :, columns]), result.test, market.horizons
+    )
+    trained = max(datetime.fromisoformat(f.manifest.trained_until) for f in (champion, forecaster))
+    fresh = (result.test.keys["open_time"] >= trained).to_numpy()
+    theirs[~fresh] = float("nan")
+    return Comparison(theirs, ours)

@@ -1,0 +1,52 @@
+"""Features of one symbol and month, computed from that month and just enough bars before it."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from cryptoai_assets.lib.home import Home
+from cryptoai_assets.lib.market import Market, month_after, month_start
+from cryptoai_assets.lib.targets import target_frame
+from edge_bundle.facts import NO_TRADE
+from edge_bundle.features.catalog import largest_warmup
+from edge_bundle.windows import INPUT_KEYS, MarketWindow, window_features, window_grid
+
+
+def months_before(market: Market, names: Sequence[str]) -> int:
+    """Months before its own that a month's features read."""
+    bars_in_shortest_month = 28 * market.bars_a_day
+    return -(-(largest_warmup(names) + market.max_missing_bars) // bars_in_shortest_month)
+
+
+def months_read(market: Market, month: str, names: Sequence[str]) -> list[str]:
+    """Months that a month's features read, its own last."""
+    return [month_after(month, -back) for back in range(months_before(market, names), -1, -1)]
+
+
+def month_features(home: Home, symbol: str, month: str, names: Sequence[str]) -> pl.DataFrame:
+    """Features of every grid bar of one month; empty when the month holds no candle.
+
+    The memory of every feature is finite, so the values equal those from the whole history.
+    """
+    market = home.market
+    first = month_start(months_read(market, month, names)[0])
+    end = month_start(month_after(month))
+    candles = home.clean_candles.read([symbol], first, end)
+    facts = home.raw_facts.read([symbol], first, end)
+    window = MarketWindow(candles, facts.filter(pl.col("name") == NO_TRADE))
+    frame = window_features(window, names, interval=market.interval, max_missing_bars=market.max_missing_bars)
+    own = pl.col("open_time").is_between(month_start(month), end, closed="left")
+    return frame.filter(own).select(*INPUT_KEYS, *names)
+
+
+def joined_dataset(home: Home) -> pl.DataFrame:
+    """Features of every stored month beside the targets of their bars, sorted by symbol and open time.
+
+    .. warning:: The target columns read later bars; only the feature columns may reach a model's input.
+    """
+    market = home.market
+    window = MarketWindow(home.clean_candles.read(market.symbols), home.raw_facts.read(market.symbols))
+    grid = window_grid(window, interval=market.interval, max_missing_bars=market.max_missing_bars)
+    targets = target_frame(grid, horizons=market.horizons)
+    features = home.features.read(market.symbols)
+    return features.join(targets, on=["open_time", "symbol"], how="left", maintain_order="left")

@@ -1,0 +1,111 @@
+"""The champion in service: follows the release channel and swaps verified bundles without a restart."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from edge_bundle.errors import BundleRefusedError, EdgeBundleError
+from edge_bundle.forecaster import Forecaster
+from edge_bundle.releases import ReleasedVersion, read_channel, release_folder
+
+# A bundle that failed is tried again after this time: its folder may have been repaired.
+RETRY_AFTER = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A released version that was verified and loaded; `released` is what the channel promised."""
+
+    role: str
+    released: ReleasedVersion
+    forecaster: Forecaster
+    loaded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRelease:
+    """A release that stays out, and why; `version` is None when the channel itself cannot be read."""
+
+    version: int | None
+    reason: str
+    refused_at: datetime
+
+
+class ChampionWatch:
+    """Holds the champion of one model.
+
+    `refresh` is called again and again from one thread that serves no request; readers take `current` once
+    and finish on what they took.
+    """
+
+    def __init__(self, *, root: Path, model: str, clock: Callable[[], datetime]) -> None:
+        self._root = root
+        self._model = model
+        self._clock = clock
+        self._current: ServedModel | None = None
+        self._refused: RefusedRelease | None = None
+
+    @property
+    def current(self) -> ServedModel | None:
+        """What answers; None before the first verified bundle, or when the champion was withdrawn."""
+        return self._current
+
+    @property
+    def refused(self) -> RefusedRelease | None:
+        """The release that stays out, if the newest one does."""
+        return self._refused
+
+    @property
+    def reason(self) -> str:
+        """Why nothing is served, or an empty text."""
+        if self._current:
+            return ""
+        if self._refused:
+            return f"the release was refused: {self._refused.reason}"
+        return f"no champion of {self._model} is released"
+
+    def refresh(self) -> None:
+        """Look at the channel; load, verify and swap when it names another version."""
+        wanted: ReleasedVersion | None = None
+        try:
+            channel = read_channel(self._root, self._model)
+            wanted = channel.champion if channel else None
+            if wanted is None:
+                self._current = self._refused = None
+            elif self._current and self._current.released == wanted:
+                self._refused = None
+            elif not self._failed_just_now(wanted):
+                self._current = self._verified(wanted)
+                self._refused = None
+        except Exception as error:  # noqa: BLE001 — whatever a bundle breaks with, it stays out
+            reason = str(error) if isinstance(error, EdgeBundleError) else f"{type(error).__name__}: {error}"
+            self._refused = RefusedRelease(wanted.version if wanted else None, reason, self._clock())
+
+    def _failed_just_now(self, wanted: ReleasedVersion) -> bool:
+        refused = self._refused
+        return (
+            refused is not None
+            and refused.version == wanted.version
+            and self._clock() - refused.refused_at < RETRY_AFTER
+        )
+
+    def _verified(self, wanted: ReleasedVersion) -> ServedModel:
+        forecaster = Forecaster.load(release_folder(self._root, self._model, wanted.version))
+        if forecaster.digest != wanted.sha256:
+            raise BundleRefusedError(
+                f"version {wanted.version} has the digest {forecaster.digest[:12]}…, "
+                f"the channel promises {wanted.sha256[:12]}…"
+            )
+        if forecaster.manifest.model != self._model:
+            raise BundleRefusedError(
+                f"version {wanted.version} is of the model {forecaster.manifest.model}, {self._model} needed"
+            )
+        result = forecaster.selftest()
+        if not result.passed:
+            raise BundleRefusedError(
+                f"version {wanted.version} fails its self-test: outputs differ by "
+                f"{result.largest_difference:.2g} deviations, {result.tolerance:.2g} allowed; "
+                f"features by {result.largest_feature_difference:.2g} of their scale"
+            )
+        return ServedModel("champion", wanted, forecaster, self._clock())

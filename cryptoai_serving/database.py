@@ -1,0 +1,88 @@
+"""A SQLite file that several processes share: opened when first used, reopened after a failure."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cryptoai_serving.errors import StoreUnavailableError
+
+BUSY_SECONDS = 5.0
+
+
+class Database:
+    """One connection to a file in write-ahead mode, used by one thread at a time.
+
+    Parameters
+    ----------
+    schema
+        Statements that create what is absent, and leave alone what is there.
+    version
+        Of the schema; a file of another version is refused.
+    """
+
+    def __init__(self, path: Path, *, schema: str, version: int) -> None:
+        self.path = path
+        self._schema = schema
+        self._version = version
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._inode: int | None = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Connection whose changes are committed at the end, or undone by an exception.
+
+        Raises
+        ------
+        StoreUnavailableError
+            When the file cannot be opened, is locked for longer than `BUSY_SECONDS`, is damaged, or has
+            another schema version; the next call tries again.
+        """
+        with self._lock:
+            try:
+                connection = self._opened()
+                with connection:
+                    yield connection
+            except (sqlite3.Error, OSError) as error:
+                self._disconnect()
+                raise StoreUnavailableError(
+                    f"{self.path.name} cannot be used: {error}",
+                    cure="try again in a moment",
+                ) from error
+
+    def close(self) -> None:
+        """End the connection; a later use opens it again."""
+        with self._lock:
+            self._disconnect()
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is not None:
+            if self.path.exists() and self.path.stat().st_ino == self._inode:
+                return self._connection
+            self._disconnect()  # the file was replaced: the connection would read the old one for ever
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, check_same_thread=False)
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection, self._inode = connection, self.path.stat().st_ino
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        (found,) = connection.execute("PRAGMA user_version").fetchone()
+        if found not in (0, self._version):
+            raise sqlite3.DatabaseError(f"schema version {found}, this code reads {self._version}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        if found == 0:
+            connection.executescript(self._schema)
+            connection.execute(f"PRAGMA user_version = {self._version:d}")
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,74 @@
+"""Prometheus metrics of the service; labels take only values that are known beforehand."""
+
+from collections.abc import Iterator, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from cryptoai_serving.champion import ChampionWatch
+from cryptoai_serving.forecast_log import ForecastRecorder
+from edge_bundle.forecast import Forecast
+
+BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 1.0, 5.0)
+METHODS = ("GET", "POST")
+
+
+class ServingMetrics:
+    """What is counted, in a registry of its own."""
+
+    def __init__(self, champion: ChampionWatch, recorder: ForecastRecorder) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Histogram(
+            "cryptoai_request_seconds",
+            "Time from a request to its answer, by route and status",
+            ["route", "method", "status"],
+            buckets=BUCKETS,
+            registry=self._registry,
+        )
+        self._forecasts = Counter(
+            "cryptoai_forecasts",
+            "Forecasts by symbol and outcome: answered, or the reason of the abstention",
+            ["symbol", "origin", "outcome"],
+            registry=self._registry,
+        )
+        self._registry.register(_ServiceState(champion, recorder))
+
+    def request(self, *, route: str | None, method: str, status: int, seconds: float) -> None:
+        """Count a request; `route` is the path's template, None when none matched."""
+        method = method if method in METHODS else "other"
+        self._requests.labels(route or "none", method, str(status)).observe(seconds)
+
+    def forecasts(self, forecasts: Sequence[Forecast], *, origin: str) -> None:
+        """Count forecasts."""
+        for forecast in forecasts:
+            outcome = forecast.abstention.reason if forecast.abstention else "answered"
+            self._forecasts.labels(forecast.symbol, origin, outcome).inc()
+
+    def exposition(self) -> bytes:
+        """Text that Prometheus reads."""
+        return generate_latest(self._registry)
+
+
+class _ServiceState(Collector):
+    """Reads the state of the service when Prometheus asks."""
+
+    def __init__(self, champion: ChampionWatch, recorder: ForecastRecorder) -> None:
+        self._champion = champion
+        self._recorder = recorder
+
+    def collect(self) -> Iterator[Metric]:
+        current, refused = self._champion.current, self._champion.refused
+        yield _gauge("cryptoai_ready", "1 when a verified bundle is loaded", int(current is not None))
+        yield _gauge(
+            "cryptoai_release_refused", "1 when the newest release stays out", int(refused is not None)
+        )
+        yield _gauge(
+            "cryptoai_release_version", "Version that answers", current.released.version if current else 0
+        )
+        yield _gauge("cryptoai_forecast_log_waiting", "Forecasts not written yet", self._recorder.waiting)
+        yield _gauge("cryptoai_forecast_log_dropped", "Forecasts never written", self._recorder.dropped)
+
+
+def _gauge(name: str, documentation: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, documentation, value)

@@ -1,0 +1,29 @@
+"""Releases for readers: miniature bundles put where a promotion puts them, with a channel that names them."""
+
+import json
+from pathlib import Path
+
+from fakes.tiny_bundle import write_tiny_bundle
+
+from edge_bundle.manifest import bundle_digest
+from edge_bundle.releases import Channel, ReleasedVersion, channel_path, release_folder
+
+
+def release_tiny_bundle(
+    root: Path, *, version: int, seed: int, market: str = "sample", live: bool = False, interval: str = "30m"
+) -> Path:
+    """Write a bundle as `version` and make it the champion; the folder of the bundle."""
+    model = f"cryptoai-forecaster-{market}"
+    folder = release_folder(root, model, version)
+    write_tiny_bundle(folder, market=market, live=live, interval=interval, seed=seed)
+    name_champion(root, model, ReleasedVersion(version, bundle_digest(folder)))
+    return folder
+
+
+def name_champion(root: Path, model: str, champion: ReleasedVersion | None) -> None:
+    """Replace the channel, as a reader may see it: the old one or the new one, whole."""
+    path = channel_path(root, model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".tmp")
+    draft.write_text(json.dumps(Channel(model, champion=champion).to_dict()))
+    draft.replace(path)

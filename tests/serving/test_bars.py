@@ -1,0 +1,97 @@
+"""The online store: what is written is read back, newest bars first to stay, and no-trade slots with them."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from fakes.tiny_bundle import walk_candles
+
+from cryptoai_serving import bars
+from cryptoai_serving.bars import BarStore, no_trade_facts
+from edge_bundle.candles import CANDLE_SCHEMA
+from edge_bundle.errors import CandlesRefusedError
+from edge_bundle.facts import FACT_SCHEMA, empty_facts, no_trade_slots, validated_facts
+
+CANDLES = walk_candles(("BTCUSD", "ETHUSD"), bars=50, interval="30m", seed=1)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[BarStore]:
+    with BarStore(tmp_path / "data" / "bars.db") as opened:
+        yield opened
+
+
+def test_bars_are_read_back_bit_for_bit_in_order(store: BarStore) -> None:
+    store.write_bars(CANDLES.sample(fraction=1.0, shuffle=True, seed=1))
+    latest = store.latest(["ETHUSD", "BTCUSD"], 1000)
+    assert dict(latest.schema) == CANDLE_SCHEMA
+    assert latest.equals(CANDLES)
+
+
+def test_only_the_newest_bars_asked_for_are_read(store: BarStore) -> None:
+    store.write_bars(CANDLES)
+    expected = CANDLES.group_by("symbol", maintain_order=True).tail(7)
+    assert store.latest(["BTCUSD", "ETHUSD"], 7).equals(expected.select(CANDLES.columns))
+
+
+def test_symbol_without_bars_gives_no_rows(store: BarStore) -> None:
+    assert store.latest(["BTCUSD"], 5).is_empty()
+    assert store.latest([], 5).is_empty()
+    assert dict(store.latest(["BTCUSD"], 5).schema) == CANDLE_SCHEMA
+    assert store.window(["BTCUSD"], 5).facts.is_empty()
+
+
+def test_bar_written_again_is_replaced(store: BarStore) -> None:
+    store.write_bars(CANDLES)
+    corrected = CANDLES.tail(1).with_columns(volume=pl.lit(1.5))
+    store.write_bars(corrected)
+    assert store.latest(["ETHUSD"], 50).height == 50
+    assert store.latest(["ETHUSD"], 1).equals(corrected)
+
+
+def test_no_trade_slots_come_with_the_bars_that_they_lie_between(store: BarStore) -> None:
+    held = CANDLES.filter(pl.col("symbol") == "BTCUSD")
+    store.write_bars(held.gather([*range(20), *range(21, 50)]))
+    slots = held.gather([20])
+    early = slots.with_columns(pl.col("open_time") - timedelta(days=30))
+    facts = no_trade_facts(pl.concat([early, slots]), interval="30m", source="sample")
+    store.write_no_trade(facts)
+    window = store.window(["BTCUSD"], 40)
+    assert dict(validated_facts(window.facts).schema) == FACT_SCHEMA
+    assert no_trade_slots(window.facts).equals(slots.select("symbol", "open_time"))
+    assert window.facts["known_at"][0] - window.facts["event_time"][0] == timedelta(minutes=30)
+
+
+def test_other_facts_are_left_out(store: BarStore) -> None:
+    store.write_bars(CANDLES)
+    store.write_no_trade(empty_facts())
+    other = no_trade_facts(CANDLES.tail(1), interval="30m", source="s").with_columns(name=pl.lit("hash_rate"))
+    store.write_no_trade(other)
+    assert store.window(["BTCUSD", "ETHUSD"], 50).facts.is_empty()
+
+
+def test_old_bars_and_slots_make_room_for_new_ones(store: BarStore) -> None:
+    kept = bars.KEPT_BARS
+    many = walk_candles(("BTCUSD",), bars=kept + 30, interval="1m", seed=2)
+    store.write_no_trade(no_trade_facts(many.head(1), interval="1m", source="s"))
+    store.write_bars(many.head(kept))
+    store.write_bars(many.tail(30))
+    assert store.latest(["BTCUSD"], 10**6).equals(many.tail(kept))
+    older = many.head(1).with_columns(pl.col("open_time") - timedelta(minutes=5))
+    store.write_bars(older)
+    assert store.latest(["BTCUSD"], 10**6).equals(many.tail(kept))
+
+
+def test_frame_that_is_no_candle_frame_is_refused(store: BarStore) -> None:
+    with pytest.raises(CandlesRefusedError, match="volume"):
+        store.write_bars(CANDLES.drop("volume"))
+
+
+def test_another_process_reads_while_one_writes(store: BarStore, tmp_path: Path) -> None:
+    store.write_bars(CANDLES.head(10))
+    with BarStore(tmp_path / "data" / "bars.db") as reader:
+        assert reader.latest(["BTCUSD"], 100).height == 10
+        store.write_bars(CANDLES)
+        assert reader.latest(["BTCUSD"], 100).height == 50

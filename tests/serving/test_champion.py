@@ -1,0 +1,170 @@
+"""The champion's watch: a verified bundle swaps in, anything else stays out by name."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes.releases import name_champion, release_tiny_bundle
+from fakes.tiny_bundle import write_tiny_bundle
+
+from cryptoai_serving.champion import RETRY_AFTER, ChampionWatch
+from edge_bundle.manifest import GOLDEN_NAME, GRAPH_NAME, Manifest, bundle_digest, file_sha256
+from edge_bundle.releases import ReleasedVersion, channel_path, release_folder
+
+MODEL = "cryptoai-forecaster-sample"
+
+
+@dataclass
+class HandClock:
+    """A clock that moves when it is told to."""
+
+    now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def watch(tmp_path: Path, clock: HandClock) -> ChampionWatch:
+    return ChampionWatch(root=tmp_path, model=MODEL, clock=clock)
+
+
+def version(watch: ChampionWatch) -> int | None:
+    return watch.current.released.version if watch.current else None
+
+
+def test_nothing_is_served_before_a_release(watch: ChampionWatch) -> None:
+    watch.refresh()
+    assert watch.current is None
+    assert watch.reason == f"no champion of {MODEL} is released"
+
+
+def test_new_champion_swaps_in_and_the_old_one_still_answers_whom_it_serves(
+    watch: ChampionWatch, tmp_path: Path
+) -> None:
+    release_tiny_bundle(tmp_path, version=1, seed=1)
+    watch.refresh()
+    old = watch.current
+    assert old is not None
+    release_tiny_bundle(tmp_path, version=2, seed=2)
+    assert version(watch) == 1
+    watch.refresh()
+    assert version(watch) == 2
+    assert old.forecaster.selftest().passed
+
+
+def test_same_champion_is_not_loaded_twice(watch: ChampionWatch, tmp_path: Path) -> None:
+    release_tiny_bundle(tmp_path, version=1, seed=1)
+    watch.refresh()
+    first = watch.current
+    watch.refresh()
+    assert watch.current is first
+
+
+def test_rollback_swaps_back(watch: ChampionWatch, tmp_path: Path) -> None:
+    first = release_tiny_bundle(tmp_path, version=1, seed=1)
+    release_tiny_bundle(tmp_path, version=2, seed=2)
+    watch.refresh()
+    name_champion(tmp_path, MODEL, ReleasedVersion(1, bundle_digest(first)))
+    watch.refresh()
+    assert version(watch) == 1
+
+
+def test_withdrawn_champion_answers_no_more(watch: ChampionWatch, tmp_path: Path) -> None:
+    release_tiny_bundle(tmp_path, version=1, seed=1)
+    watch.refresh()
+    name_champion(tmp_path, MODEL, None)
+    watch.refresh()
+    assert watch.current is None
+    assert watch.refused is None
+
+
+def test_bundle_with_a_changed_file_stays_out(watch: ChampionWatch, tmp_path: Path) -> None:
+    release_tiny_bundle(tmp_path, version=1, seed=1)
+    watch.refresh()
+    folder = release_tiny_bundle(tmp_path, version=2, seed=2)
+    (folder / GRAPH_NAME).write_bytes((folder / GRAPH_NAME).read_bytes() + b"\0")
+    watch.refresh()
+    assert version(watch) == 1
+    assert watch.refused is not None
+    assert watch.refused.version == 2
+    assert "model.onnx has SHA-256" in watch.refused.reason
+
+
+def test_bundle_that_is_not_the_promised_one_stays_out(watch: ChampionWatch, tmp_path: Path) -> None:
+    release_tiny_bundle(tmp_path, version=1, seed=1)
+    write_tiny_bundle(release_folder(tmp_path, MODEL, 1), seed=9)
+    watch.refresh()
+    assert watch.current is None
+    assert "the channel promises" in watch.reason
+
+
+def test_bundle_of_another_model_stays_out(watch: ChampionWatch, tmp_path: Path) -> None:
+    folder = release_folder(tmp_path, MODEL, 1)
+    write_tiny_bundle(folder, market="live", seed=1)
+    name_champion(tmp_path, MODEL, ReleasedVersion(1, bundle_digest(folder)))
+    watch.refresh()
+    assert "of the model cryptoai-forecaster-live" in watch.reason
+
+
+def test_bundle_that_answers_otherwise_than_its_golden_rows_stays_out(
+    watch: ChampionWatch, tmp_path: Path
+) -> None:
+    folder = release_tiny_bundle(tmp_path, version=1, seed=1)
+    with np.load(folder / GOLDEN_NAME) as archive:
+        golden = dict(archive)
+    golden["probability_up"] += 0.01
+    np.savez(folder / GOLDEN_NAME, allow_pickle=False, **golden)
+    manifest = Manifest.read(folder)
+    files = {**manifest.files, GOLDEN_NAME: file_sha256(folder / GOLDEN_NAME)}
+    Manifest(**{name: getattr(manifest, name) for name in manifest.__slots__} | {"files": files}).write(
+        folder
+    )
+    name_champion(tmp_path, MODEL, ReleasedVersion(1, bundle_digest(folder)))
+    watch.refresh()
+    assert "fails its self-test" in watch.reason
+
+
+@pytest.mark.parametrize("content", ["{", '{"schema_version": 7}'])
+def test_channel_that_cannot_be_read_keeps_the_loaded_champion(
+    watch: ChampionWatch, tmp_path: Path, content: str
+) -> None:
+    release_tiny_bundle(tmp_path, version=1, seed=1)
+    watch.refresh()
+    channel_path(tmp_path, MODEL).write_text(content)
+    watch.refresh()
+    assert version(watch) == 1
+    assert watch.refused is not None
+    assert watch.refused.version is None
+
+
+def test_repaired_bundle_is_taken_after_a_while(
+    watch: ChampionWatch, tmp_path: Path, clock: HandClock
+) -> None:
+    folder = release_tiny_bundle(tmp_path, version=1, seed=1)
+    graph = (folder / GRAPH_NAME).read_bytes()
+    (folder / GRAPH_NAME).unlink()
+    watch.refresh()
+    (folder / GRAPH_NAME).write_bytes(graph)
+    watch.refresh()
+    assert watch.current is None
+    clock.now += RETRY_AFTER + timedelta(milliseconds=1)
+    watch.refresh()
+    assert version(watch) == 1
+    assert watch.refused is None
+
+
+def test_release_after_a_refused_one_is_taken_at_once(watch: ChampionWatch, tmp_path: Path) -> None:
+    (release_tiny_bundle(tmp_path, version=1, seed=1) / GRAPH_NAME).unlink()
+    watch.refresh()
+    release_tiny_bundle(tmp_path, version=2, seed=2)
+    watch.refresh()
+    assert version(watch) == 2
+    assert watch.refused is None

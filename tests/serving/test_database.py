@@ -1,0 +1,79 @@
+"""The shared SQLite file: what it refuses, and how it recovers."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from cryptoai_serving.database import Database
+from cryptoai_serving.errors import StoreUnavailableError
+
+SCHEMA = "CREATE TABLE IF NOT EXISTS numbers (number INTEGER);"
+
+
+def numbers(database: Database) -> list[int]:
+    with database.transaction() as connection:
+        return [number for (number,) in connection.execute("SELECT number FROM numbers")]
+
+
+def add(database: Database, number: int) -> None:
+    with database.transaction() as connection:
+        connection.execute("INSERT INTO numbers VALUES (?)", (number,))
+
+
+def test_nothing_is_created_before_the_first_use(tmp_path: Path) -> None:
+    database = Database(tmp_path / "a" / "n.db", schema=SCHEMA, version=1)
+    assert not (tmp_path / "a").exists()
+    add(database, 1)
+    assert numbers(database) == [1]
+    database.close()
+    assert numbers(database) == [1]
+    database.close()
+
+
+def test_failed_change_leaves_nothing_behind(tmp_path: Path) -> None:
+    database = Database(tmp_path / "n.db", schema=SCHEMA, version=1)
+    with pytest.raises(ZeroDivisionError), database.transaction() as connection:
+        connection.execute("INSERT INTO numbers VALUES (1)")
+        raise ZeroDivisionError
+    assert numbers(database) == []
+    database.close()
+
+
+def test_file_of_another_schema_version_is_refused(tmp_path: Path) -> None:
+    newer = Database(tmp_path / "n.db", schema=SCHEMA, version=2)
+    add(newer, 1)
+    newer.close()
+    with pytest.raises(StoreUnavailableError, match="schema version 2, this code reads 1"):
+        numbers(Database(tmp_path / "n.db", schema=SCHEMA, version=1))
+
+
+def test_damaged_file_is_unavailable_until_it_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "n.db"
+    path.write_bytes(b"no database" * 200)
+    database = Database(path, schema=SCHEMA, version=1)
+    with pytest.raises(StoreUnavailableError, match="n.db cannot be used"):
+        numbers(database)
+    path.unlink()
+    assert numbers(database) == []
+    database.close()
+
+
+def test_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreUnavailableError):
+        numbers(Database(tmp_path / "file" / "n.db", schema=SCHEMA, version=1))
+
+
+def test_replaced_file_is_read_anew(tmp_path: Path) -> None:
+    database = Database(tmp_path / "n.db", schema=SCHEMA, version=1)
+    add(database, 1)
+    other = Database(tmp_path / "other.db", schema=SCHEMA, version=1)
+    add(other, 2)
+    other.close()
+    with closing(sqlite3.connect(tmp_path / "n.db")) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    (tmp_path / "other.db").replace(tmp_path / "n.db")
+    assert numbers(database) == [2]
+    database.close()

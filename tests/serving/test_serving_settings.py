@@ -1,0 +1,30 @@
+"""Settings of the service: what holds without an environment, and what one changes."""
+
+from pathlib import Path
+
+from cryptoai_serving.settings import ServingSettings
+
+
+def test_everything_lies_in_the_current_folder_without_an_environment() -> None:
+    settings = ServingSettings.from_environment({})
+    assert settings == ServingSettings.inside(Path())
+    assert settings.model == "cryptoai-forecaster-sample"
+    assert settings.bars == Path("data/sample/bars.db")
+
+
+def test_another_market_brings_its_own_model_and_bars() -> None:
+    settings = ServingSettings.from_environment({"CRYPTOAI_MARKET": "live"})
+    assert (settings.model, settings.bars) == ("cryptoai-forecaster-live", Path("data/live/bars.db"))
+
+
+def test_every_place_can_be_set() -> None:
+    settings = ServingSettings.from_environment(
+        {
+            "CRYPTOAI_MODEL": "m",
+            "CRYPTOAI_RELEASES": "/r",
+            "CRYPTOAI_BARS": "/b.db",
+            "CRYPTOAI_FORECAST_LOG": "/f.db",
+        }
+    )
+    assert (settings.model, settings.releases) == ("m", Path("/r"))
+    assert (settings.bars, settings.forecast_log) == (Path("/b.db"), Path("/f.db"))

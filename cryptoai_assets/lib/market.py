@@ -1,7 +1,7 @@
 """Market settings: which candles are read and how far ahead is forecast, in one typed place."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from types import MappingProxyType
 
 from edge_bundle.candles import interval_duration
@@ -23,6 +23,8 @@ class Market:
         In bars.
     max_missing_bars
         Missing bars in a row that are bridged; a longer hole splits the series.
+    max_rejected_share
+        Of the rows of a run; when quality rules reject more, what is downstream stops.
     live
         Whether "now" is the clock; a market that is not live ends with its data.
     history_start, history_end
@@ -37,6 +39,7 @@ class Market:
     interval: str
     horizons: tuple[int, ...]
     max_missing_bars: int
+    max_rejected_share: float
     live: bool
     history_start: date
     history_end: date | None
@@ -70,6 +73,7 @@ PRESETS = MappingProxyType(
                 interval="30m",
                 horizons=(1, 2, 6),
                 max_missing_bars=3,
+                max_rejected_share=0.0,
                 live=False,
                 history_start=date(2017, 10, 1),
                 history_end=date(2019, 10, 1),
@@ -83,6 +87,7 @@ PRESETS = MappingProxyType(
                 interval="1m",
                 horizons=(5, 10, 30),
                 max_missing_bars=3,
+                max_rejected_share=0.01,
                 live=True,
                 history_start=date(2026, 1, 1),
                 history_end=None,
@@ -115,6 +120,19 @@ def month_after(month: str, months: int = 1) -> str:
     start = month_start(month)
     index = start.year * 12 + start.month - 1 + months
     return f"{index // 12:04d}-{index % 12 + 1:02d}"
+
+
+def month_window(market: Market, month: str, now: datetime) -> tuple[datetime, datetime]:
+    """Start and end of the part of a month that the market has, bars that have not closed left out.
+
+    The end is not before the start: a month that has not begun, or lies outside the history, is empty.
+    """
+    first = datetime.combine(market.history_start, time(), tzinfo=UTC)
+    start = max(month_start(month), first)
+    ends = [month_start(month_after(month)), now - (now - first) % market.bar]
+    if market.history_end is not None:
+        ends.append(datetime.combine(market.history_end, time(), tzinfo=UTC))
+    return start, max(start, min(ends))
 
 
 def months_of(market: Market, today: date) -> list[str]:

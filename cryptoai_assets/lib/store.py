@@ -21,6 +21,7 @@ class StoreError(Exception):
 def write_parquet_atomically(frame: pl.DataFrame, path: Path) -> None:
     """Write a file so that a reader, or a run that was killed, finds the old bytes or the new ones."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned_drafts(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         frame.write_parquet(draft, compression="zstd", metadata={_VERSION_KEY: SCHEMA_VERSION})
@@ -34,6 +35,23 @@ def write_parquet_atomically(frame: pl.DataFrame, path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _remove_abandoned_drafts(path: Path) -> None:
+    """Remove what killed runs left of this file; a draft of a process that lives is not touched."""
+    for draft in path.parent.glob(f".{path.name}.*.tmp"):
+        if not _lives(int(draft.suffixes[-2][1:])):
+            draft.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True
 
 
 def read_stored_parquet(path: Path) -> pl.DataFrame:
@@ -72,6 +90,19 @@ class MonthlyStore:
         """Replace one file."""
         write_parquet_atomically(frame, self.path(symbol, month))
 
+    def month(self, symbol: str, month: str) -> pl.DataFrame:
+        """Rows of one file.
+
+        Raises
+        ------
+        StoreError
+            When it was not written yet, or by another schema version.
+        """
+        path = self.path(symbol, month)
+        if not path.is_file():
+            raise StoreError(f"{path} is absent: materialize what writes it first")
+        return read_stored_parquet(path)
+
     def months(self, symbol: str) -> list[str]:
         """Months that are stored, in order."""
         return sorted(path.stem for path in (self.root / symbol).glob("[0-9]*.parquet"))
@@ -98,10 +129,14 @@ class MonthlyStore:
         return frame if end is None else frame.filter(pl.col(self.time_column) < end)
 
     def fingerprints(self, symbols: Iterable[str], months: Sequence[str] | None = None) -> dict[str, str]:
-        """SHA-256 of stored files by ``symbol/month``; all months when None; absent files are left out."""
+        """SHA-256 of those of `files` that are there."""
+        files = self.files(symbols, months)
+        return {name: file_fingerprint(path) for name, path in files.items() if path.is_file()}
+
+    def files(self, symbols: Iterable[str], months: Sequence[str] | None = None) -> dict[str, Path]:
+        """Paths by ``folder/symbol/month``, written or not; all months that are stored when None."""
         return {
-            f"{symbol}/{month}": file_fingerprint(self.path(symbol, month))
+            f"{self.root.name}/{symbol}/{month[:7]}": self.path(symbol, month)
             for symbol in sorted(symbols)
             for month in (self.months(symbol) if months is None else months)
-            if self.path(symbol, month).is_file()
         }

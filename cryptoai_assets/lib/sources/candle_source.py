@@ -30,7 +30,10 @@ class Fetched:
 class CandleSource(Protocol):
     """A place that closed candles come from."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Stands as the source of its facts."""
+        ...
 
     def fetch(self, symbol: str, start: datetime, end: datetime) -> Fetched:
         """Closed bars with ``start <= open_time < end``; both times have a time zone."""

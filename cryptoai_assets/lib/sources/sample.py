@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from importlib.resources import as_file, files
+from importlib.resources import files
+from pathlib import Path
 
 import polars as pl
 
@@ -17,9 +18,16 @@ _STEP = timedelta(minutes=30)
 
 @dataclass(frozen=True, slots=True)
 class SampleSource:
-    """Bitfinex candles, 2017-10 to 2019-10; origin and licence lie beside the file."""
+    """Bitfinex candles, 2017-10 to 2019-10; origin and licence lie beside the file.
+
+    Parameters
+    ----------
+    archive
+        Another Parquet file of half-hour candles; None is the embedded one.
+    """
 
     name: str = "sample"
+    archive: Path | None = None
 
     def fetch(self, symbol: str, start: datetime, end: datetime) -> Fetched:
         """Bars with ``start <= open_time < end``.
@@ -33,13 +41,15 @@ class SampleSource:
         SourceError
             When the archive does not hold the symbol.
         """
-        market = _archive()
+        archive = pl.scan_parquet(self.archive or sample_file())
+        span = pl.col("open_time").is_between(start, end, closed="left")
+        market = candle_frame(archive.filter(span).collect())
         own = market.filter(pl.col("symbol") == symbol)
         if own.is_empty():
-            known = ", ".join(sorted(market["symbol"].unique()))
-            raise SourceError(f"the sample does not hold {symbol}; it holds {known}")
-        span = pl.col("open_time").is_between(start, end, closed="left")
-        seen = market.filter(span).select("open_time").unique()
+            held = archive.select(pl.col("symbol").unique().sort()).collect()["symbol"].to_list()
+            if symbol not in held:
+                raise SourceError(f"the sample does not hold {symbol}; it holds {', '.join(held)}")
+        seen = market.select(pl.col("open_time").unique())
         quiet = seen.join(own, on="open_time", how="anti").sort("open_time")
         facts = quiet.select(
             symbol=pl.lit(symbol),
@@ -49,9 +59,9 @@ class SampleSource:
             name=pl.lit(NO_TRADE),
             value=pl.lit(1.0),
         )
-        return Fetched(own.filter(span), facts.cast(pl.Schema(FACT_SCHEMA)))
+        return Fetched(own, facts.cast(pl.Schema(FACT_SCHEMA)))
 
 
-def _archive() -> pl.DataFrame:
-    with as_file(files("cryptoai_assets.sample") / SAMPLE_FILE) as path:
-        return candle_frame(pl.read_parquet(path))
+def sample_file() -> Path:
+    """Where the embedded archive lies."""
+    return Path(str(files("cryptoai_assets.sample") / SAMPLE_FILE))

@@ -1,0 +1,89 @@
+"""Sentences that should be true of clean candles; those that concern rows stop what is downstream."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import polars as pl
+
+from cryptoai_assets.defs.market_data.assets import clean_candles
+from cryptoai_assets.defs.market_data.partitions import SYMBOL_MONTH, symbol_and_month
+from cryptoai_assets.defs.materialization import table
+from cryptoai_assets.defs.resources import MarketResource
+from cryptoai_assets.lib.market import month_window
+from cryptoai_assets.lib.quality import SENTENCES, absent_bars, verdicts
+from edge_bundle.facts import no_trade_slots
+
+SHOWN_ROWS = 100
+_MEANINGS = {
+    "candles_are_sorted": "Within a symbol, each stored bar opens after the one before it.",
+    "candles_are_unique": "The source gave no bar twice with different values.",
+    "candles_are_on_the_grid": "Each bar opens at a multiple of the market's interval.",
+    "prices_are_consistent": "Values are finite, prices positive, and high and low enclose open and close.",
+}
+
+
+@dg.multi_asset_check(
+    name="rules_of_clean_candles",
+    specs=[
+        dg.AssetCheckSpec(
+            name, asset=clean_candles, blocking=True, partitions_def=SYMBOL_MONTH, description=_MEANINGS[name]
+        )
+        for name in SENTENCES
+    ],
+)
+def rules_of_clean_candles(
+    context: dg.AssetCheckExecutionContext, market: MarketResource
+) -> Iterator[dg.AssetCheckResult]:
+    """Judge stored and rejected rows of the run's partitions by the Pandera schema of candles."""
+    stores, settings = market.stores, market.settings
+    months = [symbol_and_month(key) for key in context.partition_keys]
+    stored = pl.concat(stores.clean_candles.month(*month) for month in months)
+    rejected = pl.concat(stores.quarantine.month(*month) for month in months)
+    for verdict in verdicts(
+        stored, rejected, interval=settings.interval, max_rejected_share=settings.max_rejected_share
+    ):
+        yield dg.AssetCheckResult(
+            check_name=verdict.name,
+            passed=verdict.holds,
+            severity=dg.AssetCheckSeverity.ERROR if verdict.stops else dg.AssetCheckSeverity.WARN,
+            metadata={
+                "rows_checked": stored.height,
+                "rows_against": verdict.rows.height,
+                "rows": table(verdict.rows, SHOWN_ROWS),
+                "quarantine": dg.MetadataValue.path(str(stores.quarantine.root)),
+            },
+        )
+
+
+@dg.asset_check(asset=clean_candles, partitions_def=SYMBOL_MONTH)
+def candles_have_no_unexplained_gap(
+    context: dg.AssetCheckExecutionContext, market: MarketResource
+) -> dg.AssetCheckResult:
+    """Every absent bar is a no-trade bar: the venue answered and nobody traded."""
+    stores, settings = market.stores, market.settings
+    found = []
+    for symbol, month in map(symbol_and_month, context.partition_keys):
+        start, end = month_window(settings, month, market.now())
+        candles, facts = stores.clean_candles.month(symbol, month), stores.clean_facts.month(symbol, month)
+        found.append(
+            absent_bars(
+                candles,
+                symbols=[symbol],
+                interval=settings.interval,
+                no_trade=no_trade_slots(facts),
+                start=start,
+                end=end,
+            )
+        )
+    gaps = pl.concat(found).sort("kind", "symbol", "from")
+    missing, quiet = (gaps.filter(pl.col("kind") == kind) for kind in ("missing", "no_trade"))
+    return dg.AssetCheckResult(
+        passed=missing.is_empty(),
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "missing_bars": int(missing["bars"].sum()),
+            "no_trade_bars": int(quiet["bars"].sum()),
+            "longest_gap_bars": max(missing["bars"].to_list(), default=0),
+            "gaps": table(gaps, SHOWN_ROWS),
+        },
+    )

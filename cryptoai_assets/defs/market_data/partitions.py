@@ -1,0 +1,30 @@
+"""Partitions of everything that is kept by symbol and month."""
+
+from datetime import UTC, datetime, time
+
+import dagster as dg
+
+from cryptoai_assets.defs.resources import configured_market
+from cryptoai_assets.lib.market import Market
+
+
+def symbol_months(market: Market) -> dg.MultiPartitionsDefinition:
+    """One partition per symbol and month; a market without an end has the running month too."""
+    end = market.history_end
+    months = dg.MonthlyPartitionsDefinition(
+        start_date=datetime.combine(market.history_start.replace(day=1), time(), tzinfo=UTC),
+        end_date=datetime.combine(end, time(), tzinfo=UTC) if end else None,
+        end_offset=0 if end else 1,
+    )
+    return dg.MultiPartitionsDefinition(
+        {"month": months, "symbol": dg.StaticPartitionsDefinition(list(market.symbols))}
+    )
+
+
+def symbol_and_month(partition_key: str) -> tuple[str, str]:
+    """Symbol and month (``YYYY-MM``) of a key such as ``2018-03-01|BTCUSD``."""
+    month, symbol = partition_key.split("|")
+    return symbol, month[:7]
+
+
+SYMBOL_MONTH = symbol_months(configured_market())

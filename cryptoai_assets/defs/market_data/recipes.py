@@ -1,0 +1,45 @@
+"""What each partition of the market data reads and writes, which says whether it is up to date."""
+
+from cryptoai_assets.defs.market_data.partitions import symbol_and_month
+from cryptoai_assets.defs.resources import MarketResource
+from cryptoai_assets.lib.market import month_window
+from cryptoai_assets.lib.planner import Recipe
+
+
+def raw_candles_recipe(market: MarketResource, partition_key: str) -> Recipe:
+    """Recipe of a month from the source; a month that is still running is stale with each bar that closes."""
+    symbol, month = symbol_and_month(partition_key)
+    settings, stores = market.settings, market.stores
+    return Recipe(
+        reads=market.source_files,
+        writes=(stores.raw_candles.path(symbol, month), stores.raw_facts.path(symbol, month)),
+        settings={
+            "source": settings.source,
+            "venue": settings.venue,
+            "symbol": symbol,
+            "interval": settings.interval,
+            "window": month_window(settings, month, market.now()),
+        },
+        code=("cryptoai_assets.lib.sources", "cryptoai_assets.lib.market_data", "cryptoai_assets.lib.store"),
+    )
+
+
+def clean_candles_recipe(market: MarketResource, partition_key: str) -> Recipe:
+    """Recipe of a screened month: the raw month and the rules."""
+    symbol, month = symbol_and_month(partition_key)
+    stores = market.stores
+    return Recipe(
+        reads=stores.raw_candles.files([symbol], [month]) | stores.raw_facts.files([symbol], [month]),
+        writes=tuple(
+            store.path(symbol, month)
+            for store in (stores.clean_candles, stores.clean_facts, stores.quarantine)
+        ),
+        settings={
+            "interval": market.settings.interval,
+            "max_rejected_share": market.settings.max_rejected_share,
+        },
+        code=("cryptoai_assets.lib.quality", "cryptoai_assets.lib.market_data", "cryptoai_assets.lib.store"),
+    )
+
+
+RECIPES = {"raw_candles": raw_candles_recipe, "clean_candles": clean_candles_recipe}

@@ -1,0 +1,100 @@
+"""Every resource of the platform; the only reader of environment variables in this package."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+
+from cryptoai_assets.lib.home import Home
+from cryptoai_assets.lib.market import Market, market_preset
+from cryptoai_assets.lib.market_data import MarketStores
+from cryptoai_assets.lib.sources.candle_source import CandleSource, SourceError
+from cryptoai_assets.lib.sources.sample import SampleSource, sample_file
+
+
+def configured_market() -> Market:
+    """Return the market that ``CRYPTOAI_MARKET`` names, the sample when it is not set."""
+    return market_preset(os.environ.get("CRYPTOAI_MARKET", "sample"))
+
+
+class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """A market: its settings, its source, its clock, and the folder of what is made of it.
+
+    Parameters
+    ----------
+    name
+        Of a preset.
+    root
+        Folder under which ``data/<market>`` lies.
+    archive
+        Candles that are read in place of the embedded sample's.
+    time
+        ISO 8601 with an offset, in place of the clock of a live market.
+    """
+
+    name: str
+    root: str = "."
+    archive: str | None = None
+    time: str | None = None
+
+    @property
+    def settings(self) -> Market:
+        """Settings of the preset."""
+        return market_preset(self.name)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of everything that is made of this market's data."""
+        return Path(self.root) / "data" / self.name
+
+    @property
+    def home(self) -> Home:
+        """Every folder and door of this market."""
+        return Home(Path(self.root), self.settings)
+
+    @property
+    def stores(self) -> MarketStores:
+        """Stores of candles and facts."""
+        return MarketStores(self.folder)
+
+    @property
+    def source_files(self) -> dict[str, Path]:
+        """Files that the source reads, by name; none when it asks an exchange."""
+        if self.settings.source != "sample":
+            return {}
+        return {"archive": Path(self.archive) if self.archive else sample_file()}
+
+    def source(self) -> CandleSource:
+        """Return the source of candles.
+
+        Raises
+        ------
+        SourceError
+            When this version has no source of that name.
+        """
+        if self.settings.source == "sample":
+            return SampleSource(archive=Path(self.archive) if self.archive else None)
+        raise SourceError(
+            f"market {self.name} reads the source {self.settings.source!r}, which this version lacks: "
+            "set CRYPTOAI_MARKET=sample"
+        )
+
+    def now(self) -> datetime:
+        """Return the present: the end of the history for a market that is not live."""
+        if self.time:
+            return datetime.fromisoformat(self.time)
+        end = self.settings.history_end
+        if self.settings.live or end is None:
+            return datetime.now(UTC)
+        return datetime(end.year, end.month, end.day, tzinfo=UTC)
+
+
+@dg.definitions
+def resources() -> dg.Definitions:
+    """Resources of this environment, and the executor of every job: one process, since steps are short."""
+    root = os.environ.get("CRYPTOAI_ROOT", ".")
+    return dg.Definitions(
+        resources={"market": MarketResource(name=configured_market().name, root=root)},
+        executor=dg.in_process_executor,
+    )

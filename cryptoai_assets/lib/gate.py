@@ -1,10 +1,12 @@
 """The gate: whether a challenger may become champion, by tests set beforehand, generic over any model."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from cryptoai_assets.lib.datasets import Float64Array
@@ -23,20 +25,40 @@ LEAK_ALARMS: Mapping[str, float] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Margin:
+    """What a refresh may lose against the champion.
+
+    Parameters
+    ----------
+    value
+        0.005 for half a percent of the champion's mean log loss; 0.003 for 0.3 point of accuracy.
+    relative
+        Whether it is a share of the champion's mean loss, or in the units of the loss.
+    """
+
+    value: float
+    relative: bool
+
+    def of(self, mean_loss: float) -> float:
+        """Return it in the units of the loss."""
+        return self.value * mean_loss if self.relative else self.value
+
+
+@dataclass(frozen=True, slots=True)
 class GatePolicy:
     """What is asked of a challenger, set before any score is known.
 
     Parameters
     ----------
     non_inferiority_margin
-        Share of the champion's mean loss that a refresh may lose, such as 0.005.
+        What a refresh may lose.
     coverage_tolerance
         Greatest distance of the interval's coverage from the promised one.
     calibration_limit
         Greatest expected calibration error of the probability of up.
     """
 
-    non_inferiority_margin: float
+    non_inferiority_margin: Margin
     coverage_tolerance: float
     calibration_limit: float
     bootstrap: BootstrapSettings
@@ -67,10 +89,19 @@ class CanaryResult:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Losses of two forecasters on the same rows, lower is better; NaN when not known."""
+    """Losses of two forecasters on the same rows, lower is better.
+
+    A NaN is a row without a known outcome, or one that a forecaster did not answer. Only rows that both
+    answer are compared, and the challenger must answer each row that the other does.
+    """
 
     other: Float64Array
     challenger: Float64Array
+
+    @property
+    def rows_of_both(self) -> npt.NDArray[np.bool_]:
+        """Mask of the rows that both answer."""
+        return np.isfinite(self.other) & np.isfinite(self.challenger)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +113,7 @@ class Evidence:
     times
         Open time of each row.
     champion
-        Primary losses beside the champion's; None for a first version.
+        Primary losses beside the champion's, NaN before both trainings ended; None for a first version.
     baselines
         Each baseline by the loss that it competes in.
     scores
@@ -105,7 +136,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class PairedTest:
     """A paired comparison: the interval of the other's loss minus the challenger's against a margin."""
 
     against: str
@@ -120,12 +151,21 @@ class Test:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The gate's answer with everything that it rests on."""
+    """The gate's answer with everything that it rests on.
+
+    Parameters
+    ----------
+    first_version
+        Whether there was no champion: the superior door is then against the baselines only.
+    reasons
+        Every condition that failed; when promoted, why, in one sentence.
+    """
 
     promote: bool
     door: Door
+    first_version: bool
     reasons: tuple[str, ...]
-    tests: tuple[Test, ...]
+    tests: tuple[PairedTest, ...]
     alarms: tuple[str, ...]
     bounds: tuple[Bound, ...]
     canaries: tuple[CanaryResult, ...]
@@ -150,29 +190,18 @@ def leak_alarms(scores: Sequence[Score]) -> tuple[str, ...]:
 
 def decide(evidence: Evidence, policy: GatePolicy) -> Decision:
     """Decide by the door that the evidence leads to; every failed condition is a reason."""
-    refresh = evidence.champion is not None and evidence.same_kind and evidence.refresh_cause is not None
+    refresh = evidence.champion is not None and evidence.same_kind and bool(evidence.refresh_cause)
     door: Door = "non_inferior_refresh" if refresh else "superior"
     tests = _tests(evidence, policy, refresh=refresh)
     alarms = leak_alarms(evidence.scores)
-    reasons = [
-        f"not shown to be better than {test.against}: the loss difference is "
-        f"{test.interval.mean:+.5f} [{test.interval.lower:+.5f}, {test.interval.upper:+.5f}], "
-        f"its lower end must be above {test.margin:+.5f}; {test.interval.least_detectable:.5f} was detectable"
-        for test in tests
-        if not test.passed
-    ]
-    reasons += [
-        f"{bound.name} is {bound.value:.4f}, at most {bound.limit:.4f} is allowed"
-        for bound in evidence.bounds
-        if not bound.kept
-    ]
-    reasons += [f"canary {canary.name}: {canary.detail}" for canary in evidence.canaries if not canary.passed]
+    reasons = [*_gaps(evidence), *_failures(evidence, tests)]
     if evidence.acknowledged_by is None:
         reasons += [f"leak alarm: {alarm}; a person must acknowledge it" for alarm in alarms]
     return Decision(
         promote=not reasons,
         door=door,
-        reasons=tuple(reasons) or (_admission(evidence, door),),
+        first_version=evidence.champion is None,
+        reasons=tuple(reasons) or (_admission(evidence, door, alarmed=bool(alarms)),),
         tests=tests,
         alarms=alarms,
         bounds=tuple(evidence.bounds),
@@ -180,26 +209,77 @@ def decide(evidence: Evidence, policy: GatePolicy) -> Decision:
     )
 
 
-def _tests(evidence: Evidence, policy: GatePolicy, *, refresh: bool) -> tuple[Test, ...]:
-    tests = [
-        Test(name, _difference(losses, evidence, policy), margin=0.0)
-        for name, losses in evidence.baselines.items()
+def _comparisons(evidence: Evidence) -> dict[str, Comparison]:
+    champion = {} if evidence.champion is None else {"champion": evidence.champion}
+    return {**evidence.baselines, **champion}
+
+
+def _gaps(evidence: Evidence) -> list[str]:
+    """Name what is missing for a fair comparison."""
+    reasons = [
+        f"no {what} was given, and nothing passes that was not compared and checked"
+        for what, given in (("baseline", evidence.baselines), ("canary", evidence.canaries))
+        if not given
     ]
-    if evidence.champion is not None:
-        interval = _difference(evidence.champion, evidence, policy)
-        allowed = policy.non_inferiority_margin * float(np.nanmean(evidence.champion.other))
-        tests.append(Test("champion", interval, margin=-allowed if refresh else 0.0))
-    return tuple(tests)
+    for name, losses in _comparisons(evidence).items():
+        left_out = int((np.isfinite(losses.other) & ~np.isfinite(losses.challenger)).sum())
+        if left_out:
+            reasons.append(f"the challenger leaves out {left_out} rows that {name} answers")
+    return reasons
 
 
-def _difference(losses: Comparison, evidence: Evidence, policy: GatePolicy) -> Interval:
+def _failures(evidence: Evidence, tests: Sequence[PairedTest]) -> list[str]:
+    """Name what was measured and does not hold."""
+    comparisons = [
+        f"not shown to be {'no worse' if test.margin < 0 else 'better'} than {test.against}: "
+        f"the loss difference is {test.interval.mean:+.5f} "
+        f"[{test.interval.lower:+.5f}, {test.interval.upper:+.5f}], "
+        f"its lower end must be above {test.margin:+.5f}; {test.interval.least_detectable:.5f} was detectable"
+        for test in tests
+        if not test.passed
+    ]
+    bounds = [
+        f"{bound.name} is {bound.value:.4f}, at most {bound.limit:.4f} is allowed"
+        for bound in evidence.bounds
+        if not bound.kept
+    ]
+    canaries = [f"canary {canary.name}: {canary.detail}" for canary in evidence.canaries if not canary.passed]
+    return [*comparisons, *bounds, *canaries]
+
+
+def _tests(evidence: Evidence, policy: GatePolicy, *, refresh: bool) -> tuple[PairedTest, ...]:
+    return tuple(
+        PairedTest(
+            name,
+            _interval(losses, evidence, policy),
+            margin=-_allowed_loss(losses, policy) if refresh and losses is evidence.champion else 0.0,
+        )
+        for name, losses in _comparisons(evidence).items()
+    )
+
+
+def _interval(losses: Comparison, evidence: Evidence, policy: GatePolicy) -> Interval:
+    if not losses.rows_of_both.any():
+        return Interval(math.nan, math.nan, math.nan, math.nan, rows=0)
     return paired_interval(losses.other, losses.challenger, evidence.times, policy.bootstrap)
 
 
-def _admission(evidence: Evidence, door: Door) -> str:
+def _allowed_loss(losses: Comparison, policy: GatePolicy) -> float:
+    both = losses.rows_of_both
+    return policy.non_inferiority_margin.of(float(losses.other[both].mean())) if both.any() else 0.0
+
+
+def _admission(evidence: Evidence, door: Door, *, alarmed: bool) -> str:
     others = ", ".join(evidence.baselines)
+    answered = f"; {evidence.acknowledged_by} answers for the leak alarm" if alarmed else ""
     if evidence.champion is None:
-        return f"first version: better than every baseline ({others}); there is no champion to compare with"
+        return (
+            f"first version: better than every baseline ({others}); "
+            f"there is no champion to compare with{answered}"
+        )
     if door == "superior":
-        return f"better than the champion and than every baseline ({others})"
-    return f"not worse than the champion, refreshed because of {evidence.refresh_cause}; better than {others}"
+        return f"better than the champion and than every baseline ({others}){answered}"
+    return (
+        f"not worse than the champion, refreshed because of {evidence.refresh_cause}; "
+        f"better than {others}{answered}"
+    )

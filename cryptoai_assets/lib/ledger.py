@@ -1,19 +1,23 @@
 """The ledger: an append-only record of every promotion, refusal, rollback and acknowledgement."""
 
 import json
+import math
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 EntryKind = Literal[
     "intent", "promotion", "refusal", "rollback", "abandoned", "acknowledgement", "stretch_use"
 ]
 CLOSING_KINDS = ("promotion", "rollback", "abandoned")
 
+# A replaced row fires no delete trigger, so a taken id is refused as well.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (
     id INTEGER PRIMARY KEY,
@@ -27,9 +31,13 @@ CREATE TABLE IF NOT EXISTS entries (
     numbers TEXT NOT NULL,
     intent INTEGER REFERENCES entries (id)
 );
+CREATE UNIQUE INDEX IF NOT EXISTS an_intent_is_closed_once ON entries (intent) WHERE intent IS NOT NULL;
 CREATE TRIGGER IF NOT EXISTS entries_are_never_changed BEFORE UPDATE ON entries
 BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
 CREATE TRIGGER IF NOT EXISTS entries_are_never_deleted BEFORE DELETE ON entries
+BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+CREATE TRIGGER IF NOT EXISTS entries_are_never_replaced BEFORE INSERT ON entries
+WHEN EXISTS (SELECT 1 FROM entries WHERE id = NEW.id OR (NEW.intent IS NOT NULL AND intent = NEW.intent))
 BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
 """
 
@@ -79,6 +87,7 @@ class Ledger:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA foreign_keys=ON")
             connection.executescript(_SCHEMA)
             with connection:
                 yield connection
@@ -100,22 +109,31 @@ class Ledger:
     ) -> int:
         """Write one line and return its id.
 
+        Parameters
+        ----------
+        numbers
+            Becomes JSON: times as ISO 8601 in UTC, numpy's scalars as plain ones, NaN and infinity as null.
+
         Raises
         ------
         LedgerError
-            When nobody or no reason is named.
+            When nobody or no reason is named, the time has no zone, or a closing line closes no intent.
         """
         if not actor.strip() or not reason.strip():
             raise LedgerError(f"a {kind} needs the name of who decides and a reason")
+        if at.tzinfo is None:
+            raise LedgerError(f"{at} has no time zone")
+        if (kind in CLOSING_KINDS) != (intent is not None):
+            raise LedgerError(f"a {kind} {'needs' if intent is None else 'closes no'} intent")
         row = (
-            at.isoformat(),
+            _json_ready(at),
             kind,
             model,
             version,
             previous,
-            actor,
-            reason,
-            json.dumps(numbers, default=str),
+            actor.strip(),
+            reason.strip(),
+            json.dumps(_json_ready(numbers), allow_nan=False),
             intent,
         )
         with self._connection() as connection:
@@ -128,6 +146,8 @@ class Ledger:
 
     def entries(self, model: str | None = None) -> list[Entry]:
         """Lines in the order in which they were written."""
+        if not self.path.exists():
+            return []
         with self._connection() as connection:
             rows = connection.execute(
                 "SELECT id, at, kind, model, version, previous, actor, reason, numbers, intent FROM entries "
@@ -136,10 +156,10 @@ class Ledger:
             ).fetchall()
         return [_entry(row) for row in rows]
 
-    def open_intents(self) -> list[Entry]:
+    def open_intents(self, model: str | None = None) -> list[Entry]:
         """Intents that no later line closes, oldest first."""
-        entries = self.entries()
-        closed = {entry.intent for entry in entries if entry.kind in CLOSING_KINDS}
+        entries = self.entries(model)
+        closed = {entry.intent for entry in entries}
         return [entry for entry in entries if entry.kind == "intent" and entry.id not in closed]
 
     def acknowledged(self, model: str, version: int) -> Entry | None:
@@ -147,12 +167,55 @@ class Ledger:
         found = [e for e in self.entries(model) if e.kind == "acknowledgement" and e.version == version]
         return found[-1] if found else None
 
+    def unanswered_alarms(self, model: str, version: int) -> tuple[str, ...]:
+        """Leak alarms that the gate refused a version for, and that nobody has acknowledged."""
+        if self.acknowledged(model, version) is not None:
+            return ()
+        alarms: Sequence[str] = ()
+        for entry in self.entries(model):
+            if entry.version == version and entry.kind == "refusal":
+                alarms = entry.numbers.get("alarms", alarms)
+        return tuple(alarms)
+
+    def use_stretch(
+        self, model: str, version: int, *, stretch_start: datetime, actor: str, reason: str, at: datetime
+    ) -> int:
+        """Note that a version is scored on a final stretch; return its uses, this one included."""
+        self.append(
+            "stretch_use",
+            model=model,
+            version=version,
+            actor=actor,
+            reason=reason,
+            at=at,
+            numbers={"stretch_start": stretch_start},
+        )
+        return self.stretch_uses(model, stretch_start)
+
     def stretch_uses(self, model: str, stretch_start: datetime) -> int:
         """How often versions were scored on the final stretch that begins then."""
-        start = stretch_start.isoformat()
+        start = _json_ready(stretch_start)
         return sum(
             e.kind == "stretch_use" and e.numbers.get("stretch_start") == start for e in self.entries(model)
         )
+
+
+def _json_ready(value: object) -> Any:
+    match value:
+        case np.generic():
+            return _json_ready(value.item())
+        case float():
+            return value if math.isfinite(value) else None
+        case datetime():
+            return (value if value.tzinfo is None else value.astimezone(UTC)).isoformat()
+        case date() | Path():
+            return str(value)
+        case Mapping():
+            return {str(key): _json_ready(entry) for key, entry in value.items()}
+        case list() | tuple() | np.ndarray():
+            return [_json_ready(entry) for entry in value]
+        case _:
+            return value
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:

@@ -1,0 +1,221 @@
+"""The gate: who passes which door, and each condition that closes it."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from cryptoai_assets.lib.datasets import Float64Array
+from cryptoai_assets.lib.gate import (
+    Bound,
+    CanaryResult,
+    Comparison,
+    Evidence,
+    GatePolicy,
+    Margin,
+    decide,
+    leak_alarms,
+)
+from cryptoai_assets.lib.scoring import BootstrapSettings, Score
+
+ROWS = 4000
+START = datetime(2019, 8, 1, tzinfo=UTC)
+POLICY = GatePolicy(
+    non_inferiority_margin=Margin(0.005, relative=True),
+    coverage_tolerance=0.03,
+    calibration_limit=0.03,
+    bootstrap=BootstrapSettings(block_bars=48, resamples=500, seed=1, confidence=0.95),
+)
+NOISE = np.random.default_rng(3).normal(0.68, 0.05, ROWS)
+
+
+def losses(worse_by: float, *, spread: float = 0.01, seed: int = 5) -> Float64Array:
+    """Losses whose mean is `worse_by` above the challenger's."""
+    shift: Float64Array = np.random.default_rng(seed).normal(0, spread, ROWS)
+    return NOISE + worse_by + shift - shift.mean()
+
+
+def beside(worse_by: float, *, spread: float = 0.01) -> Comparison:
+    return Comparison(losses(worse_by, spread=spread), NOISE)
+
+
+def score(name: str, lower: float, upper: float) -> Score:
+    return Score(name, (lower + upper) / 2, lower, upper, ROWS)
+
+
+EVIDENCE = Evidence(
+    times=pl.Series([START + i * timedelta(minutes=30) for i in range(ROWS)]),
+    champion=beside(0.01),
+    baselines={"majority": beside(0.02), "logistic": beside(0.01)},
+    scores=(score("h1/accuracy", 0.53, 0.56), score("h1/rank_ic", 0.08, 0.12)),
+    bounds=(Bound("h1/coverage_error", 0.01, 0.03),),
+    canaries=(CanaryResult("later_bars_do_not_matter", True, "equal"),),
+    same_kind=False,
+    refresh_cause=None,
+    acknowledged_by=None,
+)
+REFRESH = replace(EVIDENCE, same_kind=True, refresh_cause="drift of 2019-09-30")
+
+
+def test_better_challenger_of_a_new_kind_passes_the_superior_door() -> None:
+    decision = decide(EVIDENCE, POLICY)
+    assert (decision.promote, decision.door, decision.first_version) == (True, "superior", False)
+    assert {test.against for test in decision.tests} == {"majority", "logistic", "champion"}
+    assert all(test.margin == 0 for test in decision.tests)
+
+
+def test_first_version_is_held_against_the_baselines_only_and_the_decision_says_so() -> None:
+    decision = decide(replace(EVIDENCE, champion=None), POLICY)
+    assert (decision.promote, decision.door, decision.first_version) == (True, "superior", True)
+    assert decision.reasons[0].startswith("first version")
+    assert "no champion" in decision.reasons[0]
+
+
+def test_challenger_as_good_as_the_champion_is_refused_when_it_is_of_a_new_kind() -> None:
+    decision = decide(replace(EVIDENCE, champion=beside(0.0)), POLICY)
+    assert not decision.promote
+    (reason,) = decision.reasons
+    assert reason.startswith("not shown to be better than champion")
+    assert "was detectable" in reason
+
+
+def test_challenger_as_good_as_the_champion_passes_as_a_refresh_with_a_cause() -> None:
+    decision = decide(replace(REFRESH, champion=beside(0.0)), POLICY)
+    assert (decision.promote, decision.door) == (True, "non_inferior_refresh")
+    assert "drift of 2019-09-30" in decision.reasons[0]
+    margins = {test.against: test.margin for test in decision.tests}
+    assert margins["majority"] == margins["logistic"] == 0
+    assert margins["champion"] == pytest.approx(-0.005 * losses(0).mean())
+
+
+@pytest.mark.parametrize("change", [{"refresh_cause": None}, {"refresh_cause": ""}, {"same_kind": False}])
+def test_refresh_without_a_cause_or_of_another_kind_must_be_superior(change: dict[str, object]) -> None:
+    decision = decide(replace(REFRESH, champion=beside(0.0), **change), POLICY)  # type: ignore[arg-type]
+    assert (decision.promote, decision.door) == (False, "superior")
+
+
+def test_refresh_that_loses_more_than_the_margin_is_refused() -> None:
+    decision = decide(replace(REFRESH, champion=beside(-0.006)), POLICY)
+    assert not decision.promote
+    assert decision.reasons[0].startswith("not shown to be no worse than champion")
+
+
+def test_refresh_that_a_short_stretch_cannot_tell_apart_is_refused() -> None:
+    noisy = decide(replace(REFRESH, champion=beside(0.0, spread=0.5)), POLICY)
+    assert not noisy.promote
+    champion = next(test for test in noisy.tests if test.against == "champion")
+    assert champion.interval.least_detectable > -champion.margin
+
+
+def test_margin_in_points_of_accuracy_is_taken_as_it_is() -> None:
+    policy = replace(POLICY, non_inferiority_margin=Margin(0.003, relative=False))
+    tests = {test.against: test for test in decide(REFRESH, policy).tests}
+    assert tests["champion"].margin == -0.003
+
+
+@pytest.mark.parametrize("evidence", [EVIDENCE, REFRESH], ids=["superior", "refresh"])
+def test_challenger_that_is_only_as_good_as_one_baseline_is_refused_at_both_doors(evidence: Evidence) -> None:
+    equal = replace(evidence, baselines={**evidence.baselines, "logistic": beside(0.0)})
+    decision = decide(equal, POLICY)
+    assert not decision.promote
+    assert "better than logistic" in decision.reasons[0]
+
+
+def test_bound_canary_and_alarm_each_give_a_reason_of_their_own() -> None:
+    decision = decide(
+        replace(
+            EVIDENCE,
+            bounds=(Bound("h1/coverage_error", 0.05, 0.03), Bound("h2/coverage_error", float("nan"), 0.03)),
+            canaries=(CanaryResult("random_walks_stay_unknown", False, "9 standard errors off"),),
+            scores=(score("h1/accuracy", 0.59, 0.61),),
+        ),
+        POLICY,
+    )
+    assert not decision.promote
+    found = " | ".join(decision.reasons)
+    for named in (
+        "h1/coverage_error is 0.0500",
+        "h2/coverage_error is nan",
+        "9 standard errors",
+        "leak alarm",
+    ):
+        assert named in found
+    assert len(decision.reasons) == 4
+
+
+def test_alarm_that_a_person_answers_for_blocks_no_longer_and_stays_in_the_decision() -> None:
+    alarmed = replace(EVIDENCE, scores=(score("h1/accuracy", 0.59, 0.61),))
+    assert not decide(alarmed, POLICY).promote
+    decision = decide(replace(alarmed, acknowledged_by="Ada"), POLICY)
+    assert decision.promote
+    assert len(decision.alarms) == 1
+    assert "Ada answers" in decision.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("found", "alarmed"),
+    [
+        (score("h1/accuracy", 0.579, 0.70), False),
+        (score("h1/accuracy", 0.58, 0.60), True),
+        (score("accuracy", 0.60, 0.62), True),
+        (score("h1/accuracy_top_tenth", 0.64, 0.70), False),
+        (score("h1/rank_ic", 0.25, 0.30), True),
+        (score("h1/rank_ic", -0.40, -0.26), True),
+        (score("h1/rank_ic", -0.40, 0.40), False),
+        (score("h1/r2", 0.05, 0.06), True),
+        (score("h1/r2", -0.30, -0.06), False),
+        (score("h1/volatility_rank_ic", 0.89, 0.95), False),
+        (score("h1/volatility_rank_ic", 0.90, 0.95), True),
+        (score("sharpe", 5.0, 9.0), True),
+        (score("h1/log_loss", 0.68, 0.69), False),
+    ],
+    ids=lambda value: f"{value.name}[{value.lower},{value.upper}]" if isinstance(value, Score) else "",
+)
+def test_leak_alarm_looks_at_the_nearer_end_of_the_interval(found: Score, alarmed: bool) -> None:
+    assert bool(leak_alarms([found])) == alarmed
+
+
+def test_challenger_cannot_win_by_leaving_rows_out() -> None:
+    ours = NOISE.copy()
+    ours[:100] = np.nan
+    baselines = {"majority": Comparison(losses(0.02), ours)}
+    decision = decide(replace(EVIDENCE, champion=None, baselines=baselines), POLICY)
+    assert not decision.promote
+    assert decision.reasons == ("the challenger leaves out 100 rows that majority answers",)
+
+
+def test_rows_without_a_known_outcome_count_for_nobody() -> None:
+    def unknown(comparison: Comparison) -> Comparison:
+        gaps = np.arange(ROWS) % 7 == 0
+        both = [np.where(gaps, np.nan, loss) for loss in (comparison.other, comparison.challenger)]
+        return Comparison(*both)
+
+    baselines = {name: unknown(comparison) for name, comparison in EVIDENCE.baselines.items()}
+    decision = decide(replace(EVIDENCE, baselines=baselines), POLICY)
+    assert decision.promote
+    assert decision.tests[0].interval.rows < ROWS
+
+
+@pytest.mark.parametrize(
+    ("change", "named"), [({"baselines": {}}, "no baseline"), ({"canaries": ()}, "no canary")]
+)
+def test_nothing_passes_that_was_not_compared_and_checked(change: dict[str, object], named: str) -> None:
+    decision = decide(replace(EVIDENCE, **change), POLICY)  # type: ignore[arg-type]
+    assert not decision.promote
+    assert named in decision.reasons[0]
+
+
+def test_champion_without_a_row_after_both_trainings_refuses_instead_of_passing() -> None:
+    unknown = Comparison(np.full(ROWS, np.nan), NOISE)
+    decision = decide(replace(REFRESH, champion=unknown), POLICY)
+    assert not decision.promote
+
+
+def test_decision_is_ready_for_json_and_keeps_its_numbers() -> None:
+    record = json.loads(json.dumps(decide(REFRESH, POLICY).to_dict()))
+    assert record["door"] == "non_inferior_refresh"
+    champion = next(test for test in record["tests"] if test["against"] == "champion")
+    assert {"mean", "lower", "upper", "least_detectable", "rows"} == set(champion["interval"])

@@ -1,19 +1,28 @@
-"""Writing releases: an intent, then the alias, then the channel, then a closed ledger line."""
+"""Writing releases: an intent, then the alias, then the channel, then a closed ledger line.
 
+Whoever is killed between these steps leaves an open intent; the next writer carries it out or takes it back
+before it does anything else. One writer works at a time, held by a file lock that ends with its process.
+"""
+
+import fcntl
 import json
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from cryptoai_assets.lib.ledger import Entry, Ledger
-from cryptoai_assets.lib.tracking import CHAMPION, Tracking
+from cryptoai_assets.lib.tracking import CHAMPION, Tracking, TrackingError
 from edge_bundle.errors import BundleRefusedError, EdgeBundleError
 from edge_bundle.forecaster import Forecaster
 from edge_bundle.releases import Channel, ReleasedVersion, channel_path, read_channel, release_folder
+
+LOCK_NAME = ".lock"
+PLATFORM = "the platform"
 
 
 class PromotionError(Exception):
@@ -47,91 +56,176 @@ class ReleaseDesk:
     ) -> Channel:
         """Make a version champion, or the old one stays in every place.
 
+        A version that is champion everywhere already is left as it is, without a new line.
+
+        Parameters
+        ----------
+        numbers
+            What the decision rests on, such as ``Decision.to_dict()``.
+
         Raises
         ------
         PromotionError
-            When the bundle does not load or its golden rows disagree; nothing was written then.
+            When the bundle is not the registered one, does not load, its golden rows disagree, or a leak
+            alarm of the version is unanswered; nothing was written then.
         """
-        bundle = self._verified_bundle(model, version)
-        previous = self._champion(model)
-        intent = self.ledger.append(
-            "intent",
-            model=model,
-            version=version,
-            previous=previous,
-            actor=actor,
-            reason=reason,
-            numbers={"kind": kind, "sha256": bundle.digest, "decision": dict(numbers)},
-            at=at,
-        )
-        entry = next(entry for entry in self.ledger.open_intents() if entry.id == intent)
-        return self._carry_out(entry, at)
+        with self._only_writer():
+            self._finish(self.ledger.open_intents(model), at)
+            released = self._verified(model, version)
+            if alarms := self.ledger.unanswered_alarms(model, version):
+                raise PromotionError(
+                    f"{model} version {version} is stopped by the leak alarm: {'; '.join(alarms)}; "
+                    "answer for it by name with `python -m cryptoai_assets.ledger acknowledge`"
+                )
+            channel = read_channel(self.root, model) or Channel(model)
+            holder = self.tracking.alias(model, CHAMPION)
+            if channel.champion == released and holder is not None and holder.version == version:
+                return channel
+            previous = channel.champion
+            record = {
+                "kind": kind,
+                "released": asdict(released),
+                "previous": None if previous is None else asdict(previous),
+                "decision": dict(numbers),
+            }
+            intent = self.ledger.append(
+                "intent",
+                model=model,
+                version=version,
+                previous=None if previous is None else previous.version,
+                actor=actor,
+                reason=reason,
+                numbers=record,
+                at=at,
+            )
+            (entry,) = (entry for entry in self.ledger.open_intents(model) if entry.id == intent)
+            return self._carry_out(entry, at)
 
     def finish_open_intents(self, at: datetime) -> list[Entry]:
-        """Carry out what a killed run began; an intent whose bundle no longer verifies is abandoned."""
-        finished = self.ledger.open_intents()
-        for entry in finished:
-            try:
-                self._verified_bundle(entry.model, entry.version)
-            except PromotionError as error:
-                self._close(entry, "abandoned", at, reason=f"{entry.reason}; {error}")
-            else:
-                self._carry_out(entry, at)
-        return finished
+        """Carry out what a killed run began, or take it back when its bundle no longer verifies.
+
+        Returns
+        -------
+        list of Entry
+            The intents that were open; afterwards none is.
+        """
+        with self._only_writer():
+            return self._finish(self.ledger.open_intents(), at)
 
     def reconcile(self, model: str, at: datetime) -> Channel | None:
         """Release what a person made champion in MLflow's UI; None when the alias and the channel agree.
 
+        A version that was champion before is rolled back to; an alias that was taken away changes nothing.
+
         Raises
         ------
         PromotionError
-            When the bundle of the alias does not verify; the release stays, and the alias is moved back.
+            When the version of the alias may not be released: the release stays, the alias is moved back,
+            and the ledger holds the refusal.
         """
+        with self._only_writer():
+            self._finish(self.ledger.open_intents(model), at)
         wanted = self.tracking.alias(model, CHAMPION)
-        released = self._champion(model)
-        if wanted is None or wanted.version == released:
+        channel = read_channel(self.root, model)
+        released = channel.champion if channel else None
+        before = None if released is None else released.version
+        if wanted is None or wanted.version == before:
             return None
-        known = {entry.version for entry in self.ledger.entries(model) if entry.kind == "promotion"}
-        kind: Literal["promotion", "rollback"] = "rollback" if wanted.version in known else "promotion"
+        was_champion = any(
+            entry.kind in ("promotion", "rollback") and entry.version == wanted.version
+            for entry in self.ledger.entries(model)
+        )
+        reason = f"the alias {CHAMPION} was moved by hand from version {before or 'none'} to {wanted.version}"
         try:
             return self.promote(
                 model,
                 wanted.version,
                 actor="a person, in MLflow",
-                reason=f"the alias {CHAMPION} was moved from version {released} to {wanted.version} by hand",
+                reason=reason,
                 numbers={},
                 at=at,
-                kind=kind,
+                kind="rollback" if was_champion else "promotion",
             )
-        except PromotionError:
-            if released is not None:
-                self.tracking.set_alias(model, CHAMPION, released)
+        except PromotionError as error:
+            self._point_alias(model, released)
+            self.ledger.append(
+                "refusal",
+                model=model,
+                version=wanted.version,
+                previous=before,
+                actor=PLATFORM,
+                reason=f"{reason}, and was moved back: {error}",
+                numbers={},
+                at=at,
+            )
             raise
 
-    def _champion(self, model: str) -> int | None:
-        channel = read_channel(self.root, model)
-        return channel.champion.version if channel and channel.champion else None
+    @contextmanager
+    def _only_writer(self) -> Iterator[None]:
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / LOCK_NAME).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
-    def _verified_bundle(self, model: str, version: int) -> Forecaster:
-        """Bring a version's files to its release folder and replay its golden rows there."""
+    def _finish(self, intents: list[Entry], at: datetime) -> list[Entry]:
+        for entry in intents:
+            try:
+                found = self._verified(entry.model, entry.version)
+                if asdict(found) != entry.numbers["released"]:
+                    raise PromotionError(f"{entry.model} version {entry.version} is another bundle by now")
+            except PromotionError as error:
+                self._take_back(entry, at, because=str(error))
+            else:
+                self._carry_out(entry, at)
+        return intents
+
+    def _verified(self, model: str, version: int) -> ReleasedVersion:
+        """Bring a version's files to its release folder, and replay its golden rows there."""
         folder = release_folder(self.root, model, version)
         try:
-            return _replayed(folder)
-        except EdgeBundleError:
-            _fetch(self.tracking, model, version, folder)
-        try:
-            return _replayed(folder)
-        except EdgeBundleError as error:
+            promised = self.tracking.version(model, version).bundle_sha256
+            try:
+                forecaster = _replayed(folder, model, promised)
+            except EdgeBundleError:
+                self._fetch(model, version, folder)
+                forecaster = _replayed(folder, model, promised)
+        except (EdgeBundleError, TrackingError) as error:
             raise PromotionError(f"{model} version {version} is not released: {error}") from error
+        return ReleasedVersion(version, forecaster.digest, signature=None)
+
+    def _fetch(self, model: str, version: int, folder: Path) -> None:
+        draft = folder.with_name(f".{folder.name}.tmp")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        self.tracking.copy_bundle(model, version, draft)
+        for path in [*draft.iterdir(), draft]:
+            _sync(path)
+        shutil.rmtree(folder, ignore_errors=True)
+        draft.replace(folder)
+        _sync(folder.parent)
 
     def _carry_out(self, entry: Entry, at: datetime) -> Channel:
-        self.tracking.set_alias(entry.model, CHAMPION, entry.version)
-        channel = read_channel(self.root, entry.model) or Channel(entry.model)
-        champion = ReleasedVersion(entry.version, str(entry.numbers["sha256"]), signature=None)
-        channel = replace(channel, champion=champion)
-        write_channel(self.root, channel)
+        channel = self._point(entry.model, ReleasedVersion(**entry.numbers["released"]))
         self._close(entry, entry.numbers["kind"], at, reason=entry.reason)
         return channel
+
+    def _take_back(self, entry: Entry, at: datetime, *, because: str) -> None:
+        previous = entry.numbers["previous"]
+        self._point(entry.model, None if previous is None else ReleasedVersion(**previous))
+        self._close(entry, "abandoned", at, reason=f"{entry.reason}; not carried out: {because}")
+
+    def _point(self, model: str, champion: ReleasedVersion | None) -> Channel:
+        """Move the alias, then the channel, which nothing that runs reads in between."""
+        self._point_alias(model, champion)
+        channel = replace(read_channel(self.root, model) or Channel(model), champion=champion)
+        write_channel(self.root, channel)
+        return channel
+
+    def _point_alias(self, model: str, champion: ReleasedVersion | None) -> None:
+        if champion is None:
+            self.tracking.remove_alias(model, CHAMPION)
+        else:
+            self.tracking.set_alias(model, CHAMPION, champion.version)
 
     def _close(
         self, entry: Entry, kind: Literal["promotion", "rollback", "abandoned"], at: datetime, *, reason: str
@@ -149,8 +243,15 @@ class ReleaseDesk:
         )
 
 
-def _replayed(folder: Path) -> Forecaster:
+def _replayed(folder: Path, model: str, promised: str | None) -> Forecaster:
+    """Load a bundle that is the registered one and agrees with its golden rows on this machine."""
     forecaster = Forecaster.load(folder)
+    if forecaster.digest != promised:
+        raise BundleRefusedError(
+            f"the bundle is {forecaster.digest[:12]}…, registered was {(promised or 'none')[:12]}"
+        )
+    if forecaster.manifest.model != model:
+        raise BundleRefusedError(f"the bundle is of the model {forecaster.manifest.model}")
     result = forecaster.selftest()
     if not result.passed:
         raise BundleRefusedError(
@@ -160,25 +261,25 @@ def _replayed(folder: Path) -> Forecaster:
     return forecaster
 
 
-def _fetch(tracking: Tracking, model: str, version: int, folder: Path) -> None:
-    draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.parent.mkdir(parents=True, exist_ok=True)
-    tracking.copy_bundle(model, version, draft)
-    shutil.rmtree(folder, ignore_errors=True)
-    draft.replace(folder)
-
-
 def write_channel(root: Path, channel: Channel) -> None:
     """Replace a model's channel; a reader sees the old one or the new one, whole."""
     path = channel_path(root, channel.model)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft = path.with_name(f".{path.name}.tmp")
     with draft.open("w", encoding="utf-8") as file:
         json.dump(channel.to_dict(), file, indent=1, sort_keys=True)
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def champion_forecaster(root: Path, model: str) -> Forecaster | None:

@@ -3,21 +3,35 @@
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version as distribution_version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+# MLflow reads its switch while it is imported.
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 import mlflow
-from matplotlib.figure import Figure
+from mlflow.entities import Metric, Param, RunTag
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.types import ColSpec, DataType, Schema
+
+from edge_bundle.manifest import bundle_digest
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 BUNDLE_ARTIFACT = "bundle"
+DIGEST_TAG = "bundle_sha256"
+# MLflow takes at most so many parameters, or tags, in one call.
+_ROWS_A_CALL = 100
 _INPUT = Schema(
     [
         ColSpec(DataType.long, "open_time_ms"),
@@ -58,6 +72,11 @@ class RegisteredVersion:
     run_id: str
     tags: Mapping[str, str]
 
+    @property
+    def bundle_sha256(self) -> str | None:
+        """Digest of the bundle that was registered; None for a version made elsewhere."""
+        return self.tags.get(DIGEST_TAG)
+
 
 @dataclass(frozen=True, slots=True)
 class Tracking:
@@ -80,7 +99,6 @@ class Tracking:
     @contextmanager
     def run(self, name: str, *, tags: Mapping[str, str], nested: bool = False) -> Iterator[str]:
         """Open a run, nested when asked, and yield its id; an exception marks it failed."""
-        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
         mlflow.set_tracking_uri(self.uri)
         mlflow.set_experiment(experiment_id=self._experiment_id())
         with mlflow.start_run(run_name=name, tags=dict(tags), nested=nested) as run:
@@ -106,14 +124,22 @@ class Tracking:
         tags: Mapping[str, str] | None = None,
     ) -> None:
         """Write parameters, metrics (grouped as ``group/name``) and tags to a run."""
-        for key, value in (parameters or {}).items():
-            self._client.log_param(run_id, key, value)
-        for key, number in (metrics or {}).items():
-            self._client.log_metric(run_id, key, float(number))
-        for key, text in (tags or {}).items():
-            self._client.set_tag(run_id, key, text)
+        now_ms = int(time.time() * 1000)
+        entries: list[Param | Metric | RunTag] = [
+            *(Param(key, str(value)) for key, value in (parameters or {}).items()),
+            *(Metric(key, float(number), now_ms, step=0) for key, number in (metrics or {}).items()),
+            *(RunTag(key, text) for key, text in (tags or {}).items()),
+        ]
+        for start in range(0, len(entries), _ROWS_A_CALL):
+            part = entries[start : start + _ROWS_A_CALL]
+            self._client.log_batch(
+                run_id,
+                params=[entry for entry in part if isinstance(entry, Param)],
+                metrics=[entry for entry in part if isinstance(entry, Metric)],
+                tags=[entry for entry in part if isinstance(entry, RunTag)],
+            )
 
-    def log_figure(self, run_id: str, figure: Figure, name: str) -> None:
+    def log_figure(self, run_id: str, figure: "Figure", name: str) -> None:
         """Keep a figure with a run."""
         self._client.log_figure(run_id, figure, f"figures/{name}.png")
 
@@ -124,25 +150,28 @@ class Tracking:
     def register(
         self, run_id: str, bundle: Path, *, model: str, tags: Mapping[str, str]
     ) -> RegisteredVersion:
-        """Register a bundle, wrapped for ``mlflow.pyfunc``, as the next version; alias `challenger`."""
-        mlflow.set_tracking_uri(self.uri)
-        with self._resumed(run_id):
-            info = mlflow.pyfunc.log_model(
+        """Register a bundle, wrapped for ``mlflow.pyfunc``, as the next version; alias `challenger`.
+
+        The version is made with its tags in one step, the bundle's digest among them.
+        """
+        with self.resumed(run_id):
+            logged = mlflow.pyfunc.log_model(
                 name="forecaster",
                 python_model=str(Path(__file__).with_name("bundle_pyfunc.py")),
                 artifacts={BUNDLE_ARTIFACT: str(bundle)},
                 signature=ModelSignature(inputs=_INPUT, outputs=_OUTPUT),
-                pip_requirements=["cryptoai"],
-                registered_model_name=model,
+                pip_requirements=[f"cryptoai[platform]=={distribution_version('cryptoai')}"],
             )
-        version = int(info.registered_model_version)
-        for key, value in tags.items():
-            self._client.set_model_version_tag(model, str(version), key, value)
-        self.set_alias(model, CHALLENGER, version)
-        return self.version(model, version)
+            made = mlflow.register_model(
+                logged.model_uri, model, tags={**tags, DIGEST_TAG: bundle_digest(bundle)}
+            )
+        self.set_alias(model, CHALLENGER, int(made.version))
+        return self.version(model, int(made.version))
 
     @contextmanager
-    def _resumed(self, run_id: str) -> Iterator[None]:
+    def resumed(self, run_id: str) -> Iterator[None]:
+        """Continue a run, so that what is logged or nested inside belongs to it."""
+        mlflow.set_tracking_uri(self.uri)
         active = mlflow.active_run()
         if active is not None and active.info.run_id == run_id:
             yield
@@ -161,6 +190,8 @@ class Tracking:
         try:
             return _registered(self._client.get_model_version(model, str(version)))
         except MlflowException as error:
+            if not _is_absence(error):
+                raise
             raise TrackingError(f"{model} has no version {version}") from error
 
     def versions(self, model: str) -> list[RegisteredVersion]:
@@ -171,13 +202,20 @@ class Tracking:
     def alias(self, model: str, alias: str) -> RegisteredVersion | None:
         """Version that holds an alias; None when nobody does."""
         try:
-            return _registered(self._client.get_model_version_by_alias(model, alias))
-        except MlflowException:
+            holders: Mapping[str, str] = self._client.get_registered_model(model).aliases
+        except MlflowException as error:
+            if not _is_absence(error):
+                raise
             return None
+        return self.version(model, int(holders[alias])) if alias in holders else None
 
     def set_alias(self, model: str, alias: str, version: int) -> None:
         """Move an alias."""
         self._client.set_registered_model_alias(model, alias, str(version))
+
+    def remove_alias(self, model: str, alias: str) -> None:
+        """Take an alias away; nothing happens when nobody holds it."""
+        self._client.delete_registered_model_alias(model, alias)
 
     def tag_version(self, model: str, version: int, tags: Mapping[str, str]) -> None:
         """Tag a version."""
@@ -185,14 +223,37 @@ class Tracking:
             self._client.set_model_version_tag(model, str(version), key, value)
 
     def copy_bundle(self, model: str, version: int, folder: Path) -> Path:
-        """Copy a version's bundle into a folder, file by file as registered."""
+        """Copy a version's bundle into a folder, file by file as registered.
+
+        Raises
+        ------
+        TrackingError
+            When the version or its artifacts are gone, or hold no single bundle.
+        """
         mlflow.set_tracking_uri(self.uri)
         with tempfile.TemporaryDirectory() as scratch:
-            uri = f"models:/{model}/{version}"
-            local = mlflow.artifacts.download_artifacts(uri, dst_path=scratch, tracking_uri=self.uri)
-            (bundle,) = Path(local).glob("artifacts/*/manifest.json")
-            shutil.copytree(bundle.parent, folder, dirs_exist_ok=True)
+            try:
+                local = mlflow.artifacts.download_artifacts(
+                    f"models:/{model}/{version}", dst_path=scratch, tracking_uri=self.uri
+                )
+            except (MlflowException, OSError) as error:
+                raise TrackingError(
+                    f"the artifacts of {model} version {version} cannot be read: {error}"
+                ) from error
+            bundles = [path.parent for path in Path(local).glob("artifacts/*/manifest.json")]
+            if len(bundles) != 1:
+                raise TrackingError(f"{model} version {version} holds {len(bundles)} bundles, 1 needed")
+            shutil.copytree(bundles[0], folder, dirs_exist_ok=True)
         return folder
+
+
+# Its pyfunc is declared through this door.
+PyfuncModel = mlflow.pyfunc.PythonModel
+declare_pyfunc = mlflow.models.set_model
+
+
+def _is_absence(error: MlflowException) -> bool:
+    return bool(error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST))
 
 
 def _registered(version: ModelVersion) -> RegisteredVersion:

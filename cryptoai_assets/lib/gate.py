@@ -118,7 +118,7 @@ class Evidence:
     baselines
         Each baseline by the loss that it competes in.
     trained_until
-        Close of the last bar in the fit, of ``challenger`` and of ``champion``: no row that counts is earlier.
+        Close of the last bar in the fit, of ``challenger`` and ``champion``: no row that counts is earlier.
     scores
         The challenger's metrics, for the alarm.
     same_kind, refresh_cause

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -117,8 +116,6 @@ class Evidence:
         Primary losses beside the champion's, NaN before both trainings ended; None for a first version.
     baselines
         Each baseline by the loss that it competes in.
-    trained_until
-        Close of the last bar in the fit, of ``challenger`` and ``champion``: no row that counts is earlier.
     scores
         The challenger's metrics, for the alarm.
     same_kind, refresh_cause
@@ -130,7 +127,6 @@ class Evidence:
     times: pl.Series
     champion: Comparison | None
     baselines: Mapping[str, Comparison]
-    trained_until: Mapping[str, datetime]
     scores: Sequence[Score]
     bounds: Sequence[Bound]
     canaries: Sequence[CanaryResult]
@@ -226,13 +222,6 @@ def _gaps(evidence: Evidence) -> list[str]:
         if not given
     ]
     for name, losses in _comparisons(evidence).items():
-        first = evidence.times.filter(pl.Series(losses.rows_of_both)).min()
-        reasons += [
-            f"beside {name}, rows from {first:%Y-%m-%d %H:%M} on count, and the {trained} was trained until "
-            f"{until:%Y-%m-%d %H:%M}: only rows after both trainings may"
-            for trained, until in evidence.trained_until.items()
-            if trained in ("challenger", name) and isinstance(first, datetime) and first < until
-        ]
         left_out = int((np.isfinite(losses.other) & ~np.isfinite(losses.challenger)).sum())
         if left_out:
             reasons.append(f"the challenger leaves out {left_out} rows that {name} answers")

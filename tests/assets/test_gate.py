@@ -50,7 +50,6 @@ EVIDENCE = Evidence(
     times=pl.Series([START + i * timedelta(minutes=30) for i in range(ROWS)]),
     champion=beside(0.01),
     baselines={"majority": beside(0.02), "logistic": beside(0.01)},
-    trained_until={"challenger": START, "champion": START - timedelta(days=30)},
     scores=(score("h1/accuracy", 0.53, 0.56), score("h1/rank_ic", 0.08, 0.12)),
     bounds=(Bound("h1/coverage_error", 0.01, 0.03),),
     canaries=(CanaryResult("later_bars_do_not_matter", True, "equal"),),
@@ -209,20 +208,11 @@ def test_nothing_passes_that_was_not_compared_and_checked(change: dict[str, obje
     assert named in decision.reasons[0]
 
 
-@pytest.mark.parametrize("trained", ["challenger", "champion"])
-def test_row_inside_a_training_does_not_count(trained: str) -> None:
-    late = START + timedelta(minutes=30)
-    decision = decide(replace(EVIDENCE, trained_until={**EVIDENCE.trained_until, trained: late}), POLICY)
-    assert not decision.promote
-    assert any(f"the {trained} was trained until 2019-08-01 00:30" in reason for reason in decision.reasons)
-
-
 def test_champion_that_was_trained_later_is_compared_on_the_rows_after_it() -> None:
     trained = START + timedelta(days=40)
     late = (EVIDENCE.times >= trained).to_numpy()
     champion = Comparison(np.where(late, losses(0.01), np.nan), NOISE)
-    later = {**EVIDENCE.trained_until, "champion": trained}
-    assert decide(replace(EVIDENCE, champion=champion, trained_until=later), POLICY).promote
+    assert decide(replace(EVIDENCE, champion=champion), POLICY).promote
 
 
 def test_champion_without_a_row_after_both_trainings_refuses_instead_of_passing() -> None:

@@ -66,6 +66,7 @@ STATUS: dict[type[Exception], int] = {
     StoreUnavailableError: 503,
 }
 CURES = {
+    400: "send well-formed JSON",
     404: "see /api/docs for the addresses",
     405: "see /api/docs for the methods",
     413: "send fewer bars: those that the model needs are enough",
@@ -196,7 +197,7 @@ async def forecast_from_candles(request: Request, body: Annotated[ForecastReques
 
 @routes.get("/forecast/{symbol}", responses=UNAVAILABLE)
 async def forecast_from_store(
-    request: Request, symbol: Annotated[str, Path(description="One of those in /models")]
+    request: Request, symbol: Annotated[str, Path(max_length=20, description="One of those in /models")]
 ) -> ForecastAnswer:
     """Forecast of a symbol from the latest bars in the online store."""
     rooms = _rooms(request)
@@ -333,8 +334,7 @@ def _error(
 
 
 def _short(value: object) -> str:
-    """Text that can be sent: half a surrogate pair, which JSON can smuggle in, is none."""
-    text = str(value).encode("utf-8", "backslashreplace").decode()
+    text = str(value)
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 

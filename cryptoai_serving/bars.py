@@ -162,8 +162,6 @@ def _candle_frame(found: Mapping[str, npt.NDArray[Any]]) -> pl.DataFrame:
         return pl.DataFrame(schema=CANDLE_SCHEMA)
     values = np.concatenate(list(found.values()))
     times = pl.Series(np.ascontiguousarray(values["open_time"])).cast(UTC_MICROSECONDS)
-    symbols = pl.Series(list(found)).gather(
-        np.repeat(np.arange(len(found)), [len(v) for v in found.values()])
-    )
+    owners = np.repeat(np.arange(len(found)), [len(own) for own in found.values()])
     numbers = {name: np.ascontiguousarray(values[name]) for name in _NUMBERS}
-    return pl.DataFrame({"open_time": times, "symbol": symbols, **numbers})
+    return pl.DataFrame({"open_time": times, "symbol": pl.Series(list(found)).gather(owners), **numbers})

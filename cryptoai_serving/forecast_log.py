@@ -148,6 +148,12 @@ class ForecastLog:
             .select(*LOG_SCHEMA)
         )
 
+    def request_ids(self, *, model: str) -> set[str]:
+        """Every request that the model answered, also those that `read` gives once."""
+        with self._database.transaction() as connection:
+            rows = connection.execute("SELECT DISTINCT request_id FROM forecasts WHERE model = ?", (model,))
+            return {request_id for (request_id,) in rows}
+
     def close(self) -> None:
         """End the connection."""
         self._database.close()

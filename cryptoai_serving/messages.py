@@ -41,7 +41,7 @@ _VOLUME = "Traded in the bar, in the base currency"
 class CandleColumns(BaseModel):
     """Closed bars as columns of equal length."""
 
-    open_time: list[OpenTime] = Field(description=_OPEN_TIME)
+    open_time: list[OpenTime] = Field(min_length=1, description=_OPEN_TIME)
     symbol: list[Symbol] | None = Field(None, description="Of each bar; left out when `symbol` names it once")
     open: list[Price] = Field(description=_PRICE)
     high: list[Price] = Field(description=_PRICE)
@@ -95,7 +95,8 @@ class ForecastRequest(BaseModel):
     )
 
     candles: Annotated[
-        Annotated[CandleColumns, Tag("columns")] | Annotated[list[CandleRow], Tag("rows")],
+        Annotated[CandleColumns, Tag("columns")]
+        | Annotated[list[CandleRow], Field(min_length=1), Tag("rows")],
         Discriminator(_shape),
     ] = Field(description="Closed bars of the model's interval, as columns or as a list of rows")
     symbol: Symbol | None = Field(None, description="Of all bars, when the bars do not say it themselves")

@@ -1,6 +1,6 @@
 """The champion's watch: a verified bundle swaps in, anything else stays out by name."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -124,9 +124,7 @@ def test_bundle_that_answers_otherwise_than_its_golden_rows_stays_out(
     np.savez(folder / GOLDEN_NAME, allow_pickle=False, **golden)
     manifest = Manifest.read(folder)
     files = {**manifest.files, GOLDEN_NAME: file_sha256(folder / GOLDEN_NAME)}
-    Manifest(**{name: getattr(manifest, name) for name in manifest.__slots__} | {"files": files}).write(
-        folder
-    )
+    replace(manifest, files=files).write(folder)
     name_champion(tmp_path, MODEL, ReleasedVersion(1, bundle_digest(folder)))
     watch.refresh()
     assert "fails its self-test" in watch.reason

@@ -1,0 +1,36 @@
+"""A client of an application in this process: the real application behind httpx, without a socket."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import httpx
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from fastapi import FastAPI
+
+
+@dataclass
+class PortalTransport(httpx.BaseTransport):
+    """Sends requests to an application that lives in the event loop of another thread."""
+
+    portal: BlockingPortal
+    app: FastAPI
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        request.read()
+        return self.portal.call(self._answer, request)
+
+    async def _answer(self, request: httpx.Request) -> httpx.Response:
+        response = await httpx.ASGITransport(self.app).handle_async_request(request)
+        return httpx.Response(response.status_code, headers=response.headers, content=await response.aread())
+
+
+@contextmanager
+def client_of(app: FastAPI) -> Iterator[httpx.Client]:
+    """Client while the application's lifespan lasts."""
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(app.router.lifespan_context(app)),
+        httpx.Client(transport=PortalTransport(portal, app), base_url="http://service") as client,
+    ):
+        yield client

@@ -1,0 +1,154 @@
+"""The real service: a BentoML process on a loopback port, as a person starts it by hand."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import httpx
+import pytest
+from fakes.releases import release_tiny_bundle
+from fakes.tiny_bundle import walk_candles
+
+from cryptoai_serving.bars import BarStore
+from cryptoai_serving.forecast_log import ForecastLog
+from cryptoai_serving.settings import ServingSettings
+from edge_bundle.forecast import Forecast
+from edge_bundle.forecaster import Forecaster
+from edge_bundle.manifest import GRAPH_NAME
+from edge_bundle.windows import MarketWindow
+
+PROJECT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 60.0
+CANDLES = walk_candles(("BTCUSD",), bars=30, interval="30m", seed=3)
+BODY = {
+    "candles": {
+        name: (values.dt.epoch("ms") if name == "open_time" else values).to_list()
+        for name, values in CANDLES.to_dict().items()
+    }
+}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(holds: Callable[[], bool], what: str) -> None:
+    deadline = monotonic() + PATIENCE_SECONDS
+    pause = threading.Event()
+    while not holds():
+        assert monotonic() < deadline, f"not within {PATIENCE_SECONDS:.0f} s: {what}"
+        pause.wait(0.05)
+
+
+@contextmanager
+def bento_service(folder: Path) -> Iterator[httpx.Client]:
+    """Serve in `folder`, with nothing set but where the code is; ended with SIGINT like by Ctrl-C."""
+    port = free_port()
+    settings = {"PYTHONPATH": str(PROJECT), "BENTOML_HOME": str(folder / "bentoml")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CRYPTOAI_")}
+    command = (sys.executable, "-m", "bentoml", "serve", "cryptoai_serving.service:CryptoAI")
+    with (folder / "service.log").open("wb") as log:
+        process = subprocess.Popen(
+            (*command, "--port", str(port)),
+            cwd=folder,
+            env=kept | settings,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            wait_until(lambda: answers(client) or process.poll() is not None, "the service answers")
+            assert process.poll() is None, (folder / "service.log").read_text()
+            yield client
+        process.send_signal(signal.SIGINT)
+        process.wait(PATIENCE_SECONDS)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/livez").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def forecasts_of(answer: dict[str, Any]) -> tuple[Forecast, ...]:
+    return tuple(Forecast.from_dict(record) for record in answer["forecasts"])
+
+
+@pytest.mark.timeout(240)
+def test_release_swaps_under_load_without_a_failed_request_and_every_answer_is_logged(
+    tmp_path: Path,
+) -> None:
+    settings = ServingSettings.inside(tmp_path)
+    bundles = {1: release_tiny_bundle(settings.releases, version=1, seed=1)}
+    with BarStore(settings.bars) as store:
+        store.write_bars(CANDLES)
+    answered: list[dict[str, Any]] = []
+    stop = threading.Event()
+
+    def ask(client: httpx.Client, number: int) -> None:
+        while not stop.is_set():
+            stored = number % 2
+            response = client.get("/forecast/BTCUSD") if stored else client.post("/forecast", json=BODY)
+            assert response.status_code == 200, response.text
+            answered.append(response.json())
+
+    def version(client: httpx.Client) -> int | None:
+        return client.get("/readyz").json()["version"]
+
+    def refused(client: httpx.Client) -> bool:
+        return client.get("/readyz").json()["refused"] is not None
+
+    with bento_service(tmp_path) as client, ThreadPoolExecutor(3) as users:
+        asking = [users.submit(ask, client, number) for number in range(3)]
+        try:
+            wait_until(lambda: len(answered) > 20, "version 1 answers")
+            bundles[2] = release_tiny_bundle(settings.releases, version=2, seed=2)
+            wait_until(lambda: version(client) == 2, "version 2 is loaded")
+            seen = len(answered)
+            wait_until(lambda: len(answered) > seen + 20, "version 2 answers")
+            graph = release_tiny_bundle(settings.releases, version=3, seed=3) / GRAPH_NAME
+            graph.write_bytes(graph.read_bytes()[:-1])
+            wait_until(lambda: refused(client), "the damaged version 3 is refused")
+            seen = len(answered)
+            wait_until(lambda: len(answered) > seen + 20, "version 2 answers on")
+            assert version(client) == 2
+        finally:
+            stop.set()
+        for one in asking:
+            one.result()
+    expected = {
+        number: Forecaster.load(folder).forecast(MarketWindow(CANDLES)) for number, folder in bundles.items()
+    }
+    assert set(Counter(answer["model_version"] for answer in answered)) == {1, 2}
+    assert all(forecasts_of(answer) == expected[answer["model_version"]] for answer in answered)
+    with ForecastLog(settings.forecast_log) as log:
+        assert log.request_ids(model=settings.model) == {answer["request_id"] for answer in answered}
+
+
+@pytest.mark.timeout(120)
+def test_service_alone_in_an_empty_folder_says_what_is_missing(tmp_path: Path) -> None:
+    with bento_service(tmp_path) as client:
+        ready = client.get("/readyz")
+        assert ready.status_code == 503
+        assert "no champion" in ready.json()["reason"]
+        assert client.get("/nothing").json()["code"] == "not_found"
+        assert 'cryptoai_request_seconds_count{method="GET",route="/readyz"' in client.get("/metrics").text
+        assert client.get("/api/openapi.json").json()["paths"].keys() >= {"/forecast", "/models"}

@@ -169,6 +169,21 @@ def test_what_does_not_fit_is_named_with_its_place(
     assert error.cure
 
 
+@pytest.mark.parametrize(
+    ("time", "where"),
+    [
+        ("0000-01-01T00:00:00Z", "candles.open_time.0"),
+        ("9999-12-31T23:30:00Z", "candles.open_time.0"),
+        (2**62, "candles.open_time.0"),
+        ("2019-02-30T00:00:00Z", "candles"),
+    ],
+)
+def test_time_that_is_no_date_is_refused(client: httpx.Client, time: object, where: str) -> None:
+    error = refused(client, {"candles": columns(ONE.head(1)) | {"open_time": [time]}})
+    assert error.where == where
+    assert str(time) in error.problem
+
+
 def test_body_that_is_no_json_is_refused(client: httpx.Client) -> None:
     headers = {"content-type": "application/json"}
     response = client.post("/forecast", content=b'{"candles": [', headers=headers)
@@ -342,6 +357,7 @@ numbers = st.one_of(
 )
 times = st.one_of(
     st.sampled_from(columns(ONE)["open_time"]),
+    st.integers(-(2**63), 2**63),
     st.sampled_from(["2019-02-30T00:00:00Z", "0000-01-01T00:00:00Z", "2199-12-31T23:30:00Z", "2019-01-01"]),
     numbers,
 )
@@ -358,6 +374,8 @@ def almost_requests(draw: st.DrawFn) -> object:
     candles = columns(ONE)
     if draw(st.booleans()):
         candles["open_time"] = [row["open_time"] for row in rows(ONE)]
+    if draw(st.booleans()):
+        candles = {name: values[:1] for name, values in candles.items()}
     body: Json = {"candles": candles}
     for _ in range(draw(st.integers(1, 3))):
         name = draw(st.sampled_from(CANDLES.columns))

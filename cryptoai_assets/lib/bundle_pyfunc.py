@@ -6,14 +6,14 @@ from typing import Any
 import pandas as pd
 import polars as pl
 
-from cryptoai_assets.lib.tracking import BUNDLE_ARTIFACT, PyfuncModel, declare_pyfunc
+from cryptoai_assets.lib.tracking import BUNDLE_ARTIFACT, declare_pyfunc, pyfunc_base
 from edge_bundle.candles import candle_frame
 from edge_bundle.forecast import VALUE_NAMES
 from edge_bundle.forecaster import Forecaster
 from edge_bundle.windows import MarketWindow
 
 
-class BundleModel(PyfuncModel):  # type: ignore[misc]
+class BundleModel(pyfunc_base()):  # type: ignore[misc] # the base is MLflow's
     """Forecasts of a bundle: one row per symbol and horizon."""
 
     def load_context(self, context: Any) -> None:

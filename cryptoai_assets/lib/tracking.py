@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 import mlflow
+import polars as pl
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -22,9 +23,11 @@ from mlflow.models import ModelSignature
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.types import ColSpec, DataType, Schema
 
+from edge_bundle.forecaster import GOLDEN_CANDLES_NAME
 from edge_bundle.manifest import bundle_digest
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -160,6 +163,7 @@ class Tracking:
                 python_model=str(Path(__file__).with_name("bundle_pyfunc.py")),
                 artifacts={BUNDLE_ARTIFACT: str(bundle)},
                 signature=ModelSignature(inputs=_INPUT, outputs=_OUTPUT),
+                input_example=_input_example(bundle),
                 pip_requirements=[f"cryptoai[platform]=={distribution_version('cryptoai')}"],
             )
             made = mlflow.register_model(
@@ -247,9 +251,22 @@ class Tracking:
         return folder
 
 
-# Its pyfunc is declared through this door.
-PyfuncModel = mlflow.pyfunc.PythonModel
-declare_pyfunc = mlflow.models.set_model
+def pyfunc_base() -> type[Any]:
+    """Class of which MLflow's own models are made."""
+    base: type[Any] = mlflow.pyfunc.PythonModel
+    return base
+
+
+def declare_pyfunc(model: object) -> None:
+    """Name the model of a file that MLflow runs to load a version."""
+    mlflow.models.set_model(model)
+
+
+def _input_example(bundle: Path) -> "pd.DataFrame":
+    """Candles that the bundle answers, as the signature states them."""
+    candles = pl.read_parquet(bundle / GOLDEN_CANDLES_NAME)
+    times = candles["open_time"].dt.epoch("ms").alias("open_time_ms")
+    return candles.with_columns(times).select(_INPUT.input_names()).to_pandas()
 
 
 def _is_absence(error: MlflowException) -> bool:

@@ -6,7 +6,7 @@ import dagster as dg
 import polars as pl
 
 from cryptoai_assets.defs.market_data.assets import clean_candles
-from cryptoai_assets.defs.market_data.partitions import SYMBOL_MONTH, symbol_and_month
+from cryptoai_assets.defs.market_data.partitions import symbol_and_month
 from cryptoai_assets.defs.materialization import table
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.market import month_window
@@ -25,18 +25,16 @@ _MEANINGS = {
 @dg.multi_asset_check(
     name="rules_of_clean_candles",
     specs=[
-        dg.AssetCheckSpec(
-            name, asset=clean_candles, blocking=True, partitions_def=SYMBOL_MONTH, description=_MEANINGS[name]
-        )
+        dg.AssetCheckSpec(name, asset=clean_candles, blocking=True, description=_MEANINGS[name])
         for name in SENTENCES
     ],
 )
 def rules_of_clean_candles(
     context: dg.AssetCheckExecutionContext, market: MarketResource
 ) -> Iterator[dg.AssetCheckResult]:
-    """Judge stored and rejected rows of the run's partitions by the Pandera schema of candles."""
+    """Judge stored and rejected rows by the Pandera schema of candles."""
     stores, settings = market.stores, market.settings
-    months = [symbol_and_month(key) for key in context.partition_keys]
+    months = _months(context, market)
     stored = pl.concat(stores.clean_candles.month(*month) for month in months)
     rejected = pl.concat(stores.quarantine.month(*month) for month in months)
     for verdict in verdicts(
@@ -55,14 +53,14 @@ def rules_of_clean_candles(
         )
 
 
-@dg.asset_check(asset=clean_candles, partitions_def=SYMBOL_MONTH)
+@dg.asset_check(asset=clean_candles)
 def candles_have_no_unexplained_gap(
     context: dg.AssetCheckExecutionContext, market: MarketResource
 ) -> dg.AssetCheckResult:
     """Every absent bar is a no-trade bar: the venue answered and nobody traded."""
     stores, settings = market.stores, market.settings
     found = []
-    for symbol, month in map(symbol_and_month, context.partition_keys):
+    for symbol, month in _months(context, market):
         start, end = month_window(settings, month, market.now())
         candles, facts = stores.clean_candles.month(symbol, month), stores.clean_facts.month(symbol, month)
         found.append(
@@ -87,3 +85,11 @@ def candles_have_no_unexplained_gap(
             "gaps": table(gaps, SHOWN_ROWS),
         },
     )
+
+
+def _months(context: dg.AssetCheckExecutionContext, market: MarketResource) -> list[tuple[str, str]]:
+    """Symbols and months of the run; all that are stored when the checks run alone, without partitions."""
+    if context.has_partition_key or context.has_partition_key_range:
+        return [symbol_and_month(key) for key in context.partition_keys]
+    store = market.stores.clean_candles
+    return [(symbol, month) for symbol in market.settings.symbols for month in store.months(symbol)]

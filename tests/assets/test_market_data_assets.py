@@ -1,0 +1,274 @@
+"""The market data in real Dagster runs: what is stored, what stops, what is redone, and by which commands."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+from fakes.archives import archive, embedded_candles
+
+from cryptoai_assets.definitions import defs
+from cryptoai_assets.defs.market_data.assets import clean_candles, raw_candles
+from cryptoai_assets.defs.market_data.checks import candles_have_no_unexplained_gap, rules_of_clean_candles
+from cryptoai_assets.defs.market_data.partitions import SYMBOL_MONTH, symbol_and_month, symbol_months
+from cryptoai_assets.defs.market_data.recipes import RECIPES
+from cryptoai_assets.defs.materialization import recorded_fingerprints
+from cryptoai_assets.defs.resources import MarketResource
+from cryptoai_assets.lib.market import PRESETS
+from cryptoai_assets.lib.planner import out_of_date, together
+from cryptoai_assets.lib.quality import SENTENCES
+from edge_bundle.candles import validated_candles
+from edge_bundle.facts import no_trade_slots
+
+PROJECT = Path(__file__).parents[2]
+ROOM = [raw_candles, clean_candles, rules_of_clean_candles, candles_have_no_unexplained_gap]
+KEYS = SYMBOL_MONTH.get_partition_keys()
+BTC, LTC = "2018-10-01|BTCUSD", "2018-10-01|LTCUSD"
+
+
+@dg.asset(partitions_def=SYMBOL_MONTH, backfill_policy=dg.BackfillPolicy.single_run(), deps=[clean_candles])
+def reader_of_candles() -> None:
+    """Stands for whatever is downstream."""
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def market(tmp_path: Path) -> MarketResource:
+    return MarketResource(name="sample", root=str(tmp_path))
+
+
+def run(
+    instance: dg.DagsterInstance,
+    market: MarketResource,
+    first: str,
+    last: str = "",
+    *,
+    selection: dg.AssetSelection | None = None,
+) -> dg.ExecuteInProcessResult:
+    span = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last or first}
+    return dg.materialize(
+        [*ROOM, reader_of_candles],
+        selection=selection or dg.AssetSelection.all(),
+        resources={"market": market},
+        instance=instance,
+        tags=span if last else None,
+        partition_key=None if last else first,
+        raise_on_error=False,
+    )
+
+
+def evaluations(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
+    return {evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()}
+
+
+def materialized(result: dg.ExecuteInProcessResult) -> set[str]:
+    return {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()}  # type: ignore[union-attr]
+
+
+def shown(rows: dg.MetadataValue[Any]) -> list[dict[str, Any]]:
+    assert isinstance(rows, dg.TableMetadataValue)
+    return [dict(record.data) for record in rows.records]
+
+
+def test_month_is_stored_with_its_facts_and_shown(
+    instance: dg.DagsterInstance, market: MarketResource
+) -> None:
+    result = run(instance, market, LTC)
+    assert result.success
+    assert materialized(result) == {"raw_candles", "clean_candles", "reader_of_candles"}
+    candles = market.stores.clean_candles.month("LTCUSD", "2018-10")
+    validated_candles(candles, interval="30m")
+    [event] = result.asset_materializations_for_node("clean_candles")
+    assert event.metadata["dagster/row_count"].value == candles.height == 31 * 48 - 4
+    assert shown(event.metadata["preview"])[0]["open_time"] == "2018-10-01 00:00"
+    assert no_trade_slots(market.stores.clean_facts.month("LTCUSD", "2018-10")).height == 3
+    assert event.tags is not None
+    assert event.tags["dagster/data_version"] == event.metadata["cryptoai/content_sha256"].value
+
+
+def test_missing_bars_are_listed_and_warn_but_stop_nothing(
+    instance: dg.DagsterInstance, market: MarketResource
+) -> None:
+    found = evaluations(run(instance, market, LTC))
+    assert set(found) == {*SENTENCES, "candles_have_no_unexplained_gap"}
+    gap = found.pop("candles_have_no_unexplained_gap")
+    assert all(evaluation.passed for evaluation in found.values())
+    assert (gap.passed, gap.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert (gap.metadata["missing_bars"].value, gap.metadata["no_trade_bars"].value) == (1, 3)
+    listed = shown(gap.metadata["gaps"])
+    assert [(gap["kind"], gap["from"], gap["bars"]) for gap in listed] == [
+        ("missing", "2018-10-04 09:00", "1"),
+        ("no_trade", "2018-10-04 08:30", "1"),
+        ("no_trade", "2018-10-04 09:30", "2"),
+    ]
+
+
+def spoiled(folder: Path, sentence: str) -> Path:
+    """Write the archive with one faulty row more, which speaks against one sentence."""
+    candles = embedded_candles()
+    chosen = candles.filter(
+        pl.col("symbol") == "BTCUSD", pl.col("open_time") == datetime(2018, 10, 9, tzinfo=UTC)
+    )
+    faulty = {
+        "candles_are_unique": chosen.with_columns(volume=pl.col("volume") + 1),
+        "candles_are_on_the_grid": chosen.with_columns(pl.col("open_time").dt.offset_by("1s")),
+        "prices_are_consistent": chosen.with_columns(
+            pl.col("open_time").dt.offset_by("30m"), high=pl.col("low") / 2
+        ),
+    }[sentence]
+    kept = candles.join(faulty, on=["symbol", "open_time"], how="anti")
+    if sentence == "candles_are_unique":
+        kept = candles
+    return archive(folder, pl.concat([kept, faulty]))
+
+
+@pytest.mark.parametrize(
+    "sentence", ["candles_are_unique", "candles_are_on_the_grid", "prices_are_consistent"]
+)
+def test_faulty_row_stops_what_is_downstream_and_can_be_read(
+    instance: dg.DagsterInstance, tmp_path: Path, sentence: str
+) -> None:
+    market = MarketResource(name="sample", root=str(tmp_path), archive=str(spoiled(tmp_path, sentence)))
+    result = run(instance, market, BTC)
+    assert not result.success
+    assert materialized(result) == {"raw_candles", "clean_candles"}
+    broken = {
+        name: found for name, found in evaluations(result).items() if name in SENTENCES and not found.passed
+    }
+    assert set(broken) == {sentence}
+    assert broken[sentence].severity == dg.AssetCheckSeverity.ERROR
+    first = shown(broken[sentence].metadata["rows"])[0]
+    assert first["symbol"] == "BTCUSD"
+    assert str(first["open_time"]).startswith("2018-10-09")
+    rejected = market.stores.quarantine.month("BTCUSD", "2018-10")
+    assert rejected.height == (2 if sentence == "candles_are_unique" else 1)
+    assert run(instance, market, LTC).success  # another partition is not concerned
+
+
+def test_source_mended_afterwards_empties_the_quarantine(
+    instance: dg.DagsterInstance, market: MarketResource, tmp_path: Path
+) -> None:
+    faulty = spoiled(tmp_path, "prices_are_consistent")
+    bad = MarketResource(name="sample", root=str(tmp_path), archive=str(faulty))
+    assert not run(instance, bad, BTC).success
+    assert run(instance, market, BTC).success
+    assert market.stores.quarantine.month("BTCUSD", "2018-10").is_empty()
+
+
+def test_stored_rows_that_were_tampered_with_are_caught(
+    instance: dg.DagsterInstance, market: MarketResource
+) -> None:
+    assert run(instance, market, BTC).success
+    stored = market.stores.clean_candles.month("BTCUSD", "2018-10")
+    market.stores.clean_candles.write("BTCUSD", "2018-10", stored.reverse())
+    result = dg.materialize(
+        ROOM,
+        selection=dg.AssetSelection.checks_for_assets(clean_candles),
+        resources={"market": market},
+        instance=instance,
+        raise_on_error=False,
+    )
+    assert not result.success
+    broken = {name for name, found in evaluations(result).items() if not found.passed}
+    assert broken == {"candles_are_sorted", "candles_have_no_unexplained_gap"}
+
+
+def stale(instance: dg.DagsterInstance, market: MarketResource, asset: str, keys: Sequence[str]) -> list[str]:
+    recipes = {key: RECIPES[asset](market, key) for key in keys}
+    return out_of_date(recipes, recorded_fingerprints(instance, asset))
+
+
+def test_nothing_is_stale_after_a_run_and_a_touched_month_makes_its_descendant_stale(
+    instance: dg.DagsterInstance, market: MarketResource
+) -> None:
+    october = [key for key in KEYS if key.startswith("2018-10")]
+    assert stale(instance, market, "raw_candles", october) == october
+    assert run(instance, market, october[0], october[-1]).success
+    assert [stale(instance, market, asset, october) for asset in RECIPES] == [[], []]
+    raw = market.stores.raw_candles
+    raw.write("BTCUSD", "2018-10", raw.month("BTCUSD", "2018-10").head(100))
+    assert [stale(instance, market, asset, october) for asset in RECIPES] == [[], [BTC]]
+    assert run(instance, market, BTC, selection=dg.AssetSelection.assets(clean_candles)).success
+    assert [stale(instance, market, asset, october) for asset in RECIPES] == [[], []]
+
+
+def test_what_a_failed_run_made_is_stale(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    faulty = spoiled(tmp_path, "prices_are_consistent")
+    market = MarketResource(name="sample", root=str(tmp_path), archive=str(faulty))
+    assert not run(instance, market, BTC).success
+    assert stale(instance, market, "clean_candles", [BTC]) == [BTC]
+
+
+def test_month_that_grows_is_stale_with_the_next_bar(tmp_path: Path) -> None:
+    def fingerprint(time: str) -> str:
+        live = MarketResource(name="live", root=str(tmp_path), time=time)
+        return RECIPES["raw_candles"](live, "2026-02-01|BTCUSDT").fingerprint()
+
+    assert fingerprint("2026-02-03T04:05:01+00:00") == fingerprint("2026-02-03T04:05:59+00:00")
+    assert fingerprint("2026-02-03T04:05:01+00:00") != fingerprint("2026-02-03T04:06:00+00:00")
+    assert fingerprint("2026-03-03T04:05:01+00:00") == fingerprint("2026-04-03T04:06:00+00:00")
+
+
+def test_market_without_an_end_has_the_running_month() -> None:
+    keys = symbol_months(PRESETS["live"]).get_partition_keys(current_time=datetime(2026, 3, 2, tzinfo=UTC))
+    assert keys[-1] == "2026-03-01|ETHUSDT"
+    assert symbol_and_month(keys[-1]) == ("ETHUSDT", "2026-03")
+
+
+def test_whole_sample_backfills_in_one_run_on_a_real_instance(market: MarketResource) -> None:
+    with dg.DagsterInstance.local_temp(overrides={"telemetry": {"enabled": False}}) as instance:
+        [(first, last)] = together(KEYS, KEYS)
+        result = run(instance, market, first, last)
+        assert result.success
+        assert len(result.asset_materializations_for_node("clean_candles")) == len(KEYS) == 120
+        assert [stale(instance, market, asset, KEYS) for asset in RECIPES] == [[], []]
+    candles = market.stores.clean_candles.read(PRESETS["sample"].symbols)
+    end = datetime(2019, 10, 1, tzinfo=UTC)
+    assert candles.equals(embedded_candles().filter(pl.col("open_time") < end))
+    gap = evaluations(result)["candles_have_no_unexplained_gap"]
+    assert (gap.metadata["missing_bars"].value, gap.metadata["no_trade_bars"].value) == (95, 105)
+
+
+def test_definitions_load_with_the_room_and_one_process_for_every_job() -> None:
+    definitions = defs()
+    assert {key.to_user_string() for key in definitions.resolve_asset_graph().get_all_asset_keys()} >= set(
+        RECIPES
+    )
+    assert definitions.executor is dg.in_process_executor
+    for name in RECIPES:
+        assets = definitions.resolve_assets_def(name)
+        assert assets.backfill_policy == dg.BackfillPolicy.single_run()
+        assert assets.descriptions_by_key[dg.AssetKey(name)].startswith("One row per symbol and closed bar")
+
+
+def test_month_of_all_symbols_is_made_from_the_command_line_without_dagster_home(tmp_path: Path) -> None:
+    shutil.copy(PROJECT / "dagster.yaml", tmp_path)
+    environment = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "dagster", "asset", "materialize", "-m", "cryptoai_assets.definitions"),
+            *("--select", "raw_candles,clean_candles"),
+            *("--partition-range", "2019-09-01|BTCUSD...2019-09-01|XRPUSD"),
+        ],
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    stored = sorted((tmp_path / "data" / "sample" / "clean_candles").glob("*/*.parquet"))
+    assert [path.parent.name for path in stored] == list(PRESETS["sample"].symbols)
+    assert (tmp_path / ".dagster" / "storage").is_dir()

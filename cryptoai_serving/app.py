@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import anyio
 from fastapi import APIRouter, Body, FastAPI, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -50,6 +50,7 @@ from cryptoai_serving.messages import (
     RefusedMessage,
 )
 from cryptoai_serving.metrics import ServingMetrics
+from cryptoai_serving.page import PAGE
 from cryptoai_serving.settings import ServingSettings
 from edge_bundle.errors import EdgeBundleError, FactsRefusedError
 
@@ -182,6 +183,12 @@ TOO_LARGE: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorAnswer, "description": "A body that cannot be read"},
     413: {"model": ErrorAnswer, "description": "A body over the limit"},
 }
+
+
+@routes.get("/", response_class=HTMLResponse, include_in_schema=False)
+async def front_page() -> str:
+    """Page that shows what is loaded and its latest forecasts."""
+    return PAGE
 
 
 @routes.post("/forecast", responses=UNAVAILABLE | TOO_LARGE)

@@ -291,6 +291,13 @@ def test_models_say_what_they_need(client: httpx.Client) -> None:
     assert client.get("/readyz").json() == {"ready": True, "reason": "", "version": 3, "refused": None}
 
 
+def test_front_page_needs_no_other_server_and_carries_the_disclaimer(client: httpx.Client) -> None:
+    page = client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert DISCLAIMER in page.text
+    assert "//" not in page.text
+
+
 def test_metrics_name_routes_and_never_what_a_client_made_up(client: httpx.Client) -> None:
     client.get("/forecast/MADEUP")
     client.get("/made/up")

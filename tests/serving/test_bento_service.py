@@ -111,7 +111,8 @@ def test_release_swaps_under_load_without_a_failed_request_and_every_answer_is_l
             answered.append(response.json())
 
     def version(client: httpx.Client) -> int | None:
-        return client.get("/readyz").json()["version"]
+        found: int | None = client.get("/readyz").json()["version"]
+        return found
 
     def refused(client: httpx.Client) -> bool:
         return client.get("/readyz").json()["refused"] is not None
@@ -150,5 +151,6 @@ def test_service_alone_in_an_empty_folder_says_what_is_missing(tmp_path: Path) -
         assert ready.status_code == 503
         assert "no champion" in ready.json()["reason"]
         assert client.get("/nothing").json()["code"] == "not_found"
+        assert "Not investment advice" in client.get("/").text
         assert 'cryptoai_request_seconds_count{method="GET",route="/readyz"' in client.get("/metrics").text
         assert client.get("/api/openapi.json").json()["paths"].keys() >= {"/forecast", "/models"}

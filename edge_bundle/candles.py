@@ -138,6 +138,12 @@ def validated_candles(candles: pl.DataFrame, *, interval: str) -> pl.DataFrame:
     return candles
 
 
+def newest_bars(candles: pl.DataFrame, bars: int) -> pl.DataFrame:
+    """The last `bars` rows of each symbol, in the order in which they came."""
+    later = pl.int_range(pl.len(), 0, -1).over("symbol")
+    return candles.filter(later <= bars)
+
+
 def bar_grid(
     candles: pl.DataFrame, *, interval: str, max_missing_bars: int, no_trade: pl.DataFrame | None = None
 ) -> pl.DataFrame:

@@ -1,11 +1,14 @@
 """How assets are materialized: fingerprints recorded with the result, and what is up to date read back."""
 
+import base64
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import dagster as dg
 import polars as pl
+from matplotlib.figure import Figure
 
+from cryptoai_assets.lib.figures import png_bytes
 from cryptoai_assets.lib.fingerprints import settings_fingerprint
 from cryptoai_assets.lib.planner import Recipe
 
@@ -96,3 +99,8 @@ def table(frame: pl.DataFrame, rows: int = 10) -> dg.TableMetadataValue:
         records=[dg.TableRecord(row) for row in text.to_dicts()],
         schema=dg.TableSchema([dg.TableColumn(name) for name in head.columns]),
     )
+
+
+def picture(figure: Figure) -> dg.MarkdownMetadataValue:
+    """Return a figure as it is shown in Dagster."""
+    return dg.MetadataValue.md(f"![](data:image/png;base64,{base64.b64encode(png_bytes(figure)).decode()})")

@@ -1,6 +1,8 @@
 """Every resource of the platform; the only reader of environment variables in this package."""
 
+import logging
 import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -90,6 +92,25 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return datetime(end.year, end.month, end.day, tzinfo=UTC)
 
 
+@dg.logger
+def progress_logger(_: dg.InitLoggerContext) -> logging.Logger:
+    """Print what assets say about their progress, and nothing of Dagster's own events."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("         %(message)s"))
+    handler.addFilter(_is_said_by_an_asset)
+    logger = logging.Logger("progress", level=logging.INFO)
+    logger.addHandler(handler)
+    return logger
+
+
+def _is_said_by_an_asset(record: logging.LogRecord) -> bool:
+    told = getattr(record, "dagster_meta", {})
+    if told.get("dagster_event") is not None:
+        return False
+    record.msg = told.get("orig_message", record.msg)
+    return True
+
+
 @dg.definitions
 def resources() -> dg.Definitions:
     """Resources of this environment, and the executor of every job: one process, since steps are short."""
@@ -97,4 +118,5 @@ def resources() -> dg.Definitions:
     return dg.Definitions(
         resources={"market": MarketResource(name=configured_market().name, root=root)},
         executor=dg.in_process_executor,
+        loggers={"console": dg.colored_console_logger, "progress": progress_logger},
     )

@@ -40,6 +40,7 @@ from edge_bundle.forecaster import Forecaster
 from edge_bundle.windows import MarketWindow
 
 CALIBRATION_BINS = 10
+NO_CAUSE = "by hand"
 RECORD_NAME = "candidate.json"
 
 
@@ -50,7 +51,7 @@ class Candidate:
     Parameters
     ----------
     cause
-        Why it was trained: ``first``, ``by hand``, or the cause that a sensor recorded.
+        Why it was trained: `NO_CAUSE`, or the cause that a sensor recorded.
     version, run_id
         In MLflow; None before it is registered.
     """
@@ -266,7 +267,7 @@ def gate_evidence(
         bounds=bounds,
         canaries=canaries(forecaster, window, seed=candidate.settings.seed),
         same_kind=champion is not None and champion.manifest.kind == candidate.kind,
-        refresh_cause=candidate.cause,
+        refresh_cause=None if candidate.cause == NO_CAUSE else candidate.cause,
         acknowledged_by=acknowledged_by,
     )
 

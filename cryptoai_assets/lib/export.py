@@ -180,7 +180,7 @@ def write_bundle(
     Raises
     ------
     ExportError
-        When the window holds no stretch of `bars_needed` traded bars.
+        When the window holds no `bars_needed` candles in a row.
     """
     folder.mkdir(parents=True, exist_ok=True)
     onnx.save(boosted_trees_graph(fitted, lookback=lookback), folder / GRAPH_NAME)
@@ -238,14 +238,17 @@ def _write_golden_rows(
 
 
 def _unbroken_candles(window: MarketWindow, market: Market, needed: int) -> pl.DataFrame:
-    for bars in window.candles.partition_by("symbol", maintain_order=True):
-        tail = bars.tail(needed)
-        if (
-            tail.height == needed
-            and tail["open_time"][-1] - tail["open_time"][0] == (needed - 1) * market.bar
-        ):
-            return tail
-    raise ExportError(f"no symbol ends with {needed} bars in a row: give a longer window, or mend its holes")
+    """Cut out the newest `needed` candles in a row of any one symbol."""
+    follows = (pl.col("open_time").diff().over("symbol") == market.bar).fill_null(False)
+    runs = window.candles.with_columns(run=(~follows).cum_sum())
+    ends = runs.with_columns(place=pl.int_range(1, pl.len() + 1).over("run")).filter(
+        pl.col("place") >= needed
+    )
+    if ends.is_empty():
+        raise ExportError(f"no symbol has {needed} bars in a row: give a longer window, or mend its holes")
+    newest = ends.sort("open_time", "symbol").row(-1, named=True)
+    own = (pl.col("run") == newest["run"]) & (pl.col("open_time") <= newest["open_time"])
+    return runs.filter(own).tail(needed).drop("run")
 
 
 def graph_predictions(forecaster: Forecaster, values: Float32Array, *, batch: int = 4096) -> Predictions:

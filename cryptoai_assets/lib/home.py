@@ -5,11 +5,10 @@ from pathlib import Path
 
 from cryptoai_assets.lib.ledger import Ledger
 from cryptoai_assets.lib.market import Market
+from cryptoai_assets.lib.market_data import MarketStores
 from cryptoai_assets.lib.releases import ReleaseDesk
 from cryptoai_assets.lib.store import MonthlyStore
 from cryptoai_assets.lib.tracking import Tracking
-from edge_bundle.candles import CANDLE_SCHEMA
-from edge_bundle.facts import FACT_SCHEMA
 
 EXPERIMENT = "cryptoai"
 
@@ -27,24 +26,9 @@ class Home:
         return self.root / "data" / self.market.name
 
     @property
-    def raw_candles(self) -> MonthlyStore:
-        """Candles as their source gave them."""
-        return MonthlyStore(self.data / "raw_candles", "open_time", CANDLE_SCHEMA)
-
-    @property
-    def raw_facts(self) -> MonthlyStore:
-        """Facts that came with the candles: no-trade evidence."""
-        return MonthlyStore(self.data / "raw_facts", "event_time", FACT_SCHEMA)
-
-    @property
-    def clean_candles(self) -> MonthlyStore:
-        """Accepted candles."""
-        return MonthlyStore(self.data / "clean_candles", "open_time", CANDLE_SCHEMA)
-
-    @property
-    def quarantine(self) -> MonthlyStore:
-        """Rejected rows with their reason."""
-        return MonthlyStore(self.data / "quarantine", "open_time")
+    def stores(self) -> MarketStores:
+        """Stores of candles and facts."""
+        return MarketStores(self.data)
 
     @property
     def features(self) -> MonthlyStore:

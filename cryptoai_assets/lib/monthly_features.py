@@ -7,7 +7,6 @@ import polars as pl
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.market import Market, month_after, month_start
 from cryptoai_assets.lib.targets import target_frame
-from edge_bundle.facts import NO_TRADE
 from edge_bundle.features.catalog import largest_warmup
 from edge_bundle.windows import INPUT_KEYS, MarketWindow, window_features, window_grid
 
@@ -31,12 +30,18 @@ def month_features(home: Home, symbol: str, month: str, names: Sequence[str]) ->
     market = home.market
     first = month_start(months_read(market, month, names)[0])
     end = month_start(month_after(month))
-    candles = home.clean_candles.read([symbol], first, end)
-    facts = home.raw_facts.read([symbol], first, end)
-    window = MarketWindow(candles, facts.filter(pl.col("name") == NO_TRADE))
+    candles = home.stores.clean_candles.read([symbol], first, end)
+    facts = home.stores.clean_facts.read([symbol], first, end)
+    window = MarketWindow(candles, facts)
     frame = window_features(window, names, interval=market.interval, max_missing_bars=market.max_missing_bars)
     own = pl.col("open_time").is_between(month_start(month), end, closed="left")
     return frame.filter(own).select(*INPUT_KEYS, *names)
+
+
+def stored_window(home: Home) -> MarketWindow:
+    """Everything that the store knows of the market."""
+    symbols = home.market.symbols
+    return MarketWindow(home.stores.clean_candles.read(symbols), home.stores.clean_facts.read(symbols))
 
 
 def joined_dataset(home: Home) -> pl.DataFrame:
@@ -45,8 +50,9 @@ def joined_dataset(home: Home) -> pl.DataFrame:
     .. warning:: The target columns read later bars; only the feature columns may reach a model's input.
     """
     market = home.market
-    window = MarketWindow(home.clean_candles.read(market.symbols), home.raw_facts.read(market.symbols))
-    grid = window_grid(window, interval=market.interval, max_missing_bars=market.max_missing_bars)
+    grid = window_grid(
+        stored_window(home), interval=market.interval, max_missing_bars=market.max_missing_bars
+    )
     targets = target_frame(grid, horizons=market.horizons)
     features = home.features.read(market.symbols)
     return features.join(targets, on=["open_time", "symbol"], how="left", maintain_order="left")

@@ -58,7 +58,7 @@ class TrainingSettings:
 
 
 SMALL = TrainingSettings(
-    folds=3, test_share=0.5, embargo_bars=6, trials=4, seed=7, threads=2, resamples=1000, confidence=0.95
+    folds=3, test_share=0.5, embargo_bars=6, trials=10, seed=7, threads=2, resamples=1000, confidence=0.95
 )
 FULL = TrainingSettings(
     folds=6, test_share=0.6, embargo_bars=6, trials=30, seed=7, threads=2, resamples=2000, confidence=0.95

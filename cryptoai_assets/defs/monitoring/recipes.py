@@ -1,0 +1,3 @@
+"""What each monitoring asset reads and writes."""
+
+RECIPES = {}

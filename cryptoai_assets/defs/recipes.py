@@ -1,0 +1,36 @@
+"""What every asset reads and writes, in the order in which they are made, and what is out of date."""
+
+from collections.abc import Callable, Mapping
+
+import dagster as dg
+
+from cryptoai_assets.defs.features import recipes as features
+from cryptoai_assets.defs.market_data import recipes as market_data
+from cryptoai_assets.defs.market_data.partitions import SYMBOL_MONTH
+from cryptoai_assets.defs.materialization import UNPARTITIONED, recorded_fingerprints
+from cryptoai_assets.defs.monitoring import recipes as monitoring
+from cryptoai_assets.defs.release import recipes as release
+from cryptoai_assets.defs.resources import MarketResource
+from cryptoai_assets.defs.training import recipes as training
+from cryptoai_assets.lib.planner import Recipe, out_of_date
+
+PARTITIONED: Mapping[str, Callable[[MarketResource, str], Recipe]] = {
+    **market_data.RECIPES,
+    **features.RECIPES,
+}
+WHOLE: Mapping[str, Callable[[MarketResource], Recipe]] = {
+    **training.RECIPES,
+    **release.RECIPES,
+    **monitoring.RECIPES,
+}
+IN_ORDER = (*PARTITIONED, *WHOLE)
+
+
+def stale_partitions(instance: dg.DagsterInstance, market: MarketResource, asset: str) -> list[str]:
+    """Partition keys of an asset that are out of date, in order; `UNPARTITIONED` stands for the whole."""
+    if asset in PARTITIONED:
+        recipe = PARTITIONED[asset]
+        recipes = {str(key): recipe(market, str(key)) for key in SYMBOL_MONTH.get_partition_keys()}
+    else:
+        recipes = {UNPARTITIONED: WHOLE[asset](market)}
+    return out_of_date(recipes, recorded_fingerprints(instance, asset))

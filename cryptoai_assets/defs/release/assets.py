@@ -1,0 +1,176 @@
+"""From a scored version to what the service and the devices run."""
+
+import json
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from cryptoai_assets.defs.market_data.assets import clean_candles
+from cryptoai_assets.defs.materialization import materialized, table
+from cryptoai_assets.defs.release import recipes
+from cryptoai_assets.defs.resources import MarketResource
+from cryptoai_assets.defs.training.assets import candidate_rows, trained_forecaster, version_scores
+from cryptoai_assets.lib.candidate import Candidate, bundle_folder, gate_evidence, score_stretch
+from cryptoai_assets.lib.gate import Decision, GatePolicy, Margin, decide
+from cryptoai_assets.lib.home import Home
+from cryptoai_assets.lib.monthly_features import stored_window
+from cryptoai_assets.lib.releases import champion_forecaster
+from cryptoai_assets.lib.training import TrainingSettings
+from cryptoai_serving.bars import KEPT_BARS, BarStore
+from edge_bundle.candles import newest_bars
+from edge_bundle.forecaster import Forecaster
+from edge_bundle.releases import read_channel
+from edge_bundle.windows import MarketWindow
+
+GROUP = "release"
+ACTOR = "gate"
+# Set before any score is known: a refresh may lose half a percent of log loss; coverage and calibration
+# may be off by five points.
+REFRESH_MARGIN = Margin(0.005, relative=True)
+COVERAGE_TOLERANCE = 0.05
+CALIBRATION_LIMIT = 0.05
+
+
+def gate_policy(market: MarketResource, settings: TrainingSettings) -> GatePolicy:
+    """What this platform asks of a challenger."""
+    return GatePolicy(
+        REFRESH_MARGIN, COVERAGE_TOLERANCE, CALIBRATION_LIMIT, settings.bootstrap(market.settings)
+    )
+
+
+@dg.asset(group_name=GROUP, deps=[trained_forecaster, version_scores])
+def gate_decision(context: dg.AssetExecutionContext, market: MarketResource) -> dg.MaterializeResult[None]:
+    """Whether the newest version may become champion, with every test, bound, canary and alarm."""
+
+    def make() -> dict[str, Any]:
+        home = market.home
+        candidate = Candidate.read(home.candidate)
+        decision = _decided(market, candidate)
+        record = decision.to_dict() | {"model": candidate.model, "version": candidate.version}
+        (home.candidate / recipes.DECISION_NAME).write_text(json.dumps(record, indent=1, default=str))
+        _note(home, candidate, decision, market)
+        for reason in decision.reasons:
+            context.log.info(reason)
+        return _decision_metadata(decision)
+
+    return materialized(recipes.gate_decision_recipe(market), make)
+
+
+def _decided(market: MarketResource, candidate: Candidate) -> Decision:
+    home = market.home
+    data, splits = candidate_rows(market, candidate)
+    forecaster = Forecaster.load(bundle_folder(home.candidate))
+    result = score_stretch(forecaster, data, splits, market=market.settings, settings=candidate.settings)
+    evidence = gate_evidence(
+        candidate,
+        forecaster,
+        result,
+        _other_champion(home, candidate),
+        _recent(stored_window(home), forecaster),
+        market=market.settings,
+        policy=(policy := gate_policy(market, candidate.settings)),
+        acknowledged_by=recipes.acknowledged_by(market),
+    )
+    return decide(evidence, policy)
+
+
+def _other_champion(home: Home, candidate: Candidate) -> Forecaster | None:
+    """Champion that the candidate is compared with; a version is not compared with itself."""
+    channel = read_channel(home.releases, candidate.model)
+    if channel and channel.champion and channel.champion.version == candidate.version:
+        return None
+    return champion_forecaster(home.releases, candidate.model)
+
+
+def _recent(window: MarketWindow, forecaster: Forecaster) -> MarketWindow:
+    bars = 4 * forecaster.manifest.bars_needed
+    return MarketWindow(newest_bars(window.candles, bars), window.facts)
+
+
+def _note(home: Home, candidate: Candidate, decision: Decision, market: MarketResource) -> None:
+    """Write a refusal to the ledger, and any verdict to the version's tags; a promotion has its own line."""
+    reasons = "; ".join(decision.reasons)
+    home.tracking.tag_version(
+        candidate.model,
+        candidate.version or 0,
+        {"gate/promote": str(decision.promote), "gate/door": decision.door, "gate/reasons": reasons},
+    )
+    if not decision.promote:
+        home.ledger.append(
+            "refusal",
+            model=candidate.model,
+            version=candidate.version or 0,
+            actor=ACTOR,
+            reason=reasons,
+            numbers=decision.to_dict(),
+            at=market.now(),
+        )
+
+
+def _decision_metadata(decision: Decision) -> dict[str, Any]:
+    tests = pl.DataFrame(
+        {
+            "against": test.against,
+            "loss_difference": test.interval.mean,
+            "lower": test.interval.lower,
+            "upper": test.interval.upper,
+            "must_exceed": test.margin,
+            "least_detectable": test.interval.least_detectable,
+            "passed": str(test.passed),
+        }
+        for test in decision.tests
+    )
+    canaries = {canary.name: canary.detail for canary in decision.canaries}
+    return {
+        "promote": decision.promote,
+        "door": decision.door,
+        "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in decision.reasons)),
+        "tests": table(tests, tests.height),
+        "canaries": canaries,
+        "alarms": list(decision.alarms),
+    }
+
+
+@dg.asset(group_name=GROUP, kinds={"mlflow"}, deps=[gate_decision])
+def released_bundle(market: MarketResource) -> dg.MaterializeResult[None]:
+    """The version that the service and the devices run: alias, release folder and ledger, all or none."""
+
+    def make() -> dict[str, Any]:
+        home = market.home
+        home.release_desk.finish_open_intents(market.now())
+        decision = json.loads((home.candidate / recipes.DECISION_NAME).read_bytes())
+        if decision["promote"]:
+            home.release_desk.promote(
+                decision["model"],
+                decision["version"],
+                actor=ACTOR,
+                reason="; ".join(decision["reasons"]),
+                numbers=decision,
+                at=market.now(),
+            )
+        channel = read_channel(home.releases, decision["model"])
+        champion = channel.champion if channel else None
+        return {
+            "promoted": decision["promote"],
+            "model": decision["model"],
+            "champion": champion.version if champion else "none yet",
+            "sha256": champion.sha256 if champion else "",
+        }
+
+    return materialized(recipes.released_bundle_recipe(market), make)
+
+
+@dg.asset(group_name=GROUP, kinds={"sqlite"}, deps=[clean_candles])
+def online_bars(market: MarketResource) -> dg.MaterializeResult[None]:
+    """The newest closed bars of each symbol, one row a bar, where the service reads them."""
+
+    def make() -> dict[str, Any]:
+        window = stored_window(market.home)
+        newest = newest_bars(window.candles, KEPT_BARS)
+        with BarStore(market.home.bars_database) as store:
+            store.write_bars(newest)
+            store.write_no_trade(window.facts)
+        return {"dagster/row_count": newest.height, "newest": str(newest["open_time"].max())}
+
+    return materialized(recipes.online_bars_recipe(market), make)

@@ -1,0 +1,224 @@
+"""From features to a registered version and its own score."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from cryptoai_assets.defs.features.assets import features
+from cryptoai_assets.defs.features.recipes import FEATURE_NAMES
+from cryptoai_assets.defs.market_data.assets import clean_candles
+from cryptoai_assets.defs.materialization import materialized, picture, table
+from cryptoai_assets.defs.resources import MarketResource
+from cryptoai_assets.defs.training import recipes
+from cryptoai_assets.defs.training.config import TrainingConfig
+from cryptoai_assets.lib.candidate import NO_CAUSE, Candidate, bundle_folder, score_stretch, train_candidate
+from cryptoai_assets.lib.datasets import Dataset
+from cryptoai_assets.lib.figures import line_figure, score_figure
+from cryptoai_assets.lib.fingerprints import file_fingerprint
+from cryptoai_assets.lib.home import Home
+from cryptoai_assets.lib.models.boosted_trees import TreeSettings
+from cryptoai_assets.lib.monthly_features import joined_dataset, stored_window
+from cryptoai_assets.lib.search import search_settings
+from cryptoai_assets.lib.store import read_stored_parquet, write_parquet_atomically
+from cryptoai_assets.lib.training import (
+    Splits,
+    TrainingSettings,
+    git_commit,
+    known_dataset,
+    procedure_predictions,
+    score_table,
+    training_splits,
+)
+from cryptoai_assets.lib.training_record import OURS, procedure_figures, record_stretch, record_training
+from cryptoai_assets.lib.walk_forward import FoldPredictions, prediction_frame
+from edge_bundle.forecaster import Forecaster
+
+GROUP = "training"
+
+
+@dg.asset(group_name=GROUP, kinds={"parquet"}, deps=[features, clean_candles])
+def training_dataset(market: MarketResource) -> dg.MaterializeResult[None]:
+    """One row per symbol and grid bar: every feature, and the targets of each horizon, null where not known.
+
+    From `features` and `clean_candles`. The target columns read later bars.
+    """
+
+    def make() -> dict[str, Any]:
+        frame = joined_dataset(market.home)
+        write_parquet_atomically(frame, market.home.training_dataset)
+        return {
+            "dagster/row_count": frame.height,
+            "features": len(FEATURE_NAMES),
+            "preview": table(frame.tail(5)),
+        }
+
+    return materialized(recipes.training_dataset_recipe(market), make)
+
+
+def _known(
+    market: MarketResource, config: TrainingConfig, settings: TrainingSettings
+) -> tuple[Dataset, Splits]:
+    frame = read_stored_parquet(market.home.training_dataset)
+    data = known_dataset(frame, FEATURE_NAMES, market.settings, config.time(market.now()))
+    return data, training_splits(data, market.settings, settings)
+
+
+def _read_settings(home: Home) -> TreeSettings:
+    return TreeSettings(**json.loads(home.model_settings.read_bytes())["trees"])
+
+
+@dg.asset(group_name=GROUP, kinds={"optuna", "xgboost"}, deps=[training_dataset])
+def model_settings(
+    context: dg.AssetExecutionContext, market: MarketResource, config: TrainingConfig
+) -> dg.MaterializeResult[None]:
+    """Settings of the boosted trees that a search found in the rows before the first scored fold."""
+
+    def make() -> dict[str, Any]:
+        settings = config.settings
+        data, splits = _known(market, config, settings)
+        found = search_settings(
+            data.between(None, splits.folds[0].train_end),
+            horizon=sorted(market.settings.horizons)[len(market.settings.horizons) // 2],
+            trials=settings.trials,
+            seed=settings.seed,
+            threads=settings.threads,
+            after_trial=lambda trial, loss: context.log.info(
+                f"trial {trial + 1} of {settings.trials}: log loss {loss:.5f}"
+            ),
+        )
+        record = {"trees": asdict(found.settings), "losses": found.losses}
+        market.home.model_settings.write_text(json.dumps(record, indent=1))
+        figure = line_figure(
+            {"validation log loss": found.losses}, title="The search", x="trial", y="log loss"
+        )
+        return {"trees": record["trees"], "trials": settings.trials, "search": picture(figure)}
+
+    return materialized(recipes.model_settings_recipe(market, config), make)
+
+
+@dg.asset(group_name=GROUP, kinds={"xgboost"}, deps=[training_dataset, model_settings])
+def walk_forward_scores(
+    context: dg.AssetExecutionContext, market: MarketResource, config: TrainingConfig
+) -> dg.MaterializeResult[None]:
+    """Scores of the procedure, one row per model and metric, walk-forward, purged, with baselines.
+
+    They say how good versions made this way are on average; a version's own score is `version_scores`.
+    """
+
+    def tell(kind: str, result: FoldPredictions) -> None:
+        context.log.info(f"{kind}: fold {result.fold.index + 1} done, {len(result.test):,} rows predicted")
+
+    def make() -> dict[str, Any]:
+        home, settings = market.home, config.settings
+        data, splits = _known(market, config, settings)
+        results = procedure_predictions(
+            data, splits, _read_settings(home), market=market.settings, settings=settings, after_fold=tell
+        )
+        scores = score_table(results, market.settings, settings.bootstrap(market.settings))
+        predictions = pl.concat(
+            prediction_frame(folds, market.settings.horizons).with_columns(model=pl.lit(kind))
+            for kind, folds in results.items()
+        )
+        write_parquet_atomically(scores, home.procedure / recipes.SCORES_NAME)
+        write_parquet_atomically(predictions, home.procedure / recipes.PREDICTIONS_NAME)
+        accuracy = procedure_figures(scores, predictions)["procedure_accuracy"]
+        return {
+            "folds": settings.folds,
+            "rows": predictions.filter(pl.col("model") == OURS).height,
+            "scores": table(scores, scores.height),
+            "accuracy": picture(accuracy),
+        }
+
+    return materialized(recipes.walk_forward_scores_recipe(market, config), make)
+
+
+@dg.asset(group_name=GROUP, kinds={"xgboost", "onnx", "mlflow"}, deps=[walk_forward_scores])
+def trained_forecaster(
+    context: dg.AssetExecutionContext, market: MarketResource, config: TrainingConfig
+) -> dg.MaterializeResult[None]:
+    """One version: a single fit before the final stretch, as a bundle, registered as `challenger`."""
+
+    def make() -> dict[str, Any]:
+        home, settings = market.home, config.settings
+        data, splits = _known(market, config, settings)
+        candidate, fitted = train_candidate(
+            home.candidate,
+            data,
+            splits,
+            _read_settings(home),
+            stored_window(home),
+            market=market.settings,
+            settings=settings,
+            as_of=config.time(market.now()),
+            data_fingerprint=file_fingerprint(home.training_dataset),
+            git_commit=git_commit(Path.cwd()),
+            cause=config.cause or NO_CAUSE,
+        )
+        candidate = record_training(
+            home.tracking,
+            home.candidate,
+            candidate,
+            scores=read_stored_parquet(home.procedure / recipes.SCORES_NAME),
+            predictions=read_stored_parquet(home.procedure / recipes.PREDICTIONS_NAME),
+            importance=fitted.importance(),
+            dagster_run_id=context.run_id,
+            bootstrap=settings.bootstrap(market.settings),
+        )
+        bundle = bundle_folder(home.candidate)
+        return {
+            "model": candidate.model,
+            "version": candidate.version,
+            "alias": "challenger",
+            "mlflow_run": candidate.run_id,
+            "bundle_bytes": sum(path.stat().st_size for path in bundle.iterdir()),
+            "agreement_share": candidate.agreement.share,
+            "bundle": dg.MetadataValue.path(str(bundle)),
+        }
+
+    return materialized(recipes.trained_forecaster_recipe(market, config), make)
+
+
+@dg.asset(group_name=GROUP, kinds={"onnx"}, deps=[trained_forecaster])
+def version_scores(market: MarketResource) -> dg.MaterializeResult[None]:
+    """Scores of the newest version, one row a metric: its loaded bundle over the untouched final stretch."""
+
+    def make() -> dict[str, Any]:
+        home = market.home
+        candidate = Candidate.read(home.candidate)
+        data, splits = candidate_rows(market, candidate)
+        forecaster = Forecaster.load(bundle_folder(home.candidate))
+        result = score_stretch(forecaster, data, splits, market=market.settings, settings=candidate.settings)
+        uses = home.ledger.use_stretch(
+            candidate.model,
+            candidate.version or 0,
+            stretch_start=candidate.stretch_start,
+            actor="version_scores",
+            reason="the version's own score",
+            at=market.now(),
+        )
+        record_stretch(home.tracking, candidate, result, uses=uses)
+        scores = pl.DataFrame([asdict(score) for score in result.scores]).rename({"name": "metric"})
+        write_parquet_atomically(scores, home.candidate / recipes.STRETCH_SCORES_NAME)
+        shown = scores.with_columns(model=pl.lit("this version"))
+        return {
+            "version": candidate.version,
+            "rows": len(result.test),
+            "stretch_uses": uses,
+            "scores": table(scores, scores.height),
+            "accuracy": picture(
+                score_figure(shown, metric="accuracy", title="Accuracy on the final stretch", chance=0.5)
+            ),
+        }
+
+    return materialized(recipes.version_scores_recipe(market), make)
+
+
+def candidate_rows(market: MarketResource, candidate: Candidate) -> tuple[Dataset, Splits]:
+    """Rows and splits that a candidate was made with."""
+    frame = read_stored_parquet(market.home.training_dataset)
+    data = known_dataset(frame, FEATURE_NAMES, market.settings, candidate.as_of)
+    return data, training_splits(data, market.settings, candidate.settings)

@@ -1,0 +1,35 @@
+"""How much work a training is, chosen when it is launched."""
+
+from datetime import datetime
+from typing import Literal
+
+import dagster as dg
+
+from cryptoai_assets.lib.training import FULL, SMALL, TrainingSettings
+
+
+class TrainingConfig(dg.Config):
+    """Size of the search and of the walk-forward, and the time that the data are read as of.
+
+    Parameters
+    ----------
+    size
+        ``small`` for minutes, ``full`` for all folds and trials.
+    as_of
+        ISO 8601 with an offset; None is the present of the market.
+    cause
+        Why this training runs, as a sensor or a person states it.
+    """
+
+    size: Literal["small", "full"] = "small"
+    as_of: str | None = None
+    cause: str | None = None
+
+    @property
+    def settings(self) -> TrainingSettings:
+        """Settings of this size."""
+        return SMALL if self.size == "small" else FULL
+
+    def time(self, now: datetime) -> datetime:
+        """Time that the data are read as of."""
+        return datetime.fromisoformat(self.as_of) if self.as_of else now

@@ -1,0 +1,143 @@
+"""What MLflow is told of a training: a parent run, a nested run a fold, figures, the registered version."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import polars as pl
+from matplotlib.figure import Figure
+
+from cryptoai_assets.lib.candidate import Candidate, StretchResult, bundle_folder
+from cryptoai_assets.lib.figures import (
+    calibration_figure,
+    confidence_figure,
+    importance_figure,
+    score_figure,
+)
+from cryptoai_assets.lib.scoring import BootstrapSettings, direction_scores
+from cryptoai_assets.lib.tracking import Tracking
+from cryptoai_assets.lib.training import settings_record
+
+OURS = "boosted_trees"
+
+
+def procedure_figures(scores: pl.DataFrame, predictions: pl.DataFrame) -> Mapping[str, Figure]:
+    """Figures of the walk-forward: scores beside baselines, accuracy by confidence, calibration by horizon.
+
+    Parameters
+    ----------
+    predictions
+        Out-of-sample predictions of all models, told apart by ``model``.
+    """
+    ours = predictions.filter(pl.col("model") == OURS)
+    figures = {
+        "procedure_accuracy": score_figure(
+            scores, metric="accuracy", title="Walk-forward accuracy with 95 % intervals", chance=0.5
+        ),
+        "procedure_volatility_rank_ic": score_figure(
+            scores, metric="volatility_rank_ic", title="Walk-forward rank IC of volatility", chance=None
+        ),
+        "procedure_confidence": confidence_figure(ours, title="Walk-forward accuracy by share answered"),
+    }
+    for (horizon,), rows in ours.group_by("horizon", maintain_order=True):
+        figures[f"procedure_calibration_h{horizon}"] = calibration_figure(
+            rows["probability_up"].to_numpy(), rows["up"].to_numpy(), horizon=int(str(horizon))
+        )
+    return figures
+
+
+def record_training(
+    tracking: Tracking,
+    folder: Path,
+    candidate: Candidate,
+    *,
+    scores: pl.DataFrame,
+    predictions: pl.DataFrame,
+    importance: Mapping[str, float],
+    dagster_run_id: str,
+    bootstrap: BootstrapSettings,
+) -> Candidate:
+    """Log a training and register its bundle as the next version, with the alias `challenger`.
+
+    Parameters
+    ----------
+    folder
+        Of the candidate.
+    """
+    tags = {
+        "dagster/run_id": dagster_run_id,
+        "market": candidate.market,
+        "kind": candidate.kind,
+        "cause": candidate.cause,
+        "git_commit": candidate.git_commit,
+        "data_fingerprint": candidate.data_fingerprint,
+        "feature_fingerprint": candidate.feature_fingerprint,
+        "bundle_sha256": candidate.bundle_digest,
+        "as_of": candidate.as_of.isoformat(),
+    }
+    figures = dict(procedure_figures(scores, predictions)) | {"importance": importance_figure(importance)}
+    with tracking.run(f"{candidate.model} {candidate.as_of:%Y-%m-%d}", tags=tags) as run_id:
+        tracking.log(run_id, parameters=settings_record(candidate.settings, candidate.trees))
+        ours = scores.filter(pl.col("model") == OURS)
+        metrics = dict(zip(("procedure/" + ours["metric"]).to_list(), ours["value"].to_list(), strict=True))
+        tracking.log(run_id, metrics=metrics)
+        for name, figure in figures.items():
+            tracking.log_figure(run_id, figure, name)
+        tracking.log_record(run_id, {"scores": scores.to_dicts()}, "procedure_scores")
+        _record_folds(tracking, predictions.filter(pl.col("model") == OURS), bootstrap)
+        record = asdict(candidate) | {"as_of": candidate.as_of.isoformat()}
+        tracking.log_record(run_id, _plain(record), "candidate")
+        version = tracking.register(run_id, bundle_folder(folder), model=candidate.model, tags=tags)
+    registered = candidate.registered(version.version, run_id)
+    registered.write(folder)
+    return registered
+
+
+def _record_folds(tracking: Tracking, predictions: pl.DataFrame, bootstrap: BootstrapSettings) -> None:
+    for (fold,), rows in predictions.group_by("fold", maintain_order=True):
+        start, end = rows["open_time"].min(), rows["open_time"].max()
+        tags = {"fold": str(fold), "test_start": str(start), "test_end": str(end)}
+        with tracking.run(f"fold {fold}", tags=tags, nested=True) as run_id:
+            metrics = {
+                f"fold/h{horizon}/{score.name}": score.value
+                for (horizon,), part in rows.group_by("horizon", maintain_order=True)
+                for score in direction_scores(
+                    part["probability_up"].to_numpy(), part["up"].to_numpy(), part["open_time"], bootstrap
+                )
+            }
+            tracking.log(run_id, metrics=metrics)
+
+
+def record_stretch(tracking: Tracking, candidate: Candidate, result: StretchResult, *, uses: int) -> None:
+    """Add the version's own score to its run and its tags.
+
+    Parameters
+    ----------
+    uses
+        How often versions were scored on this final stretch, this time included.
+    """
+    if candidate.run_id is None or candidate.version is None:
+        return
+    metrics = {f"final_stretch/{score.name}": score.value for score in result.scores}
+    tracking.log(candidate.run_id, metrics=metrics | {"final_stretch/uses": uses})
+    figures = {
+        f"final_stretch_calibration_h{horizon}": calibration_figure(
+            result.predictions.probability_up[:, column], result.test.target("up", horizon), horizon=horizon
+        )
+        for column, horizon in enumerate(_horizons(result))
+    }
+    for name, figure in figures.items():
+        tracking.log_figure(candidate.run_id, figure, name)
+    tags = {f"final_stretch/{s.name}": f"{s.value:.4f} [{s.lower:.4f}, {s.upper:.4f}]" for s in result.scores}
+    tracking.tag_version(candidate.model, candidate.version, tags | {"final_stretch/uses": str(uses)})
+
+
+def _horizons(result: StretchResult) -> list[int]:
+    return [int(name.partition("_")[2]) for name in result.test.targets.columns if name.startswith("up_")]
+
+
+def _plain(record: Mapping[str, object]) -> dict[str, object]:
+    return {
+        key: value if isinstance(value, (str, int, float, dict, type(None))) else str(value)
+        for key, value in record.items()
+    }

@@ -1,6 +1,8 @@
-"""Canaries: checks of a loaded bundle that a model which sees the future does not survive."""
+"""Canaries: checks of a loaded bundle that none which sees the future or remembers too far survives."""
 
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from math import isfinite, sqrt
 
 import numpy as np
 import polars as pl
@@ -9,80 +11,154 @@ from cryptoai_assets.lib.datasets import dataset
 from cryptoai_assets.lib.export import graph_predictions
 from cryptoai_assets.lib.gate import CanaryResult
 from cryptoai_assets.lib.targets import target_frame
-from edge_bundle.candles import bar_grid, interval_duration
-from edge_bundle.features.catalog import feature_frame
+from edge_bundle.candles import CANDLE_SCHEMA, bar_grid, interval_duration
+from edge_bundle.features.catalog import chosen_features, feature_frame
 from edge_bundle.forecaster import Forecaster
-from edge_bundle.windows import MarketWindow
+from edge_bundle.windows import MarketWindow, window_grid
 
+FeatureFunction = Callable[[pl.DataFrame, Sequence[str]], pl.DataFrame]
+
+# A feature from its shortest tail equals the one from the whole history within this, in its scale.
+MEMORY_TOLERANCE = 1e-9
+TAILS_A_SYMBOL = 5
+CHANGED_BARS = 50
 RANDOM_WALK_BARS = 6000
 RANDOM_WALK_DEVIATIONS = 4.0
 
 
-def canaries(forecaster: Forecaster, window: MarketWindow, *, seed: int) -> tuple[CanaryResult, ...]:
-    """Run all canaries; the window must reach well past `bars_needed`."""
+def canaries(
+    forecaster: Forecaster, window: MarketWindow, *, seed: int, features: FeatureFunction = feature_frame
+) -> tuple[CanaryResult, ...]:
+    """Run all canaries.
+
+    Parameters
+    ----------
+    window
+        Reaches well past `bars_needed`; real candles, so that holes and quiet bars are among them.
+    features
+        What computes the features; another one is given to see a canary die.
+    """
     return (
-        history_does_not_matter(forecaster, window),
-        later_bars_do_not_matter(forecaster, window),
-        random_walks_stay_unknown(forecaster, seed=seed),
+        history_does_not_matter(forecaster, window, features=features),
+        later_bars_do_not_matter(forecaster, window, features=features),
+        random_walks_stay_unknown(forecaster, seed=seed, features=features),
     )
 
 
-def history_does_not_matter(forecaster: Forecaster, window: MarketWindow) -> CanaryResult:
-    """A forecast from the shortest sufficient tail equals the one from the whole window."""
-    tail = MarketWindow(
-        window.candles.group_by("symbol", maintain_order=True).tail(2 * forecaster.manifest.bars_needed),
-        window.facts,
-    )
-    same = forecaster.forecast(tail) == forecaster.forecast(window)
-    return CanaryResult(
-        "history_does_not_matter", same, "a longer history changes the forecast" if not same else "equal"
-    )
+def history_does_not_matter(
+    forecaster: Forecaster, window: MarketWindow, *, features: FeatureFunction = feature_frame
+) -> CanaryResult:
+    """A tail of `bars_needed` gives the features, and the forecast, that the whole window gives."""
+    name, manifest = "history_does_not_matter", forecaster.manifest
+    differing: set[str] = set()
+    tails = 0
+    for bars in _newest_segments(_grid(forecaster, window)):
+        whole = features(bars, manifest.features)
+        for dropped in range(min(TAILS_A_SYMBOL, bars.height - manifest.bars_needed)):
+            end = bars.height - dropped
+            tail = features(bars.slice(end - manifest.bars_needed, manifest.bars_needed), manifest.features)
+            known, found = (
+                whole.slice(end - manifest.lookback, manifest.lookback),
+                tail.tail(manifest.lookback),
+            )
+            differing.update(_differing(manifest.features, known, found))
+            tails += 1
+    if not tails:
+        return CanaryResult(name, False, f"no unbroken series is longer than {manifest.bars_needed} bars")
+    if differing:
+        return CanaryResult(name, False, f"remember more than their warm-up: {', '.join(sorted(differing))}")
+    shortest = window.candles.group_by("symbol", maintain_order=True).tail(manifest.bars_needed)
+    whole_forecast = forecaster.forecast(_window(window.candles, window))
+    if forecaster.forecast(_window(shortest, window)) != whole_forecast:
+        return CanaryResult(name, False, "a longer history changes the forecast")
+    return CanaryResult(name, True, f"equal from {tails} tails of {manifest.bars_needed} bars")
 
 
-def later_bars_do_not_matter(forecaster: Forecaster, window: MarketWindow) -> CanaryResult:
-    """Inputs of earlier rows stay the same when the last bars are replaced by other prices."""
-    manifest = forecaster.manifest
-    cut = window.candles["open_time"].unique().sort()[-50]
+def later_bars_do_not_matter(
+    forecaster: Forecaster, window: MarketWindow, *, features: FeatureFunction = feature_frame
+) -> CanaryResult:
+    """Features of earlier bars stay the same when later bars get other prices and volumes."""
+    names = forecaster.manifest.features
+    times = window.candles["open_time"].unique().sort()
+    cut = times[-min(CHANGED_BARS, len(times) // 2)]
     factor = pl.when(pl.col("open_time") >= cut).then(3.0).otherwise(1.0)
-    changed = window.candles.with_columns(pl.col("open", "high", "low", "close") * factor)
+    changed = window.candles.with_columns(pl.col("open", "high", "low", "close", "volume") * factor)
 
     def earlier(candles: pl.DataFrame) -> pl.DataFrame:
-        grid = bar_grid(candles, interval=manifest.interval, max_missing_bars=manifest.max_missing_bars)
-        return feature_frame(grid, manifest.features).filter(pl.col("open_time") < cut)
+        grid = _grid(forecaster, _window(candles, window))
+        return features(grid, names).filter(pl.col("open_time") < cut)
 
     before, after = earlier(window.candles), earlier(changed)
-    differing = [name for name in manifest.features if not before[name].equals(after[name], null_equal=True)]
-    detail = f"read later bars: {', '.join(differing)}" if differing else "equal"
-    return CanaryResult("later_bars_do_not_matter", not differing, detail)
+    differing = [name for name in names if not before[name].equals(after[name], null_equal=True)]
+    known = int(before.select(pl.all_horizontal(pl.col(names).is_not_null()).sum()).item())
+    detail = f"read later bars: {', '.join(differing)}" if differing else f"equal in {known} complete rows"
+    return CanaryResult("later_bars_do_not_matter", not differing and known > 0, detail)
 
 
-def random_walks_stay_unknown(forecaster: Forecaster, *, seed: int) -> CanaryResult:
+def random_walks_stay_unknown(
+    forecaster: Forecaster, *, seed: int, features: FeatureFunction = feature_frame
+) -> CanaryResult:
     """On candles of a random walk the direction is right as often as chance allows."""
-    manifest = forecaster.manifest
-    candles = random_walk_candles(
-        manifest.symbols[0], bars=RANDOM_WALK_BARS, interval=manifest.interval, seed=seed
-    )
+    name, manifest = "random_walks_stay_unknown", forecaster.manifest
+    bars = RANDOM_WALK_BARS + manifest.bars_needed
+    candles = random_walk_candles(manifest.symbols[0], bars=bars, interval=manifest.interval, seed=seed)
     grid = bar_grid(candles, interval=manifest.interval, max_missing_bars=manifest.max_missing_bars)
     rows = dataset(
-        feature_frame(grid, manifest.features),
+        features(grid, manifest.features),
         target_frame(grid, horizons=manifest.horizons),
         manifest.features,
         lookback=manifest.lookback,
         bar=interval_duration(manifest.interval),
     )
+    if not len(rows):
+        return CanaryResult(name, False, f"no complete input in {bars} bars")
     predicted = graph_predictions(forecaster, rows.values)
-    worst = 0.0
+    deviations = []
     for column, horizon in enumerate(manifest.horizons):
         up = rows.target("up", horizon)
         # Overlapping horizons repeat themselves: only every h-th row counts.
         known = np.flatnonzero(np.isfinite(up))[::horizon]
-        right = ((predicted.probability_up[known, column] > 0.5) == (up[known] > 0.5)).mean()
-        worst = max(worst, abs(right - 0.5) * 2 * np.sqrt(len(known)))
-    return CanaryResult(
-        "random_walks_stay_unknown",
-        worst <= RANDOM_WALK_DEVIATIONS,
-        f"accuracy is {worst:.1f} standard errors off one half, at most {RANDOM_WALK_DEVIATIONS:.0f} allowed",
+        probability = predicted.probability_up[known, column]
+        right = np.where(np.isfinite(probability), (probability > 0.5) == (up[known] > 0.5), np.nan)
+        share = float(right.mean()) if len(known) else float("nan")
+        deviations.append(abs(share - 0.5) * 2 * sqrt(len(known)))
+    passed = all(isfinite(found) and found <= RANDOM_WALK_DEVIATIONS for found in deviations)
+    found = ", ".join(
+        f"{deviation:.1f} at {horizon} bars"
+        for horizon, deviation in zip(manifest.horizons, deviations, strict=True)
     )
+    return CanaryResult(
+        name,
+        passed,
+        f"accuracy is off one half by {found} standard errors; at most {RANDOM_WALK_DEVIATIONS:.0f} may be",
+    )
+
+
+def _window(candles: pl.DataFrame, like: MarketWindow) -> MarketWindow:
+    """Other candles with the same facts; the columns are put in order, which grouping loses."""
+    return MarketWindow(candles.select(list(CANDLE_SCHEMA)), like.facts)
+
+
+def _grid(forecaster: Forecaster, window: MarketWindow) -> pl.DataFrame:
+    manifest = forecaster.manifest
+    window = _window(window.candles, window)
+    return window_grid(window, interval=manifest.interval, max_missing_bars=manifest.max_missing_bars)
+
+
+def _newest_segments(grid: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    for bars in grid.partition_by("symbol", maintain_order=True):
+        yield bars.filter(pl.col("segment") == pl.col("segment").last())
+
+
+def _differing(names: Sequence[str], known: pl.DataFrame, found: pl.DataFrame) -> list[str]:
+    """Features whose values differ by more than rounding; one that is null on a side only does."""
+    differing = []
+    for feature in chosen_features(names):
+        a, b = (frame[feature.name].cast(pl.Float64).fill_null(np.nan).to_numpy() for frame in (known, found))
+        allowed = MEMORY_TOLERANCE * np.maximum(np.abs(a), feature.scale)
+        if not np.all((np.abs(a - b) <= allowed) | (np.isnan(a) & np.isnan(b))):
+            differing.append(feature.name)
+    return differing
 
 
 def random_walk_candles(

@@ -127,7 +127,7 @@ def test_each_reason_speaks_against_one_sentence() -> None:
     }
 
 
-@pytest.mark.parametrize(("share", "stops"), [(0.0, True), (0.1, True), (0.2, False)])
+@pytest.mark.parametrize(("share", "stops"), [(0.0, True), (0.1, True), (1 / 6, False), (0.2, False)])
 def test_rejected_rows_stop_when_their_share_is_above_the_setting(share: float, stops: bool) -> None:
     told = screened(with_row(2, close=200.0), interval="30m")  # one of six
     verdict = verdicts(told.accepted, told.rejected, interval="30m", max_rejected_share=share)[-1]

@@ -39,8 +39,8 @@ def test_sample_holds_valid_candles_of_the_whole_preset() -> None:
 
 
 def test_fetch_answers_the_window_alone() -> None:
-    fetched = SampleSource().fetch("ETHUSD", OUTAGE, OUTAGE + 2 * BAR)
-    assert fetched.candles["open_time"].to_list() == [OUTAGE, OUTAGE + BAR]
+    fetched = SampleSource().fetch("ETHUSD", OUTAGE - BAR, OUTAGE + BAR)
+    assert fetched.candles["open_time"].to_list() == [OUTAGE - BAR, OUTAGE]
     assert set(fetched.candles["symbol"]) == {"ETHUSD"}
 
 

@@ -1,6 +1,7 @@
 """The store: whole files or none, versions that are refused, windows that are read."""
 
 import os
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from fakes.archives import embedded_candles
 from cryptoai_assets.lib.store import MonthlyStore, StoreError
 from edge_bundle.candles import CANDLE_SCHEMA
 
-OCTOBER = datetime(2017, 10, 1, tzinfo=UTC)
+PROJECT = Path(__file__).parents[2]
 NOVEMBER = datetime(2017, 11, 1, tzinfo=UTC)
 DECEMBER = datetime(2017, 12, 1, tzinfo=UTC)
 
@@ -73,6 +74,35 @@ def test_failed_write_leaves_the_old_file_and_no_draft(store: MonthlyStore, cand
     with pytest.raises(pl.exceptions.ComputeError, match="Object"):
         store.write("BTCUSD", "2017-11", unwritable)
     assert store.read(["BTCUSD"]).equals(candles)
+    assert drafts(store) == []
+
+
+WRITE_WITH_TOO_LITTLE_ROOM = """
+import resource, signal, sys
+from pathlib import Path
+import polars as pl
+from cryptoai_assets.lib.store import MonthlyStore
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # the kernel kills at the byte that is one too many
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+store = MonthlyStore(Path(sys.argv[1]), "open_time")
+store.write("BTCUSD", "2017-11", store.month("BTCUSD", "2017-10"))
+"""
+
+
+def test_process_killed_in_the_middle_of_a_file_leaves_the_old_one(
+    store: MonthlyStore, candles: pl.DataFrame
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WRITE_WITH_TOO_LITTLE_ROOM, str(store.root)],
+        env={"PYTHONPATH": str(PROJECT)},
+        check=False,
+    )
+    assert done.returncode == -signal.SIGXFSZ
+    [draft] = drafts(store)
+    assert (store.root / "BTCUSD" / draft).stat().st_size == 4096
+    assert store.read(["BTCUSD"]).equals(candles)
+    store.write("BTCUSD", "2017-11", candles.tail(1))
     assert drafts(store) == []
 
 

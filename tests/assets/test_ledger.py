@@ -53,7 +53,7 @@ def write(
         "UPDATE OR REPLACE entries SET id = id + 1",
         "DELETE FROM entries",
         "INSERT OR REPLACE INTO entries SELECT id, at, kind, model, version, previous, 'me', reason, "
-        "numbers, intent FROM entries",
+        "numbers, intent FROM entries WHERE id = 1",
         "INSERT OR REPLACE INTO entries SELECT id + 10, at, kind, model, version, previous, 'me', reason, "
         "numbers, intent FROM entries WHERE intent = 1",
     ],

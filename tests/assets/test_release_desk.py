@@ -1,5 +1,6 @@
 """The release desk: a promotion is the old version or the new, complete, whoever is killed and when."""
 
+import fcntl
 import json
 import shutil
 import signal
@@ -15,7 +16,13 @@ from fakes.mortal_desk import AT, MLFLOW_WARNINGS, MODEL, STEPS, desk_at
 from fakes.tiny_bundle import write_tiny_bundle
 
 from cryptoai_assets.ledger import acknowledge
-from cryptoai_assets.lib.releases import PromotionError, ReleaseDesk, champion_forecaster, write_channel
+from cryptoai_assets.lib.releases import (
+    LOCK_NAME,
+    PromotionError,
+    ReleaseDesk,
+    champion_forecaster,
+    write_channel,
+)
 from cryptoai_assets.lib.tracking import CHAMPION, DIGEST_TAG, Tracking
 from edge_bundle.manifest import GRAPH_NAME, bundle_digest
 from edge_bundle.releases import Channel, ReleasedVersion, read_channel, release_folder
@@ -177,13 +184,23 @@ def test_version_that_is_champion_everywhere_is_promoted_once(desk: ReleaseDesk)
     assert desk.ledger.entries() == before
 
 
-def test_two_promotions_at_once_follow_each_other(root: Path) -> None:
+class JostledTracking(Tracking):
+    """MLflow at which a second writer tries to begin while an alias is moved."""
+
+    def set_alias(self, model: str, alias: str, version: int) -> None:
+        with (self.artifact_root.parent / "releases" / LOCK_NAME).open("w") as lock:
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            super().set_alias(model, alias, version)
+
+
+def test_second_writer_waits_until_the_first_is_done(root: Path, desk: ReleaseDesk) -> None:
+    tracking = JostledTracking(desk.tracking.uri, desk.tracking.artifact_root, desk.tracking.experiment)
+    promote(ReleaseDesk(desk.root, tracking, desk.ledger), 2)
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda version: promote(desk_at(root), version), [2, 3]))
-    desk = desk_at(root)
-    assert champion_everywhere(desk) in (2, 3)
-    kinds = [entry.kind for entry in desk.ledger.entries(MODEL)]
-    assert kinds == ["intent", "promotion"] * 3
+        list(pool.map(lambda version: promote(desk_at(root), version), [1, 3]))
+    assert champion_everywhere(desk) in (1, 3)
+    assert [entry.kind for entry in desk.ledger.entries(MODEL)] == ["intent", "promotion"] * 4
 
 
 def test_damaged_release_folder_is_fetched_anew(desk: ReleaseDesk) -> None:

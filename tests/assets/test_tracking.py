@@ -1,6 +1,7 @@
 """MLflow as its users meet it: experiments and runs, a version that predicts, aliases, the bundle's bytes."""
 
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,6 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-import sqlalchemy.exc
 from fakes.mortal_desk import MLFLOW_WARNINGS, MODEL, tracking_at
 from fakes.tiny_bundle import walk_candles, write_tiny_bundle
 from matplotlib.figure import Figure
@@ -172,9 +172,11 @@ def test_what_mlflow_does_not_hold_is_named(tracking: Tracking, tmp_path: Path) 
 
 
 def test_database_that_cannot_be_read_is_no_absent_alias(root: Path, tracking: Tracking) -> None:
-    with (root / "mlflow.db").open("r+b") as database:
-        database.write(b"no database at all")
-    with pytest.raises(sqlalchemy.exc.DatabaseError):
+    assert tracking.alias(MODEL, CHAMPION) is not None
+    with sqlite3.connect(root / "mlflow.db") as database:
+        database.execute("DROP TABLE registered_model_aliases")
+    database.close()
+    with pytest.raises(mlflow.exceptions.MlflowException):
         tracking.alias(MODEL, CHAMPION)
 
 

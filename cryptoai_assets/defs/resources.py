@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from cryptoai_assets.lib.market import Market, market_preset
 from cryptoai_assets.lib.market_data import MarketStores
 from cryptoai_assets.lib.sources.candle_source import CandleSource, SourceError
 from cryptoai_assets.lib.sources.sample import SampleSource, sample_file
+from edge_bundle.alerts import Channel, LoggedChannel, SlackChannel
 
 
 def configured_market() -> Market:
@@ -82,6 +84,10 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             "set CRYPTOAI_MARKET=sample"
         )
 
+    def clock(self) -> datetime:
+        """Return the time of the world, for records and retries; the market's own is `now`."""
+        return datetime.fromisoformat(self.time) if self.time else datetime.now(UTC)
+
     def now(self) -> datetime:
         """Return the present: the end of the history for a market that is not live."""
         if self.time:
@@ -90,6 +96,29 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         if self.settings.live or end is None:
             return datetime.now(UTC)
         return datetime(end.year, end.month, end.day, tzinfo=UTC)
+
+
+class AlertsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Where alerts go.
+
+    Parameters
+    ----------
+    slack_webhook
+        Address of Slack's incoming webhook; messages are shown in the log when it is None.
+    dagster_address
+        Of the Dagster UI, for links.
+    """
+
+    slack_webhook: str | None = None
+    dagster_address: str = "http://127.0.0.1:3000"
+
+    def channels(self, show: Callable[[str], None]) -> list[Channel]:
+        """Return the channels that are set, or the one that shows messages."""
+        return [SlackChannel(self.slack_webhook)] if self.slack_webhook else [LoggedChannel(show)]
+
+    def run_address(self, run_id: str) -> str:
+        """Return the page of a run."""
+        return f"{self.dagster_address}/runs/{run_id}"
 
 
 @dg.logger
@@ -116,7 +145,13 @@ def resources() -> dg.Definitions:
     """Resources of this environment, and the executor of every job: one process, since steps are short."""
     root = os.environ.get("CRYPTOAI_ROOT", ".")
     return dg.Definitions(
-        resources={"market": MarketResource(name=configured_market().name, root=root)},
+        resources={
+            "market": MarketResource(name=configured_market().name, root=root),
+            "alerts": AlertsResource(
+                slack_webhook=os.environ.get("CRYPTOAI_SLACK_WEBHOOK") or None,
+                dagster_address=os.environ.get("CRYPTOAI_DAGSTER_ADDRESS", "http://127.0.0.1:3000"),
+            ),
+        },
         executor=dg.in_process_executor,
         loggers={"console": dg.colored_console_logger, "progress": progress_logger},
     )

@@ -104,7 +104,7 @@ def _note(home: Home, candidate: Candidate, decision: Decision, market: MarketRe
             actor=ACTOR,
             reason=reasons,
             numbers=decision.to_dict(),
-            at=market.now(),
+            at=market.clock(),
         )
 
 
@@ -138,7 +138,7 @@ def released_bundle(market: MarketResource) -> dg.MaterializeResult[None]:
 
     def make() -> dict[str, Any]:
         home = market.home
-        home.release_desk.finish_open_intents(market.now())
+        home.release_desk.finish_open_intents(market.clock())
         decision = json.loads((home.candidate / recipes.DECISION_NAME).read_bytes())
         if decision["promote"]:
             home.release_desk.promote(
@@ -147,7 +147,7 @@ def released_bundle(market: MarketResource) -> dg.MaterializeResult[None]:
                 actor=ACTOR,
                 reason="; ".join(decision["reasons"]),
                 numbers=decision,
-                at=market.now(),
+                at=market.clock(),
             )
         channel = read_channel(home.releases, decision["model"])
         champion = channel.champion if channel else None

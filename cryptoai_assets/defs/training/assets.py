@@ -198,7 +198,7 @@ def version_scores(market: MarketResource) -> dg.MaterializeResult[None]:
             stretch_start=candidate.stretch_start,
             actor="version_scores",
             reason="the version's own score",
-            at=market.now(),
+            at=market.clock(),
         )
         record_stretch(home.tracking, candidate, result, uses=uses)
         scores = pl.DataFrame([asdict(score) for score in result.scores]).rename({"name": "metric"})

@@ -1,0 +1,20 @@
+"""What happens to releases outside of a run: intents of killed runs, and aliases that a person moved."""
+
+import dagster as dg
+
+from cryptoai_assets.defs.resources import MarketResource
+from cryptoai_assets.lib.releases import PromotionError
+
+
+@dg.sensor(target=None, minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
+def releases_follow_aliases(market: MarketResource) -> dg.SkipReason:
+    """Finish what a killed run began, then release the version that a person made champion in MLflow."""
+    home, now = market.home, market.clock()
+    finished = home.release_desk.finish_open_intents(now)
+    try:
+        channel = home.release_desk.reconcile(market.settings.model, now)
+    except PromotionError as error:
+        return dg.SkipReason(f"the alias was moved back: {error}")
+    if channel is not None and channel.champion is not None:
+        return dg.SkipReason(f"version {channel.champion.version} is released, as MLflow's alias says")
+    return dg.SkipReason(f"{len(finished)} open intents finished" if finished else "alias and channel agree")

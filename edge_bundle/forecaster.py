@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from edge_bundle.candles import interval_duration, validated_candles
+from edge_bundle.candles import interval_duration
 from edge_bundle.errors import BundleRefusedError, WindowRefusedError
 from edge_bundle.features.catalog import chosen_features, feature_frame, fingerprint
 from edge_bundle.forecast import VALUE_NAMES, Abstention, Forecast, HorizonForecast
@@ -95,22 +95,22 @@ class Forecaster:
             When the window breaks its contract or does not fit the bundle; a reason that time may mend, such
             as too few bars or stale data, is an abstention instead.
         """
-        candles = self._fitting_candles(window)
-        if candles.is_empty():
+        grid = window_grid(
+            window, interval=self.manifest.interval, max_missing_bars=self.manifest.max_missing_bars
+        )
+        self._refuse_unfitting(window)
+        if grid.is_empty():
             raise WindowRefusedError(
                 f"the window holds no candle; {self.manifest.bars_needed} a symbol needed"
             )
         step = interval_duration(self.manifest.interval)
-        newest = candles["open_time"].max()
+        newest = grid["open_time"].max()
         assert isinstance(newest, datetime)  # noqa: S101 — narrows polars' union for the type checker
         if now is not None and now < newest + step:
             raise WindowRefusedError(
                 f"the bar of {newest:%Y-%m-%d %H:%M} UTC closes at {newest + step:%H:%M}, after now "
                 f"({now:%Y-%m-%d %H:%M:%S}): send closed bars only"
             )
-        grid = window_grid(
-            window, interval=self.manifest.interval, max_missing_bars=self.manifest.max_missing_bars
-        )
         bars_by_symbol = grid.partition_by("symbol", maintain_order=True)
         return tuple(self._symbol_forecast(bars, now or newest + step) for bars in bars_by_symbol)
 
@@ -143,9 +143,8 @@ class Forecaster:
         passed = max(differences) <= tolerance and float(drift.max()) <= 1e-6
         return SelfTest(passed, len(golden["window"]), max(differences), float(drift.max()), tolerance)
 
-    def _fitting_candles(self, window: MarketWindow) -> pl.DataFrame:
-        manifest = self.manifest
-        candles = validated_candles(window.candles, interval=manifest.interval)
+    def _refuse_unfitting(self, window: MarketWindow) -> None:
+        manifest, candles = self.manifest, window.candles
         if unknown := sorted(set(candles["symbol"].unique()) - set(manifest.symbols)):
             raise WindowRefusedError(
                 f"symbols not in this bundle: {', '.join(unknown)}; it knows {', '.join(manifest.symbols)}"
@@ -161,7 +160,6 @@ class Forecaster:
             raise WindowRefusedError(
                 f"bars of {symbol} are {step} apart; this bundle reads {manifest.interval} bars"
             )
-        return candles
 
     def _newest_input(self, grid: pl.DataFrame) -> ModelInput:
         """Input of the last bar, from exactly `bars_needed` bars: the same bits whatever came before."""

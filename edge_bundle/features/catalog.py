@@ -10,7 +10,7 @@ import polars as pl
 
 from edge_bundle.errors import BundleRefusedError
 from edge_bundle.features import calendar, momentum, price, statistics, trend, volatility, volume
-from edge_bundle.features.feature import Feature
+from edge_bundle.features.feature import SHARED_STEPS, Feature
 
 FAMILIES = (price, trend, momentum, volatility, volume, statistics, calendar)
 KEY_COLUMNS = ("open_time", "symbol", "traded", "missing_run", "segment")
@@ -77,12 +77,21 @@ def feature_frame(grid: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
 
 def computed_features(grid: pl.DataFrame, features: Iterable[Feature]) -> pl.DataFrame:
     """Compute features that need not be catalog members; see `feature_frame`."""
-    columns = [_warmed(feature) for feature in features]
+    chosen = tuple(features)
     segments = grid.partition_by("symbol", "segment", maintain_order=True) or [grid]
+    return pl.concat([_segment_features(segment, chosen) for segment in segments], rechunk=True)
+
+
+def _segment_features(segment: pl.DataFrame, features: Sequence[Feature]) -> pl.DataFrame:
     # Eager on purpose: planning this many expressions costs a lazy query 90 ms, a tail is computed in 15.
-    return pl.concat([segment.select(*KEY_COLUMNS, *columns) for segment in segments])
+    keys = segment.select(KEY_COLUMNS)
+    for step in SHARED_STEPS:
+        segment = segment.with_columns(step)
+    values = segment.select(feature.expression.alias(feature.name) for feature in features)
+    blank = pl.repeat(None, segment.height, dtype=pl.Float64, eager=True)
+    return keys.hstack([_warmed(values[feature.name], feature.warmup, blank) for feature in features])
 
 
-def _warmed(feature: Feature) -> pl.Expr:
-    value = feature.expression.cast(pl.Float64).fill_nan(None)
-    return pl.when(pl.int_range(pl.len()) >= feature.warmup).then(value).alias(feature.name)
+def _warmed(values: pl.Series, warmup: int, blank: pl.Series) -> pl.Series:
+    """Null while the warm-up is not full, whatever a kernel says there."""
+    return blank.slice(0, warmup).rename(values.name).append(values.slice(warmup))

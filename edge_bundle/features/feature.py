@@ -17,7 +17,7 @@ class Feature:
     ----------
     expression
         Over the grid bars of one segment in time order (``open``, ``high``, ``low``, ``close``, ``volume``,
-        ``open_time``; none is ever null); reads the bar itself and earlier ones only.
+        ``open_time``; none is ever null) and `SHARED_STEPS`; reads the bar itself and earlier ones only.
     warmup
         Bars needed before the first value; the column is null until then.
     revision
@@ -60,6 +60,29 @@ def log_return(bars: int) -> pl.Expr:
     return (pl.col("close") / pl.col("close").shift(bars)).log()
 
 
+DEVIATION_SPANS = (5, 15, 60, 240)
+
+
 def return_deviation(bars: int) -> pl.Expr:
-    """Root mean square of the one-bar log return over `bars` bars; the mean of so short a return is noise."""
-    return (log_return(1) ** 2).rolling_mean(bars).clip(lower_bound=0.0).sqrt()
+    """Root mean square of the one-bar log return over one of `DEVIATION_SPANS`.
+
+    The mean of so short a return is noise, and is not taken off.
+    """
+    if bars not in DEVIATION_SPANS:
+        raise ValueError(f"a deviation over {bars} bars is not shared; add it to DEVIATION_SPANS")
+    return pl.col(f"_deviation_{bars}")
+
+
+def one_bar_return() -> pl.Expr:
+    """Log return of the close over one bar."""
+    return pl.col("_return")
+
+
+# What many features are made of, computed once: each step reads the bars and the steps before it.
+SHARED_STEPS: tuple[tuple[pl.Expr, ...], ...] = (
+    (log_return(1).alias("_return"),),
+    tuple(
+        (pl.col("_return") ** 2).rolling_mean(bars).clip(lower_bound=0.0).sqrt().alias(f"_deviation_{bars}")
+        for bars in DEVIATION_SPANS
+    ),
+)

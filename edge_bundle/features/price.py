@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from edge_bundle.features.feature import Feature, log_return, quotient
+from edge_bundle.features.feature import Feature, log_return, one_bar_return, quotient
 
 RETURN_SPANS = (1, 2, 3, 5, 10, 15, 30, 60, 120, 240)
 LAGS = (1, 2, 3)
@@ -24,7 +24,7 @@ def features() -> list[Feature]:
         *(
             Feature(
                 f"log_return_1_lag_{n}",
-                log_return(1).shift(n),
+                one_bar_return().shift(n),
                 n + 1,
                 "log return",
                 f"One-bar return of {n} bars ago.",

@@ -2,12 +2,12 @@
 
 import polars as pl
 
-from edge_bundle.features.feature import Feature, log_return, quotient, return_deviation
+from edge_bundle.features.feature import Feature, one_bar_return, quotient, return_deviation
 
 
 def features() -> list[Feature]:
     """Members of the family."""
-    one_bar = log_return(1)
+    one_bar = one_bar_return()
     square = (one_bar**2).rolling_mean(60)
     lagged = (one_bar * one_bar.shift(1)).rolling_mean(60)
     cube = (one_bar**3).rolling_mean(60)

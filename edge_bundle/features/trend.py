@@ -6,6 +6,7 @@ import polars_talib as talib
 from edge_bundle.features.feature import (
     Feature,
     log_return,
+    one_bar_return,
     quotient,
     return_deviation,
     span_memory,
@@ -19,7 +20,7 @@ def features() -> list[Feature]:
     """Members of the family."""
     close = pl.col("close")
     bars = (pl.col("high"), pl.col("low"), close)
-    path = log_return(1).abs().rolling_sum(20)
+    path = one_bar_return().abs().rolling_sum(20)
     directional = 2 * wilder_memory(14)
     return [
         *(

@@ -5,9 +5,14 @@ import math
 import polars as pl
 import polars_talib as talib
 
-from edge_bundle.features.feature import Feature, log_return, quotient, return_deviation, wilder_memory
-
-DEVIATION_SPANS = (5, 15, 60, 240)
+from edge_bundle.features.feature import (
+    DEVIATION_SPANS,
+    Feature,
+    one_bar_return,
+    quotient,
+    return_deviation,
+    wilder_memory,
+)
 
 
 def features() -> list[Feature]:
@@ -15,7 +20,7 @@ def features() -> list[Feature]:
     high_low = (pl.col("high") / pl.col("low")).log()
     close_open = (pl.col("close") / pl.col("open")).log()
     garman_klass = 0.5 * high_low**2 - (2 * math.log(2) - 1) * close_open**2
-    one_bar = log_return(1)
+    one_bar = one_bar_return()
     downside = pl.when(one_bar < 0).then(one_bar**2).otherwise(0.0).rolling_mean(60)
     bipower = (one_bar.abs() * one_bar.shift(1).abs()).rolling_mean(60) * (math.pi / 2)
     variance = (one_bar**2).rolling_mean(60)

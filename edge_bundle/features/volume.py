@@ -3,7 +3,7 @@
 import polars as pl
 import polars_talib as talib
 
-from edge_bundle.features.feature import Feature, log_return, quotient, return_deviation
+from edge_bundle.features.feature import Feature, one_bar_return, quotient, return_deviation
 
 
 def features() -> list[Feature]:
@@ -64,7 +64,7 @@ def features() -> list[Feature]:
         ),
         Feature(
             "signed_volume_surprise",
-            quotient(volume, mean) * quotient(log_return(1), return_deviation(240)),
+            quotient(volume, mean) * quotient(one_bar_return(), return_deviation(240)),
             240,
             "deviations",
             "One-bar return in deviations, times the volume over its mean of 60 bars.",

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import statistics
 import sys
 import time
@@ -71,7 +70,6 @@ class MaterializationError(Exception):
 @contextmanager
 def project_instance(root: Path) -> Iterator[dg.DagsterInstance]:
     """Dagster's instance of this project, the one that ``dagster dev`` opens in the root."""
-    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
     home = root / ".dagster"
     home.mkdir(exist_ok=True)
     with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), config_dir=str(root))) as instance:

@@ -1,0 +1,59 @@
+"""One row of `make evaluate`, and the files and tables that rows become."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+COMMAND = "make evaluate"
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRow:
+    """A score, its goal, and what it is compared with.
+
+    Parameters
+    ----------
+    name
+        Starts with its room, as in ``forecasting/accuracy-BTCUSD-1``.
+    lower, upper
+        95 % interval of the value; None where it has none.
+    met
+        None for a row without a goal.
+    """
+
+    name: str
+    value: float
+    unit: str
+    lower: float | None = None
+    upper: float | None = None
+    goal: float | None = None
+    met: bool | None = None
+    reference: str | None = None
+    reference_value: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """Value over the reference value."""
+        return self.value / self.reference_value if self.reference_value else None
+
+
+def write_rows(path: Path, rows: Sequence[EvaluationRow], *, commit: str) -> None:
+    """Write the rows as JSON, each with its ratio, command and commit."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    records = [asdict(row) | {"ratio": row.ratio, "command": COMMAND, "commit": commit} for row in rows]
+    draft = path.with_name(f".{path.name}.tmp")
+    draft.write_text(json.dumps(records, indent=1) + "\n")
+    draft.replace(path)
+
+
+def row_line(row: EvaluationRow) -> str:
+    """Row as it is printed."""
+    interval = (
+        f"[{row.lower:+.4f}, {row.upper:+.4f}]" if row.lower is not None and row.upper is not None else ""
+    )
+    verdict = "" if row.met is None else ("met" if row.met else "MISSED")
+    against = "" if row.reference is None else f"{row.reference}"
+    if row.reference_value is not None:
+        against += f" {row.reference_value:.4f}"
+    return f"{row.name:52} {row.value:>9.4f} {row.unit:22} {interval:22} {verdict:7} {against}"

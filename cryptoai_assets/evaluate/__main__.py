@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> int:
     if unknown := [name for name in asked if name not in ROOMS]:
         sys.stderr.write(f"no room {', '.join(unknown)}; there are {', '.join(ROOMS)}\n")
         return 2
-    commit = git_commit(Path.cwd())
+    commit = git_commit()
     rows: list[EvaluationRow] = []
     for room in asked:
         sys.stdout.write(f"{room}: measuring; the first rows come after some minutes\n")

@@ -27,7 +27,6 @@ from cryptoai_assets.lib.models.boosted_trees import BoostedTrees, FittedBoosted
 from cryptoai_assets.lib.models.forecaster_model import Predictions
 from cryptoai_assets.lib.scoring import Score
 from cryptoai_assets.lib.training import (
-    LOOKBACK,
     Splits,
     TrainingSettings,
     calibration_error,
@@ -140,7 +139,7 @@ def train_candidate(
         fitted,
         market=market,
         kind=BoostedTrees(tree_settings, threads=1).kind,
-        lookback=LOOKBACK,
+        lookback=market.lookback,
         golden=train,
         window=MarketWindow(window.candles.filter(pl.col("open_time") < splits.stretch.train_end)),
         trained_until=splits.stretch.train_end,

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from cryptoai_assets.lib.datasets import Float64Array
 
 CALIBRATION_BINS = 15
-ACCENT, GREY = "#1769aa", "#9aa5b1"
+ACCENT, GREY, WARNING = "#1769aa", "#9aa5b1", "#c0392b"
 
 
 def _figure(title: str, *, width: float = 7.0, height: float = 4.2) -> Figure:
@@ -100,6 +100,27 @@ def score_figure(table: pl.DataFrame, *, metric: str, title: str, chance: float 
         axes.tick_params(labelsize=7)
         if position:
             axes.set_yticklabels([])
+    return figure
+
+
+def drift_figure(drift: pl.DataFrame, *, shown: int = 20) -> Figure:
+    """Drift of each feature over its threshold, the largest ones.
+
+    Parameters
+    ----------
+    drift
+        ``feature`` and ``excess`` (1 is the threshold), the largest excess first.
+    """
+    largest = drift.head(shown).reverse()
+    figure = _figure(
+        f"Drift over its threshold, {min(shown, drift.height)} of {drift.height} features", height=5.0
+    )
+    axes = figure.add_subplot()
+    colours = [WARNING if excess > 1 else ACCENT for excess in largest["excess"]]
+    axes.barh(largest["feature"].to_list(), largest["excess"].to_list(), color=colours)
+    axes.axvline(1.0, color=GREY, linestyle="--")
+    axes.tick_params(axis="y", labelsize=7)
+    axes.set(xlabel="population stability index over its threshold")
     return figure
 
 

@@ -21,6 +21,8 @@ class Market:
         Name of the candle source, as in `cryptoai_assets.lib.sources`.
     horizons
         In bars.
+    lookback
+        Bars in a model's input; boosted trees read one.
     max_missing_bars
         Missing bars in a row that are bridged; a longer hole splits the series.
     max_rejected_share
@@ -38,6 +40,7 @@ class Market:
     symbols: tuple[str, ...]
     interval: str
     horizons: tuple[int, ...]
+    lookback: int
     max_missing_bars: int
     max_rejected_share: float
     live: bool
@@ -72,6 +75,7 @@ PRESETS = MappingProxyType(
                 symbols=("BTCUSD", "EOSUSD", "ETHUSD", "LTCUSD", "XRPUSD"),
                 interval="30m",
                 horizons=(1, 2, 6),
+                lookback=1,
                 max_missing_bars=3,
                 max_rejected_share=0.0,
                 live=False,
@@ -86,6 +90,7 @@ PRESETS = MappingProxyType(
                 symbols=("BTCUSDT", "ETHUSDT"),
                 interval="1m",
                 horizons=(5, 10, 30),
+                lookback=1,
                 max_missing_bars=3,
                 max_rejected_share=0.01,
                 live=True,

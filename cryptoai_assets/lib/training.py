@@ -27,7 +27,6 @@ from cryptoai_assets.lib.scoring import (
 from cryptoai_assets.lib.splits import Fold, final_stretch, walk_forward
 from cryptoai_assets.lib.walk_forward import FoldPredictions, out_of_sample
 
-LOOKBACK = 1  # a tree reads the last row
 STRETCH_SHARE = 0.1
 STRETCH_MINIMUM_BARS = 2000
 
@@ -99,7 +98,7 @@ def known_dataset(frame: pl.DataFrame, names: Sequence[str], market: Market, as_
             for column in (f"return_{horizon}", f"up_{horizon}", f"volatility_{horizon}")
         ),
     )
-    return dataset(closed, targets, names, lookback=LOOKBACK, bar=market.bar)
+    return dataset(closed, targets, names, lookback=market.lookback, bar=market.bar)
 
 
 def training_splits(data: Dataset, market: Market, settings: TrainingSettings) -> Splits:
@@ -252,8 +251,9 @@ def paired_accuracy(
     return paired_interval(wrong[0], wrong[1], times, bootstrap)
 
 
-def git_commit(folder: Path) -> str:
-    """Commit of a working tree, with a plus when it has changes; ``unknown`` outside of one."""
+def git_commit() -> str:
+    """Commit of this code, with a plus when it was changed since; ``unknown`` outside of a working tree."""
+    folder = Path(__file__).parent
     try:
         commit = subprocess.run(
             ["git", "rev-parse", "HEAD"],  # noqa: S607 — git is found as the user's shell finds it

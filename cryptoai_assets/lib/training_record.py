@@ -128,16 +128,8 @@ def record_stretch(tracking: Tracking, candidate: Candidate, result: StretchResu
     }
     for name, figure in figures.items():
         tracking.log_figure(candidate.run_id, figure, name)
-    tags = {f"final_stretch/{s.name}": f"{s.value:.4f} [{s.lower:.4f}, {s.upper:.4f}]" for s in result.scores}
-    tracking.tag_version(candidate.model, candidate.version, tags | {"final_stretch/uses": str(uses)})
-
-
-def _horizons(result: StretchResult) -> list[int]:
-    return [int(name.partition("_")[2]) for name in result.test.targets.columns if name.startswith("up_")]
-
-
-def _plain(record: Mapping[str, object]) -> dict[str, object]:
-    return {
-        key: value if isinstance(value, (str, int, float, dict, type(None))) else str(value)
-        for key, value in record.items()
+    tags = {
+        f"final_stretch/{score.name}": f"{score.value:.4f} [{score.lower:.4f}, {score.upper:.4f}]"
+        for score in result.scores
+        if score.name.endswith(("/accuracy", "/volatility_rank_ic"))
     }

@@ -5,12 +5,13 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from cryptoai_assets.defs.materialization import materialized, table
+from cryptoai_assets.defs.materialization import materialized, picture, table
 from cryptoai_assets.defs.monitoring.recipes import drift_report_recipe
 from cryptoai_assets.defs.release.assets import released_bundle
 from cryptoai_assets.defs.resources import AlertsResource, MarketResource
 from cryptoai_assets.defs.training.assets import training_dataset
 from cryptoai_assets.defs.training.recipes import STRETCH_SCORES_NAME
+from cryptoai_assets.lib.figures import drift_figure
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.releases import champion_forecaster
 from cryptoai_assets.lib.store import read_stored_parquet
@@ -41,6 +42,7 @@ def drift_report(
         return {
             "verdict": found.verdict.action,
             "reason": found.verdict.reason,
+            "largest_drift": picture(drift_figure(found.drift)),
             "drift": table(found.drift, found.drift.height),
             "live_scores": table(found.live, found.live.height),
             "report": dg.MetadataValue.url(found.report.html.resolve().as_uri()),

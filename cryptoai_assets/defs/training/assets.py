@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -155,7 +154,7 @@ def trained_forecaster(
             settings=settings,
             as_of=config.time(market.now()),
             data_fingerprint=file_fingerprint(home.training_dataset),
-            git_commit=git_commit(Path.cwd()),
+            git_commit=git_commit(),
             cause=config.cause or NO_CAUSE,
         )
         candidate = record_training(

@@ -133,3 +133,15 @@ def record_stretch(tracking: Tracking, candidate: Candidate, result: StretchResu
         for score in result.scores
         if score.name.endswith(("/accuracy", "/volatility_rank_ic"))
     }
+    tracking.tag_version(candidate.model, candidate.version, tags | {"final_stretch/uses": str(uses)})
+
+
+def _horizons(result: StretchResult) -> list[int]:
+    return [int(name.partition("_")[2]) for name in result.test.targets.columns if name.startswith("up_")]
+
+
+def _plain(record: Mapping[str, object]) -> dict[str, object]:
+    return {
+        key: value if isinstance(value, (str, int, float, dict, type(None))) else str(value)
+        for key, value in record.items()
+    }

@@ -1,5 +1,7 @@
 """The live score: forecasts that were served, joined with what then happened."""
 
+from collections.abc import Mapping
+
 import polars as pl
 
 SCORE_KEYS = ("version", "symbol", "horizon_bars")
@@ -43,3 +45,36 @@ def live_scores(scored: pl.DataFrame) -> pl.DataFrame:
         )
         .sort(SCORE_KEYS)
     )
+
+
+def degraded_horizons(
+    scored: pl.DataFrame, promised: Mapping[int, float], *, standard_errors: float, minimum_rows: int
+) -> list[int]:
+    """Horizons at which the served direction is right less often than was promised.
+
+    Only every h-th outcome of a symbol counts, since outcomes that overlap repeat themselves.
+
+    Parameters
+    ----------
+    scored
+        From `scored_forecasts`.
+    promised
+        Accuracy at promotion, by horizon.
+    standard_errors
+        How far below the promise an accuracy must lie.
+    minimum_rows
+        Outcomes that are needed for any verdict.
+    """
+    fallen = []
+    for horizon, promise in promised.items():
+        answered = scored.filter(
+            pl.col("horizon_bars") == horizon, pl.col("abstention").is_null(), pl.col("return_bps") != 0
+        )
+        apart = answered.sort("symbol", "open_time").gather_every(horizon)
+        if apart.height < minimum_rows:
+            continue
+        right = ((apart["probability_up"] > 0.5) == (apart["return_bps"] > 0)).mean()
+        error = (promise * (1 - promise) / apart.height) ** 0.5
+        if isinstance(right, float) and right < promise - standard_errors * error:
+            fallen.append(horizon)
+    return fallen

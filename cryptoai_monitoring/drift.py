@@ -7,46 +7,80 @@ from typing import Self
 import numpy as np
 import polars as pl
 
-from cryptoai_monitoring.thresholds import Calibration, Float64Array, family_wise_thresholds
+from cryptoai_monitoring.thresholds import Calibration, Float64Array, Int64Array, family_wise_thresholds
 
-BINS = 10
+# Cells that hold an equal part of the reference each: the resolution of the Kolmogorov-Smirnov distance.
+CELLS = 200
+# Neighbouring cells that make one of the ten bins of the population stability index.
+CELLS_A_BIN = 20
 FLOOR = 1e-4
-# Under this a population stability index counts as no change, however still the reference is.
-SMALLEST_DRIFT = 0.1
+# Under these nothing counts as a change, however still the reference is.
+SMALLEST_PSI = 0.1
+SMALLEST_KS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class ReferenceBins:
-    """Bins of each feature that hold a tenth of the reference each.
+class ReferenceCells:
+    """A reference, counted in cells of its own quantiles.
 
     Parameters
     ----------
     edges
-        (bins − 1, features), the inner ones.
-    shares
-        (bins, features), of the reference.
+        (cells − 1, features), the inner ones; a value on an edge belongs to the cell below.
+    counts
+        (cells, features), of the reference.
     """
 
     edges: Float64Array
-    shares: Float64Array
+    counts: Int64Array
 
     @classmethod
     def of(cls, reference: Float64Array) -> Self:
         """Cut a reference (rows, features), without NaN."""
-        edges = np.quantile(reference, np.linspace(0, 1, BINS + 1)[1:-1], axis=0)
-        return cls(edges, _shares(reference, edges))
+        edges = np.quantile(reference, np.linspace(0, 1, CELLS + 1)[1:-1], axis=0)
+        cells = cls(edges, np.zeros((CELLS, reference.shape[1]), dtype=np.int64))
+        return cls(edges, cells.counted(cells.located(reference)))
 
-    def stability_index(self, window: Float64Array) -> Float64Array:
-        """Population stability index of each feature of a window (rows, features)."""
-        found = _shares(window, self.edges)
-        return np.asarray(((found - self.shares) * np.log(found / self.shares)).sum(axis=0), dtype=np.float64)
+    def located(self, values: Float64Array) -> Int64Array:
+        """Cell of each value (rows, features)."""
+        columns = zip(self.edges.T, values.T, strict=True)
+        return np.stack([np.searchsorted(edges, column, side="left") for edges, column in columns], axis=1)
+
+    def counted(self, located: Int64Array) -> Int64Array:
+        """Rows in each cell, (cells, features)."""
+        features = located.shape[1]
+        flat = (located + np.arange(features) * CELLS).ravel()
+        return np.bincount(flat, minlength=CELLS * features).reshape(features, CELLS).T
+
+    def statistics_of_part(self, located: Int64Array) -> Float64Array:
+        """Statistics of a part of the reference against the rest of it.
+
+        The rest alone is compared with, as a new window is with a reference that does not hold it.
+        """
+        part = self.counted(located)
+        return statistics(self.counts - part, part)
 
 
-def _shares(values: Float64Array, edges: Float64Array) -> Float64Array:
-    """(bins, features) shares, none below `FLOOR`, so that an empty bin has a finite logarithm."""
-    below = np.stack([(values <= edge).mean(axis=0) for edge in edges])
-    ends = np.zeros((1, values.shape[1])), np.ones((1, values.shape[1]))
-    return np.maximum(np.diff(np.concatenate([ends[0], below, ends[1]]), axis=0), FLOOR)
+def statistics(reference: Int64Array, window: Int64Array) -> Float64Array:
+    """(2, features): population stability index and Kolmogorov-Smirnov distance of counts in cells."""
+    return np.stack([stability_index(reference, window), kolmogorov_smirnov(reference, window)])
+
+
+def stability_index(reference: Int64Array, window: Int64Array) -> Float64Array:
+    """Population stability index of each feature over ten bins; an empty one counts as `FLOOR`."""
+
+    def shares(counts: Int64Array) -> Float64Array:
+        bins = counts.reshape(CELLS // CELLS_A_BIN, CELLS_A_BIN, -1).sum(axis=1)
+        return np.maximum(bins / bins.sum(axis=0), FLOOR)
+
+    expected, found = shares(reference), shares(window)
+    return np.asarray(((found - expected) * np.log(found / expected)).sum(axis=0), dtype=np.float64)
+
+
+def kolmogorov_smirnov(reference: Int64Array, window: Int64Array) -> Float64Array:
+    """Largest distance between the distribution functions of each feature, read at the cells' edges."""
+    below = [np.cumsum(counts, axis=0) / counts.sum(axis=0) for counts in (reference, window)]
+    return np.asarray(np.abs(below[0] - below[1]).max(axis=0), dtype=np.float64)
 
 
 def drift_table(
@@ -62,30 +96,36 @@ def drift_table(
     Returns
     -------
     DataFrame
-        ``feature``, ``psi``, ``threshold``, ``excess`` (psi over threshold), ``reference_mean``,
-        ``window_mean``, ``reference_deviation``, ``drifted``; the largest excess first.
+        ``feature``, ``psi``, ``threshold`` (of psi), ``ks``, ``ks_threshold``, ``excess`` (the larger of the
+        two statistics over their thresholds), ``reference_mean``, ``window_mean``, ``reference_deviation``,
+        ``drifted`` (excess above 1); the largest excess first.
 
     Raises
     ------
     ValueError
-        When the reference is too short for the window.
+        When the reference is too short for the window, or the window holds no complete row.
     """
-    known = _matrix(reference, features)
-    current = _matrix(window, features)
-    bins = ReferenceBins.of(known)
-    calibrated = family_wise_thresholds(known, len(current), bins.stability_index, calibration)
-    thresholds = np.maximum(calibrated, SMALLEST_DRIFT)
-    psi = bins.stability_index(current)
+    known, current = _matrix(reference, features), _matrix(window, features)
+    cells = ReferenceCells.of(known)
+    located = cells.located(known)
+    calibrated = family_wise_thresholds(
+        len(known), len(current), lambda rows: cells.statistics_of_part(located[rows]), calibration
+    )
+    thresholds = np.maximum(calibrated, [[SMALLEST_PSI], [SMALLEST_KS]])
+    found = statistics(cells.counts, cells.counted(cells.located(current)))
+    excess = (found / thresholds).max(axis=0)
     return pl.DataFrame(
         {
             "feature": list(features),
-            "psi": psi,
-            "threshold": thresholds,
-            "excess": psi / thresholds,
+            "psi": found[0],
+            "threshold": thresholds[0],
+            "ks": found[1],
+            "ks_threshold": thresholds[1],
+            "excess": excess,
             "reference_mean": known.mean(axis=0),
             "window_mean": current.mean(axis=0),
             "reference_deviation": known.std(axis=0),
-            "drifted": psi > thresholds,
+            "drifted": excess > 1,
         }
     ).sort("excess", descending=True)
 

@@ -7,6 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 Float64Array = npt.NDArray[np.float64]
+Int64Array = npt.NDArray[np.int64]
+
+# The part of the drawn statistics above the middle that sets a feature's scale.
+SPREAD_QUANTILE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,58 +20,65 @@ class Calibration:
     Parameters
     ----------
     false_alarm_rate
-        Chance that any feature of an undrifted window is flagged: family-wise, over all features together.
+        Chance that anything in an undrifted window is flagged: family-wise, over all features and statistics.
     windows
-        Windows of the reference that are drawn.
+        Windows that are drawn from the reference.
+    block_rows
+        Consecutive rows that are drawn together; None draws each window in one piece. A block should outlast
+        the memory of the features: volatility that clusters for longer looks like drift.
     """
 
     false_alarm_rate: float
     windows: int
     seed: int
+    block_rows: int | None = None
 
 
-def drawn_windows(rows: int, window_rows: int, calibration: Calibration) -> list[slice]:
-    """Stretches of consecutive reference rows, as long as the window that is judged.
+def drawn_windows(rows: int, window_rows: int, calibration: Calibration) -> list[Int64Array]:
+    """Rows of windows that did not drift, each made of blocks of consecutive reference rows.
 
-    A stretch keeps the autocorrelation and the volatility clusters that make independent-sample tests
-    cry wolf.
+    Blocks keep the autocorrelation and the volatility clusters that make tests for independent samples cry
+    wolf. They wrap around the end of the reference, so that each row is drawn as often as any other.
 
     Raises
     ------
     ValueError
-        When the reference is not at least twice as long as the window.
+        When there is no window, or the reference is not at least twice as long as it.
     """
+    if window_rows == 0:
+        raise ValueError("the window holds no complete row; wait until its features have warmed up")
     if rows < 2 * window_rows:
         raise ValueError(
             f"{rows} reference rows are too few for windows of {window_rows}; twice as many needed"
         )
+    block_rows = min(calibration.block_rows or window_rows, window_rows)
     draws = np.random.default_rng(calibration.seed)
-    starts = draws.integers(0, rows - window_rows + 1, size=calibration.windows)
-    return [slice(int(start), int(start) + window_rows) for start in starts]
+    starts = draws.integers(0, rows, size=(calibration.windows, -(-window_rows // block_rows), 1))
+    drawn = ((starts + np.arange(block_rows)) % rows).reshape(calibration.windows, -1)
+    return list(drawn[:, :window_rows])
 
 
 def family_wise_thresholds(
-    reference: Float64Array,
+    rows: int,
     window_rows: int,
-    statistic: Callable[[Float64Array], Float64Array],
+    statistics: Callable[[Int64Array], Float64Array],
     calibration: Calibration,
 ) -> Float64Array:
-    """Threshold of each feature, such that the stated share of undrifted windows flags any of them.
+    """Threshold of each statistic, such that the stated share of undrifted windows exceeds any of them.
 
-    Each feature's statistics over the drawn windows are scaled by their own median and upper spread, the
-    largest scaled one of each window is kept, and its quantile is scaled back.
+    Each statistic over the drawn windows is scaled by its own median and upper spread, the largest scaled
+    one of each window is kept, and its quantile is scaled back.
 
     Parameters
     ----------
-    reference
-        (rows, features), in time order.
-    statistic
-        Distance of a window (rows, features) from the reference, (features,).
+    rows
+        Of the reference.
+    statistics
+        Distances of a drawn window, given by its rows, from the rest of the reference.
     """
-    windows = drawn_windows(len(reference), window_rows, calibration)
-    statistics = np.array([statistic(reference[window]) for window in windows])  # (windows, features)
-    middle = np.median(statistics, axis=0)
-    spread = np.maximum(np.quantile(statistics, 0.9, axis=0) - middle, 1e-12)
-    largest = ((statistics - middle) / spread).max(axis=1)
-    limit = float(np.quantile(largest, 1 - calibration.false_alarm_rate))
+    drawn = np.array([statistics(window) for window in drawn_windows(rows, window_rows, calibration)])
+    middle = np.median(drawn, axis=0)
+    spread = np.maximum(np.quantile(drawn, SPREAD_QUANTILE, axis=0) - middle, 1e-12)
+    largest = ((drawn - middle) / spread).reshape(len(drawn), -1).max(axis=1)  # (windows,)
+    limit = np.quantile(largest, 1 - calibration.false_alarm_rate, method="higher")
     return np.asarray(middle + limit * spread, dtype=np.float64)

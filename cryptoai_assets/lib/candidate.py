@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 
+from cryptoai_assets.lib.bundle_checks import bundle_checks
 from cryptoai_assets.lib.canaries import canaries
 from cryptoai_assets.lib.datasets import Dataset
 from cryptoai_assets.lib.export import (
@@ -264,7 +265,7 @@ def gate_evidence(
         baselines=baselines,
         scores=result.scores,
         bounds=bounds,
-        canaries=canaries(forecaster, window, seed=candidate.settings.seed),
+        canaries=(*canaries(forecaster, window, seed=candidate.settings.seed), *bundle_checks(forecaster)),
         same_kind=champion is not None and champion.manifest.kind == candidate.kind,
         refresh_cause=None if candidate.cause == NO_CAUSE else candidate.cause,
         acknowledged_by=acknowledged_by,

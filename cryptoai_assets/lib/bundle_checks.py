@@ -1,0 +1,53 @@
+"""What a bundle says of itself, checked before it may be released: precision, what it reads, its size."""
+
+import onnx
+
+from cryptoai_assets.lib.gate import CanaryResult
+from edge_bundle.forecaster import Forecaster
+from edge_bundle.manifest import GRAPH_NAME
+
+INTEGER_OPERATORS = frozenset(
+    {
+        "ConvInteger",
+        "DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "MatMulInteger",
+        "QLinearConv",
+        "QLinearMatMul",
+        "QuantizeLinear",
+    }
+)
+LARGEST_BUNDLE_BYTES = 15_000_000
+
+
+def bundle_checks(forecaster: Forecaster) -> tuple[CanaryResult, ...]:
+    """Run all checks of a loaded bundle."""
+    return (
+        precision_is_named_truly(forecaster),
+        candles_suffice(forecaster),
+        bundle_is_small(forecaster),
+    )
+
+
+def precision_is_named_truly(forecaster: Forecaster) -> CanaryResult:
+    """A graph that is called INT8 holds integer operators, and one that is called FP32 holds none."""
+    model = onnx.load(forecaster.folder / GRAPH_NAME)
+    found = sorted({node.op_type for node in model.graph.node} & INTEGER_OPERATORS)
+    named = str(forecaster.manifest.quantization["precision"])
+    truly = bool(found) == (named == "int8")
+    detail = f"called {named}; integer operators: {', '.join(found) or 'none'}"
+    return CanaryResult("precision_is_named_truly", truly, detail)
+
+
+def candles_suffice(forecaster: Forecaster) -> CanaryResult:
+    """A champion for the device requires candles only."""
+    facts = sorted(forecaster.manifest.facts)
+    detail = f"requires facts: {', '.join(facts)}" if facts else "requires candles only"
+    return CanaryResult("candles_suffice", not facts, detail)
+
+
+def bundle_is_small(forecaster: Forecaster) -> CanaryResult:
+    """The files fit the device."""
+    size = sum((forecaster.folder / name).stat().st_size for name in forecaster.manifest.files)
+    detail = f"{size / 1e6:.2f} MB, at most {LARGEST_BUNDLE_BYTES / 1e6:.0f} MB allowed"
+    return CanaryResult("bundle_is_small", size <= LARGEST_BUNDLE_BYTES, detail)

@@ -120,7 +120,7 @@ class Linear:
         for horizon in horizons:
             up, move = data.target("up", horizon), data.target("return", horizon)
             moved, known = np.isfinite(up), np.isfinite(move)
-            logistic = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200))
+            logistic = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, solver="newton-cholesky"))
             ridge = make_pipeline(StandardScaler(), Ridge(alpha=float(known.sum()) * 0.1))
             direction.append(logistic.fit(rows[moved], up[moved]))
             returns.append(ridge.fit(rows[known], move[known]))

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +21,8 @@ CANDLE_SCHEMA: dict[str, pl.DataType] = {
     "close": pl.Float64(),
     "volume": pl.Float64(),
 }
+# A time outside is a slip, such as epoch seconds given for milliseconds.
+_PLAUSIBLE = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -58,13 +60,20 @@ def candle_frame(raw: pl.DataFrame) -> pl.DataFrame:
 
 
 def _read_time(column: pl.Series) -> pl.Series:
+    moment = _moment(column)
+    return moment.zip_with(moment.is_between(*_PLAUSIBLE), pl.Series([None], dtype=UTC_MICROSECONDS))
+
+
+def _moment(column: pl.Series) -> pl.Series:
     if column.dtype == pl.String:
-        text = column.str.replace(r"(Z|\+00:00)$", "").str.replace("T", " ", literal=True)
+        text = column.str.replace(r"(Z|\+00:?00)$", "").str.replace("T", " ", literal=True)
         return text.str.to_datetime(
             "%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False
         ).dt.replace_time_zone("UTC")
     if column.dtype.is_integer():
-        return column.cast(pl.Datetime("ms")).dt.cast_time_unit("us").dt.replace_time_zone("UTC")
+        # Far outside the calendar polars panics instead of refusing.
+        milliseconds = column.cast(pl.Int64, strict=False).clip(0, 10**13)
+        return milliseconds.cast(pl.Datetime("ms")).dt.cast_time_unit("us").dt.replace_time_zone("UTC")
     if isinstance(column.dtype, pl.Datetime):
         moment = column.dt.cast_time_unit("us")
         zoned = column.dtype.time_zone is not None
@@ -83,7 +92,8 @@ def _cast(raw: pl.DataFrame, name: str, reader: Callable[[pl.Series], pl.Series]
     unread = cast.is_null()
     if unread.any():
         row = int(unread.arg_max() or 0)
-        raise CandlesRefusedError(f"column {name}, row {row}: {column[row]!r} is not a {CANDLE_SCHEMA[name]}")
+        wanted = "UTC time (text or milliseconds, 2000 to 2200)" if reader else CANDLE_SCHEMA[name]
+        raise CandlesRefusedError(f"column {name}, row {row}: {column[row]!r} is not a {wanted}")
     return cast
 
 
@@ -185,33 +195,27 @@ _GRID_MARKS = {
 def _symbol_grid(
     bars: pl.DataFrame, *, interval: str, max_missing_bars: int, no_trade: pl.DataFrame | None
 ) -> pl.DataFrame:
-    symbol = bars["symbol"][0]
-    quiet = _quiet_slots(no_trade, symbol, since=bars["open_time"][0])
-    slots = pl.datetime_range(
-        bars["open_time"][0],
-        max([bars["open_time"][-1], *quiet.tail(1)]),
-        interval_duration(interval),
-        time_unit="us",
-        time_zone="UTC",
-        eager=True,
-    )
-    if slots.len() == bars.height:
+    symbol, first = bars["symbol"][0], bars["open_time"][0]
+    step = interval_duration(interval)
+    quiet = _quiet_slots(no_trade, symbol, since=first, step=step)
+    newest = max([bars["open_time"][-1], *quiet.tail(1)])
+    if (newest - first) // step + 1 == bars.height:
         return bars.with_columns(**_GRID_MARKS)
-    grid = slots.alias("open_time").to_frame().join(bars, on="open_time", how="left", maintain_order="left")
+    slots = _bridged_slots(
+        pl.concat([bars["open_time"], quiet]).unique().sort(), step=step, max_missing_bars=max_missing_bars
+    )
+    grid = slots.to_frame().join(bars, on="open_time", how="left", maintain_order="left")
     grid = grid.with_columns(traded=pl.col("close").is_not_null())
     grid = grid.with_columns(missing=~pl.col("traded") & ~pl.col("open_time").is_in(quiet.implode()))
-    grid = grid.with_columns(run=pl.col("missing").rle_id())
-    place_in_run = pl.int_range(1, pl.len() + 1).over("run")
+    place_in_run = pl.int_range(1, pl.len() + 1).over(pl.col("missing").rle_id())
     grid = grid.with_columns(
         missing_run=pl.when("missing").then(place_in_run).otherwise(0).cast(pl.UInt32),
-        dropped=pl.col("missing") & (pl.len().over("run") > max_missing_bars),
+        segment=(pl.col("open_time").diff() > step).fill_null(False).cum_sum().cast(pl.UInt32),
     )
-    hole_starts = pl.col("dropped") & ~pl.col("dropped").shift(1, fill_value=False)
-    grid = grid.with_columns(segment=hole_starts.cum_sum().cast(pl.UInt32))
     # A segment opens with a trade: a no-trade bar right after a hole would carry a price from before it.
     opened = pl.col("traded").cum_sum().over("segment") > 0
     return (
-        grid.filter(~pl.col("dropped") & opened)
+        grid.filter(opened)
         .with_columns(
             symbol=pl.lit(symbol),
             close=pl.col("close").forward_fill(),
@@ -222,8 +226,22 @@ def _symbol_grid(
     )
 
 
-def _quiet_slots(no_trade: pl.DataFrame | None, symbol: str, *, since: datetime) -> pl.Series:
+def _bridged_slots(known: pl.Series, *, step: timedelta, max_missing_bars: int) -> pl.Series:
+    """Known slots, and up to `max_missing_bars` absent ones between two of them; longer holes stay out."""
+    step_us = step // timedelta(microseconds=1)
+    here = known.to_frame("open_time").select(pl.col("open_time").dt.epoch("us"))
+    following = pl.col("open_time").shift(-1)
+    near = following - pl.col("open_time") <= (max_missing_bars + 1) * step_us
+    end = pl.when(near).then(following).otherwise(pl.col("open_time") + step_us)
+    slots = here.select(pl.int_ranges("open_time", end, step_us).explode())
+    return slots["open_time"].cast(UTC_MICROSECONDS)
+
+
+def _quiet_slots(
+    no_trade: pl.DataFrame | None, symbol: str, *, since: datetime, step: timedelta
+) -> pl.Series:
     if no_trade is None:
-        return pl.Series(dtype=UTC_MICROSECONDS)
+        return pl.Series("open_time", dtype=UTC_MICROSECONDS)
     own = (pl.col("symbol") == symbol) & (pl.col("open_time") >= since)
-    return no_trade.filter(own)["open_time"].sort()
+    on_grid = pl.col("open_time").dt.epoch("us") % (step // timedelta(microseconds=1)) == 0
+    return no_trade.filter(own & on_grid)["open_time"].sort()

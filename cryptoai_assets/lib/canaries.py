@@ -61,7 +61,7 @@ def history_does_not_matter(
                 whole.slice(end - manifest.lookback, manifest.lookback),
                 tail.tail(manifest.lookback),
             )
-            differing.update(_differing(manifest.features, known, found))
+            differing.update(differing_features(manifest.features, known, found))
             tails += 1
     if not tails:
         return CanaryResult(name, False, f"no unbroken series is longer than {manifest.bars_needed} bars")
@@ -150,7 +150,7 @@ def _newest_segments(grid: pl.DataFrame) -> Iterator[pl.DataFrame]:
         yield bars.filter(pl.col("segment") == pl.col("segment").last())
 
 
-def _differing(names: Sequence[str], known: pl.DataFrame, found: pl.DataFrame) -> list[str]:
+def differing_features(names: Sequence[str], known: pl.DataFrame, found: pl.DataFrame) -> list[str]:
     """Features whose values differ by more than rounding; one that is null on a side only does."""
     differing = []
     for feature in chosen_features(names):

@@ -107,7 +107,8 @@ def _features_known_at(
 ) -> pl.DataFrame:
     """Newest features of each symbol from what was known at a time, reaching back as far as they remember."""
     bar = interval_duration(interval)
-    start = cut - (largest_warmup(names) + max_missing_bars + COMPARED_BARS + 1) * bar
+    # Twice the memory: a series that is quiet at the start of its history has fewer bars in it.
+    start = cut - (2 * largest_warmup(names) + max_missing_bars + COMPARED_BARS + 1) * bar
     closed = window.candles.filter(pl.col("open_time").is_between(start, cut - bar))
     known = window.facts.filter((pl.col("known_at") <= cut) & (pl.col("event_time") >= start))
     grid = window_grid(MarketWindow(closed, known), interval=interval, max_missing_bars=max_missing_bars)

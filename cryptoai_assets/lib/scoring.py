@@ -212,7 +212,7 @@ def _rank_ic(name: str, x: Float64Array, y: Float64Array, draw: BlockBootstrap) 
     ) -> Float64Array:
         spread = np.sqrt(np.maximum((saa - sa**2 / n) * (sbb - sb**2 / n), 0))
         covariance = np.asarray(sab - sa * sb / n)
-        return np.divide(covariance, spread, out=np.zeros_like(covariance), where=spread > 1e-12)
+        return np.divide(covariance, spread, out=np.zeros_like(covariance), where=spread > 1e-9 * n)
 
     return draw.score(name, [np.ones(len(x)), a, b, a * b, a * a, b * b], correlation)
 

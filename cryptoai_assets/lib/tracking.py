@@ -1,5 +1,6 @@
 """The only door to MLflow: runs, figures, registered versions and their aliases."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -11,8 +12,10 @@ from importlib.metadata import version as distribution_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-# MLflow reads its switch while it is imported.
+# MLflow reads this switch while it is imported.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+# Copying a bundle's ten files needs no progress bar.
+os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
 
 import mlflow
 import polars as pl
@@ -149,6 +152,26 @@ class Tracking:
     def log_record(self, run_id: str, record: Mapping[str, Any], name: str) -> None:
         """Keep a JSON record with a run."""
         self._client.log_dict(run_id, dict(record), f"{name}.json")
+
+    def record(self, run_id: str, name: str) -> Mapping[str, Any]:
+        """Read back a JSON record that `log_record` kept.
+
+        Raises
+        ------
+        TrackingError
+            When the run, or the record, is gone.
+        """
+        with tempfile.TemporaryDirectory() as scratch:
+            try:
+                path = self._client.download_artifacts(run_id, f"{name}.json", scratch)
+            except (MlflowException, OSError) as error:
+                raise TrackingError(f"the record {name} of run {run_id} cannot be read: {error}") from error
+            found: Mapping[str, Any] = json.loads(Path(path).read_bytes())
+            return found
+
+    def metrics(self, run_id: str) -> Mapping[str, float]:
+        """Metrics of a run, each as it was written last."""
+        return dict(self._client.get_run(run_id).data.metrics)
 
     def register(
         self, run_id: str, bundle: Path, *, model: str, tags: Mapping[str, str]

@@ -19,6 +19,9 @@ from cryptoai_assets.lib.tracking import Tracking
 from cryptoai_assets.lib.training import settings_record
 
 OURS = "boosted_trees"
+CANDIDATE_RECORD = "candidate"
+# Metrics of a version's own score, as MLflow groups them.
+STRETCH_GROUP = "final_stretch/"
 
 
 def procedure_figures(scores: pl.DataFrame, predictions: pl.DataFrame) -> Mapping[str, Figure]:
@@ -86,7 +89,7 @@ def record_training(
         tracking.log_record(run_id, {"scores": scores.to_dicts()}, "procedure_scores")
         _record_folds(tracking, predictions.filter(pl.col("model") == OURS), bootstrap)
         record = asdict(candidate) | {"as_of": candidate.as_of.isoformat()}
-        tracking.log_record(run_id, _plain(record), "candidate")
+        tracking.log_record(run_id, _plain(record), CANDIDATE_RECORD)
         version = tracking.register(run_id, bundle_folder(folder), model=candidate.model, tags=tags)
     registered = candidate.registered(version.version, run_id)
     registered.write(folder)
@@ -118,8 +121,8 @@ def record_stretch(tracking: Tracking, candidate: Candidate, result: StretchResu
     """
     if candidate.run_id is None or candidate.version is None:
         return
-    metrics = {f"final_stretch/{score.name}": score.value for score in result.scores}
-    tracking.log(candidate.run_id, metrics=metrics | {"final_stretch/uses": uses})
+    metrics = {f"{STRETCH_GROUP}{score.name}": score.value for score in result.scores}
+    tracking.log(candidate.run_id, metrics=metrics | {f"{STRETCH_GROUP}uses": uses})
     figures = {
         f"final_stretch_calibration_h{horizon}": calibration_figure(
             result.predictions.probability_up[:, column], result.test.target("up", horizon), horizon=horizon
@@ -129,11 +132,11 @@ def record_stretch(tracking: Tracking, candidate: Candidate, result: StretchResu
     for name, figure in figures.items():
         tracking.log_figure(candidate.run_id, figure, name)
     tags = {
-        f"final_stretch/{score.name}": f"{score.value:.4f} [{score.lower:.4f}, {score.upper:.4f}]"
+        f"{STRETCH_GROUP}{score.name}": f"{score.value:.4f} [{score.lower:.4f}, {score.upper:.4f}]"
         for score in result.scores
         if score.name.endswith(("/accuracy", "/volatility_rank_ic"))
     }
-    tracking.tag_version(candidate.model, candidate.version, tags | {"final_stretch/uses": str(uses)})
+    tracking.tag_version(candidate.model, candidate.version, tags | {f"{STRETCH_GROUP}uses": str(uses)})
 
 
 def _horizons(result: StretchResult) -> list[int]:

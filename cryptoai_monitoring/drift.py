@@ -71,7 +71,7 @@ def stability_index(reference: Int64Array, window: Int64Array) -> Float64Array:
 
     def shares(counts: Int64Array) -> Float64Array:
         bins = counts.reshape(CELLS // CELLS_A_BIN, CELLS_A_BIN, -1).sum(axis=1)
-        return np.maximum(bins / bins.sum(axis=0), FLOOR)
+        return np.asarray(np.maximum(bins / bins.sum(axis=0), FLOOR), dtype=np.float64)
 
     expected, found = shares(reference), shares(window)
     return np.asarray(((found - expected) * np.log(found / expected)).sum(axis=0), dtype=np.float64)

@@ -26,8 +26,9 @@ def live_scores(scored: pl.DataFrame) -> pl.DataFrame:
     Returns
     -------
     DataFrame
-        The keys, ``answered``, ``abstained``, and over answered rows ``accuracy`` (of rows that moved),
-        ``brier`` and ``coverage`` (share of outcomes within the interval); null where nothing was answered.
+        The keys, ``answered``, ``abstained``, ``abstention_rate``, ``moved`` (answered rows whose price did
+        not stay the same), over these ``accuracy`` and ``brier``, and over answered rows ``coverage`` (share
+        of outcomes within the interval); null where nothing was answered.
     """
     answered = pl.col("abstention").is_null()
     moved = answered & (pl.col("return_bps") != 0)
@@ -39,6 +40,8 @@ def live_scores(scored: pl.DataFrame) -> pl.DataFrame:
         .agg(
             answered=answered.sum(),
             abstained=(~answered).sum(),
+            abstention_rate=(~answered).mean(),
+            moved=moved.sum(),
             accuracy=right.filter(moved).mean(),
             brier=((pl.col("probability_up") - up.cast(pl.Float64)) ** 2).filter(moved).mean(),
             coverage=inside.filter(answered).mean(),
@@ -52,29 +55,36 @@ def degraded_horizons(
 ) -> list[int]:
     """Horizons at which the served direction is right less often than was promised.
 
-    Only every h-th outcome of a symbol counts, since outcomes that overlap repeat themselves.
+    Symbols move together and outcomes overlap, so neither counts as more evidence than there is: all rows of
+    one time are averaged, only every h-th time counts, and the error is that of the times' mean.
 
     Parameters
     ----------
     scored
-        From `scored_forecasts`.
+        From `scored_forecasts`, of the version that made the promise.
     promised
         Accuracy at promotion, by horizon.
     standard_errors
         How far below the promise an accuracy must lie.
     minimum_rows
-        Outcomes that are needed for any verdict.
+        Times that are needed for any verdict.
     """
     fallen = []
+    right = (pl.col("probability_up") > 0.5) == (pl.col("return_bps") > 0)
     for horizon, promise in promised.items():
-        answered = scored.filter(
-            pl.col("horizon_bars") == horizon, pl.col("abstention").is_null(), pl.col("return_bps") != 0
+        times = (
+            scored.filter(
+                pl.col("horizon_bars") == horizon, pl.col("abstention").is_null(), pl.col("return_bps") != 0
+            )
+            .group_by("open_time")
+            .agg(right=right.mean())
+            .sort("open_time")
+            .gather_every(horizon)["right"]
+            .to_numpy()
         )
-        apart = answered.sort("symbol", "open_time").gather_every(horizon)
-        if apart.height < minimum_rows:
+        if len(times) < max(minimum_rows, 2):
             continue
-        right = ((apart["probability_up"] > 0.5) == (apart["return_bps"] > 0)).mean()
-        error = (promise * (1 - promise) / apart.height) ** 0.5
-        if isinstance(right, float) and right < promise - standard_errors * error:
+        error = times.std(ddof=1) / len(times) ** 0.5
+        if times.mean() < promise - standard_errors * error:
             fallen.append(horizon)
     return fallen

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from fakes.slack_server import SILENCE, Answer, SlackServer, refused_part, slack_server
+from fakes.slack_server import HANG_UP, SILENCE, Answer, SlackServer, refused_part, slack_server
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -86,9 +86,9 @@ def test_cause_that_was_delivered_is_never_sent_again(outbox: Outbox) -> None:
 
 
 def test_alerts_arrive_in_the_order_of_their_time_whatever_its_zone(outbox: Outbox) -> None:
-    west = timezone(timedelta(hours=-5))
+    east = timezone(timedelta(hours=9))
     outbox.add(OUTAGE)
-    outbox.add(replace(DRIFT, raised_at=NOW.astimezone(west)))
+    outbox.add(replace(DRIFT, raised_at=NOW.astimezone(east)))
     channel = Recorder()
     outbox.deliver([channel], NOW)
     assert channel.taken == [DRIFT.cause, OUTAGE.cause]
@@ -188,6 +188,22 @@ def test_two_programs_that_deliver_at_once_send_one_message(outbox: Outbox) -> N
     assert outbox.undelivered("slack") == []
 
 
+def test_alert_that_another_program_sent_meanwhile_is_not_sent_again(outbox: Outbox) -> None:
+    other = Recorder("slack")
+
+    @dataclass
+    class Overtaken(Recorder):
+        def send(self, alert: Alert) -> None:
+            outbox.deliver([other], NOW)
+            super().send(alert)
+
+    overtaken = Overtaken("slack")
+    outbox.add(DRIFT)
+    outbox.add(OUTAGE)
+    outbox.deliver([overtaken], NOW)
+    assert (overtaken.taken, other.taken) == ([DRIFT.cause], [OUTAGE.cause])
+
+
 @pytest.mark.parametrize(("moment", "posted_by_the_killed"), [("before", 0), ("after", 1)])
 def test_message_of_a_killed_sender_is_sent_after_the_wait(
     outbox: Outbox, slack: SlackServer, moment: str, posted_by_the_killed: int
@@ -238,6 +254,7 @@ def test_slack_shows_what_drifted_how_much_and_a_link(outbox: Outbox, slack: Sla
         (Answer(500), "Slack answered 500", 30),
         (Answer(404), "Slack answered 404", 30),
         (Answer(SILENCE), "cannot be reached: TimeoutError", 30),
+        (Answer(HANG_UP), "cannot be reached: RemoteDisconnected", 30),
     ],
 )
 def test_message_that_slack_does_not_take_is_sent_later_and_once(

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-SILENCE = 0
-"""In place of a status: the request is read, and nothing is ever answered."""
+# In place of a status: the request is read, and then nothing is answered, or the connection is closed.
+SILENCE, HANG_UP = 0, -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,9 @@ def slack_server() -> Iterator[SlackServer]:
             refused = refused_part(message)
             if answer.posts and not refused:
                 slack.posted.append(message)
-            if answer.status == SILENCE:
-                slack.closing.wait()
+            if answer.status in {SILENCE, HANG_UP}:
+                if answer.status == SILENCE:
+                    slack.closing.wait()
                 self.close_connection = True
                 return
             body = (refused or ("ok" if answer.status == 200 else "no")).encode()

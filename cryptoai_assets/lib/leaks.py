@@ -25,6 +25,7 @@ FactJoin = Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame]
 COMPARED_BARS = 20
 # Rank correlation with an outcome that no honest input has; calm and wild times last, so volatility may more.
 LABEL_CORRELATION: Mapping[str, float] = MappingProxyType({"return": 0.8, "up": 0.8, "volatility": 0.95})
+MOST_RANKED_ROWS = 20_000
 # Means and deviations of the same rows differ by rounding only, in deviations.
 SCALING_TOLERANCE = 1e-4
 _FEWEST_OUTCOMES = 30
@@ -173,8 +174,14 @@ def facts_are_joined_when_known(
 
 
 def inputs_do_not_contain_the_label(data: Dataset, *, horizons: Sequence[int]) -> Finding:
-    """No input follows an outcome more closely than an honest one could, by rank correlation."""
+    """No input follows an outcome more closely than an honest one could, by rank correlation.
+
+    Asked of at most `MOST_RANKED_ROWS`, evenly spread: a label is as plain in them as in all.
+    """
     check = "inputs_do_not_contain_the_label"
+    asked = np.zeros(len(data), dtype=bool)
+    asked[np.linspace(0, len(data) - 1, min(len(data), MOST_RANKED_ROWS)).astype(int)] = True
+    data = data.rows(asked)
     ranks = [_standard_ranks(column) for column in rows_of(data.values).T]
     closest = (0.0, "")
     for kind, limit in LABEL_CORRELATION.items():

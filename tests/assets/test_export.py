@@ -1,0 +1,152 @@
+"""Export: the graph says what the fitted model says on real rows, and one that does not is refused."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import onnx
+import polars as pl
+import pytest
+from fakes.walk_rows import FEW_FEATURES, HORIZONS, rows_of_grid
+from onnx import numpy_helper
+
+from cryptoai_assets.lib.datasets import Dataset
+from cryptoai_assets.lib.export import (
+    AGREEMENT_TOLERANCE,
+    BASIS_POINTS,
+    ExportError,
+    agreement,
+    boosted_trees_graph,
+    graph_predictions,
+    verify_agreement,
+    write_bundle,
+)
+from cryptoai_assets.lib.market import market_preset
+from cryptoai_assets.lib.models.boosted_trees import START_SETTINGS, BoostedTrees, FittedBoostedTrees
+from cryptoai_assets.lib.models.forecaster_model import Predictions
+from cryptoai_assets.lib.sources.sample import sample_file
+from edge_bundle.candles import candle_frame
+from edge_bundle.features.catalog import fingerprint
+from edge_bundle.forecaster import Forecaster
+from edge_bundle.manifest import GRAPH_NAME
+from edge_bundle.session import ModelSession
+from edge_bundle.windows import MarketWindow, window_grid
+
+MARKET = market_preset("sample")
+AT = datetime(2019, 10, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def window() -> MarketWindow:
+    """Real candles of two coins."""
+    candles = candle_frame(pl.read_parquet(sample_file()))
+    two = candles.filter(
+        pl.col("symbol").is_in(["BTCUSD", "XRPUSD"])
+        & (pl.col("open_time") > pl.datetime(2019, 5, 1, time_zone="UTC"))
+    )
+    return MarketWindow(two)
+
+
+@pytest.fixture(scope="module")
+def data(window: MarketWindow) -> Dataset:
+    return rows_of_grid(
+        window_grid(window, interval=MARKET.interval, max_missing_bars=MARKET.max_missing_bars)
+    )
+
+
+@pytest.fixture(scope="module")
+def fitted(data: Dataset) -> FittedBoostedTrees:
+    settings = replace(START_SETTINGS, trees=40, learning_rate=0.1)
+    return BoostedTrees(settings, threads=1).fit(data, horizons=HORIZONS, seed=1)
+
+
+def written(folder: Path, fitted: FittedBoostedTrees, data: Dataset, window: MarketWindow) -> Forecaster:
+    return write_bundle(
+        folder,
+        fitted,
+        market=MARKET,
+        kind="boosted_trees",
+        lookback=1,
+        golden=data,
+        window=window,
+        trained_until=AT,
+        as_of=AT,
+        git_commit="0" * 40,
+    )
+
+
+@pytest.fixture(scope="module")
+def forecaster(
+    tmp_path_factory: pytest.TempPathFactory,
+    fitted: FittedBoostedTrees,
+    data: Dataset,
+    window: MarketWindow,
+) -> Forecaster:
+    return written(tmp_path_factory.mktemp("bundle"), fitted, data, window)
+
+
+def test_graph_agrees_with_its_original_on_real_rows(
+    fitted: FittedBoostedTrees, forecaster: Forecaster, data: Dataset
+) -> None:
+    found = agreement(fitted.predict(data), graph_predictions(forecaster, data.values))
+    assert found.rows == len(data) > 10_000
+    assert found.share >= 0.999
+    assert found.largest_difference <= AGREEMENT_TOLERANCE
+    assert verify_agreement(found) is found
+
+
+def test_bundle_carries_what_it_was_made_of_and_passes_its_selftest(forecaster: Forecaster) -> None:
+    manifest = forecaster.manifest
+    assert manifest.features == FEW_FEATURES
+    assert manifest.feature_fingerprint == fingerprint(FEW_FEATURES)
+    assert manifest.horizons == HORIZONS
+    assert forecaster.selftest().passed
+
+
+def test_interval_of_the_graph_lies_around_its_expected_return(
+    fitted: FittedBoostedTrees, forecaster: Forecaster, data: Dataset
+) -> None:
+    out = forecaster.outputs(data.values[:500])
+    half = (
+        np.array([coupling.interval_factor for coupling in fitted.coupling]) * out["expected_volatility_bps"]
+    )
+    assert out["upper_bps"] - out["expected_return_bps"] == pytest.approx(half, rel=1e-4, abs=1e-3)
+    assert out["expected_return_bps"] - out["lower_bps"] == pytest.approx(half, rel=1e-4, abs=1e-3)
+    native = fitted.predict(data).expected_volatility[:500] * BASIS_POINTS
+    assert out["expected_volatility_bps"] == pytest.approx(native, rel=1e-4)
+
+
+def test_graph_counts_the_features_outside_the_training_range(
+    fitted: FittedBoostedTrees, forecaster: Forecaster, data: Dataset
+) -> None:
+    rows = data.values[:2000].copy()
+    rows[0, 0, :2] = 1e6
+    wanted = ((rows[:, 0] < fitted.range_low) | (rows[:, 0] > fitted.range_high)).mean(axis=1)
+    assert forecaster.outputs(rows)["outside_range"] == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("constant", ["slopes", "floor", "half"])
+def test_changed_graph_is_refused(
+    tmp_path: Path, fitted: FittedBoostedTrees, data: Dataset, constant: str
+) -> None:
+    graph = boosted_trees_graph(fitted, lookback=1)
+    [changed] = [tensor for tensor in graph.graph.initializer if tensor.name == constant]
+    changed.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(changed) + np.float32(0.01), constant))
+    onnx.save(graph, tmp_path / GRAPH_NAME)
+    out = ModelSession.open(tmp_path / GRAPH_NAME).run(data.values)
+    said = Predictions(
+        out["expected_return_bps"] / BASIS_POINTS,
+        out["probability_up"].astype(np.float64),
+        out["expected_volatility_bps"] / BASIS_POINTS,
+    )
+    with pytest.raises(ExportError, match="the graph agrees with its original on"):
+        verify_agreement(agreement(fitted.predict(data), said))
+
+
+def test_window_with_too_short_runs_of_candles_is_refused(
+    tmp_path: Path, fitted: FittedBoostedTrees, data: Dataset, window: MarketWindow
+) -> None:
+    torn = MarketWindow(window.candles.gather_every(2))
+    with pytest.raises(ExportError, match="bars in a row"):
+        written(tmp_path, fitted, data, torn)

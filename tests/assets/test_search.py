@@ -1,0 +1,66 @@
+"""The search: it validates on later rows than it trains on, and reads none but its own."""
+
+import numpy as np
+import polars as pl
+import pytest
+from fakes.walk_rows import walk_rows
+
+from cryptoai_assets.lib.datasets import Dataset
+from cryptoai_assets.lib.models.boosted_trees import START_SETTINGS
+from cryptoai_assets.lib.search import Found, search_settings
+
+TRIALS = 3
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    return walk_rows(bars=1800, seed=14)
+
+
+def search(data: Dataset, *, seed: int = 1, trials: int = TRIALS) -> Found:
+    return search_settings(
+        data, horizon=2, trials=trials, seed=seed, threads=1, after_trial=lambda trial, loss: None
+    )
+
+
+def test_later_rows_do_not_change_what_is_found(data: Dataset) -> None:
+    cut = data.times[1200]
+    later = (data.keys["open_time"] >= cut).to_numpy()
+    values = data.values.copy()
+    values[later] = np.random.default_rng(1).normal(size=values[later].shape)
+    changed = Dataset(data.keys, values, data.names, data.targets)
+    assert search(data.between(None, cut)) == search(changed.between(None, cut))
+
+
+def test_first_trial_is_that_of_the_start_settings_and_the_best_is_found(data: Dataset) -> None:
+    told: list[tuple[int, float]] = []
+    found = search_settings(
+        data,
+        horizon=2,
+        trials=TRIALS,
+        seed=1,
+        threads=1,
+        after_trial=lambda trial, loss: told.append((trial, loss)),
+    )
+    assert [trial for trial, _ in told] == list(range(TRIALS))
+    assert tuple(loss for _, loss in told) == found.losses
+    only = search(data, trials=1)
+    assert only.settings == START_SETTINGS
+    assert only.losses == found.losses[:1]
+
+
+def test_labels_between_training_and_validation_are_not_read(data: Dataset) -> None:
+    """The last labels before validation reach into it: changing them changes nothing."""
+    times = data.times
+    cut = int(len(times) * 0.75)
+    purged = data.keys["open_time"].is_between(times[cut - 2], times[cut - 1])
+    turned = data.targets.with_columns(
+        pl.when(purged).then(1 - pl.col("up_2")).otherwise(pl.col("up_2")).alias("up_2")
+    )
+    changed = Dataset(data.keys, data.values, data.names, turned)
+    assert search(data, trials=1) == search(changed, trials=1)
+    read = data.keys["open_time"].is_between(times[cut - 9], times[cut - 3])
+    others = data.targets.with_columns(
+        pl.when(read).then(1 - pl.col("up_2")).otherwise(pl.col("up_2")).alias("up_2")
+    )
+    assert search(data, trials=1) != search(Dataset(data.keys, data.values, data.names, others), trials=1)

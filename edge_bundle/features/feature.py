@@ -7,6 +7,10 @@ import polars as pl
 
 # The weight under which a decayed bar no longer counts towards a feature's memory.
 NEGLIGIBLE_WEIGHT = 1e-12
+# A volatility under a thousandth of a basis point is none: what rounding leaves in a running mean of squares
+# after the moves have left its window is of this order, and depends on how long the window has been running.
+NEGLIGIBLE_VOLATILITY = 1e-7
+ORDINARY_VOLATILITY = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +39,9 @@ class Feature:
     revision: int = 1
 
 
-def exponential_memory(alpha: float) -> int:
+def exponential_memory(alpha: float, weight: float = NEGLIGIBLE_WEIGHT) -> int:
     """Bars until the weight (1 − alpha)^k of a value in an exponential mean is negligible."""
-    return math.ceil(math.log(NEGLIGIBLE_WEIGHT) / math.log1p(-alpha))
+    return math.ceil(math.log(weight) / math.log1p(-alpha))
 
 
 def span_memory(span: int) -> int:
@@ -50,9 +54,37 @@ def wilder_memory(period: int) -> int:
     return exponential_memory(1 / period) + period
 
 
+def balance_memory(period: int) -> int:
+    """Memory of a `balance`: a quiet stretch fades what it divides by, so old moves must fade further."""
+    fading = NEGLIGIBLE_VOLATILITY / ORDINARY_VOLATILITY
+    return exponential_memory(1 / period, NEGLIGIBLE_WEIGHT * fading)
+
+
 def quotient(numerator: pl.Expr, denominator: pl.Expr) -> pl.Expr:
     """Numerator over a denominator that is never negative; 0 where it vanishes, as on a flat series."""
     return pl.when(denominator > NEGLIGIBLE_WEIGHT).then(numerator / denominator).otherwise(0.0)
+
+
+def root(mean_square: pl.Expr) -> pl.Expr:
+    """Root of a running mean of squared returns; exactly 0 where it is negligible, as on a flat series."""
+    volatility = mean_square.clip(lower_bound=0.0).sqrt()
+    return pl.when(volatility > NEGLIGIBLE_VOLATILITY).then(volatility).otherwise(0.0)
+
+
+def wilder_mean(values: pl.Expr, period: int) -> pl.Expr:
+    """Wilder's smoothing over `period` bars."""
+    return values.ewm_mean(alpha=1 / period, adjust=False)
+
+
+def balance(signed: pl.Expr, whole: pl.Expr, period: int) -> pl.Expr:
+    """Share, −1 to 1, that signed moves have of whole ones, each in price and smoothed by Wilder.
+
+    It is 0 where prices stood still: both means fade alike there, and their ratio would never forget.
+    """
+    close = pl.col("close")
+    whole_mean = wilder_mean(whole, period)
+    moved = whole_mean / close > NEGLIGIBLE_VOLATILITY
+    return pl.when(moved).then(wilder_mean(signed, period) / whole_mean).otherwise(0.0)
 
 
 def log_return(bars: int) -> pl.Expr:
@@ -82,7 +114,7 @@ def one_bar_return() -> pl.Expr:
 SHARED_STEPS: tuple[tuple[pl.Expr, ...], ...] = (
     (log_return(1).alias("_return"),),
     tuple(
-        (pl.col("_return") ** 2).rolling_mean(bars).clip(lower_bound=0.0).sqrt().alias(f"_deviation_{bars}")
+        root((pl.col("_return") ** 2).rolling_mean(bars)).alias(f"_deviation_{bars}")
         for bars in DEVIATION_SPANS
     ),
 )

@@ -5,11 +5,12 @@ import polars_talib as talib
 
 from edge_bundle.features.feature import (
     Feature,
+    balance,
+    balance_memory,
     log_return,
     quotient,
     return_deviation,
     span_memory,
-    wilder_memory,
 )
 
 SCALED_SPANS = (1, 2, 3, 6, 12, 24, 48)
@@ -36,10 +37,10 @@ def features() -> list[Feature]:
         *(
             Feature(
                 f"rsi_{n}",
-                talib.rsi(close, timeperiod=n),
-                wilder_memory(n),
+                50 + 50 * balance(close.diff(), close.diff().abs(), n),
+                balance_memory(n),
                 "0 to 100",
-                f"Relative strength index over {n} bars.",
+                f"Relative strength index over {n} bars; 50 where the price stood still.",
                 10.0,
             )
             for n in (3, 14)

@@ -1,15 +1,17 @@
 """Trend features: distance to moving averages, directional movement and how straight the path was."""
 
 import polars as pl
-import polars_talib as talib
 
 from edge_bundle.features.feature import (
     Feature,
+    balance,
+    balance_memory,
     log_return,
     one_bar_return,
     quotient,
     return_deviation,
     span_memory,
+    wilder_mean,
     wilder_memory,
 )
 
@@ -19,9 +21,13 @@ EMA_SPANS = (10, 20, 50)
 def features() -> list[Feature]:
     """Members of the family."""
     close = pl.col("close")
-    bars = (pl.col("high"), pl.col("low"), close)
     path = one_bar_return().abs().rolling_sum(20)
-    directional = 2 * wilder_memory(14)
+    before = close.shift(1)
+    true_range = pl.max_horizontal("high", before) - pl.min_horizontal("low", before)
+    rise, fall = pl.col("high").diff(), -pl.col("low").diff()
+    up = pl.when((rise > fall) & (rise > 0)).then(rise).otherwise(0.0)
+    down = pl.when((fall > rise) & (fall > 0)).then(fall).otherwise(0.0)
+    directional = balance(up - down, up + down, 14).abs()
     return [
         *(
             Feature(
@@ -44,16 +50,16 @@ def features() -> list[Feature]:
         ),
         Feature(
             "adx_14",
-            talib.adx(*bars, timeperiod=14),
-            directional,
+            100 * wilder_mean(directional, 14),
+            2 * wilder_memory(14),
             "0 to 100",
             "Strength of the trend, ADX.",
             10.0,
         ),
         Feature(
             "directional_balance_14",
-            talib.plus_di(*bars, timeperiod=14) - talib.minus_di(*bars, timeperiod=14),
-            wilder_memory(14),
+            100 * balance(up - down, true_range, 14),
+            balance_memory(14),
             "-100 to 100",
             "+DI minus −DI.",
             10.0,

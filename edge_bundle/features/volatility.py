@@ -11,6 +11,7 @@ from edge_bundle.features.feature import (
     one_bar_return,
     quotient,
     return_deviation,
+    root,
     wilder_memory,
 )
 
@@ -38,7 +39,7 @@ def features() -> list[Feature]:
         ),
         Feature(
             "parkinson_20",
-            ((high_low**2).rolling_mean(20).clip(lower_bound=0.0) / (4 * math.log(2))).sqrt(),
+            root((high_low**2).rolling_mean(20) / (4 * math.log(2))),
             19,
             "log return",
             "Volatility a bar from highs and lows of 20 bars (Parkinson 1980).",
@@ -46,7 +47,7 @@ def features() -> list[Feature]:
         ),
         Feature(
             "garman_klass_60",
-            garman_klass.rolling_mean(60).clip(lower_bound=0.0).sqrt(),
+            root(garman_klass.rolling_mean(60)),
             59,
             "log return",
             "Volatility a bar from open, high, low, close of 60 bars (Garman and Klass 1980).",

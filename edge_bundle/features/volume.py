@@ -1,7 +1,6 @@
 """Volume features: how much was traded, on which side, and at what distance from the close."""
 
 import polars as pl
-import polars_talib as talib
 
 from edge_bundle.features.feature import Feature, one_bar_return, quotient, return_deviation
 
@@ -14,14 +13,17 @@ def features() -> list[Feature]:
     spread = pl.col("high") - pl.col("low")
     located = quotient((2 * close - pl.col("high") - pl.col("low")) / close, spread / close) * volume
     typical = (pl.col("high") + pl.col("low") + close) / 3
-    vwap = quotient((typical * volume).rolling_sum(60), volume.rolling_sum(60))
+    flow = typical * volume
+    vwap = window_share(flow, volume, 60)
     return [
         Feature(
             "volume_ratio_60", quotient(volume, mean), 59, "ratio", "Volume over its mean of 60 bars.", 1.0
         ),
         Feature(
             "volume_trend_5_240",
-            quotient(volume.rolling_mean(5), volume.rolling_mean(240)),
+            pl.when(volume.rolling_max(5) > 0)
+            .then(volume.rolling_mean(5) / volume.rolling_mean(240))
+            .otherwise(0.0),
             239,
             "ratio",
             "Mean volume of 5 bars over that of 240.",
@@ -30,7 +32,7 @@ def features() -> list[Feature]:
         *(
             Feature(
                 f"on_balance_volume_{n}",
-                quotient(signed.rolling_sum(n), volume.rolling_sum(n)),
+                window_share(signed, volume, n),
                 n,
                 "-1 to 1",
                 f"Volume of risen minus fallen bars over all volume of {n} bars: windowed on-balance volume.",
@@ -40,7 +42,7 @@ def features() -> list[Feature]:
         ),
         Feature(
             "money_flow_20",
-            quotient(located.rolling_sum(20), volume.rolling_sum(20)),
+            window_share(located, volume, 20),
             19,
             "-1 to 1",
             "Chaikin money flow over 20 bars.",
@@ -48,10 +50,10 @@ def features() -> list[Feature]:
         ),
         Feature(
             "money_flow_index_14",
-            talib.mfi(pl.col("high"), pl.col("low"), close, volume, timeperiod=14),
+            50 + 50 * window_share(typical.diff().sign() * flow, typical.diff().sign().abs() * flow, 14),
             14,
             "0 to 100",
-            "Money flow index over 14 bars.",
+            "Money flow index over 14 bars; 50 where no money flowed.",
             10.0,
         ),
         Feature(
@@ -71,3 +73,12 @@ def features() -> list[Feature]:
             1.0,
         ),
     ]
+
+
+def window_share(part: pl.Expr, whole: pl.Expr, bars: int) -> pl.Expr:
+    """Sum of a part over the sum of the whole, in a window; 0 where the whole is 0 in every bar of it.
+
+    A running sum is never tested against 0: it keeps the rounding of what has left the window.
+    """
+    present = whole.rolling_max(bars) > 0
+    return pl.when(present).then(part.rolling_sum(bars) / whole.rolling_sum(bars)).otherwise(0.0)

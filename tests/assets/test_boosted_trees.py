@@ -100,8 +100,8 @@ def test_constant_feature_is_not_read(train: Dataset, test: Dataset) -> None:
 
     found = MODEL.fit(flat(train, 1.0), horizons=(1,), seed=1)
     assert 1 not in found.selected
-    same = [found.predict(flat(test, level)).probability_up for level in (1.0, 99.0)]
-    assert np.array_equal(*same)
+    first, second = (found.predict(flat(test, level)).probability_up for level in (1.0, 99.0))
+    assert np.array_equal(first, second)
 
 
 def test_training_range_holds_nearly_all_training_rows(fitted: FittedBoostedTrees, train: Dataset) -> None:

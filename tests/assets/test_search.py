@@ -18,9 +18,7 @@ def data() -> Dataset:
 
 
 def search(data: Dataset, *, seed: int = 1, trials: int = TRIALS) -> Found:
-    return search_settings(
-        data, horizon=2, trials=trials, seed=seed, threads=1, after_trial=lambda trial, loss: None
-    )
+    return search_settings(data, horizon=2, trials=trials, seed=seed, threads=1, after_trial=lambda *_: None)
 
 
 def test_later_rows_do_not_change_what_is_found(data: Dataset) -> None:

@@ -1,0 +1,118 @@
+"""A candidate: its record comes back as it was, and its bundle is scored on rows it never saw."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from fakes.walk_rows import FEW_FEATURES, HORIZONS, walk_grid
+
+from cryptoai_assets.lib.candidate import Candidate, bundle_folder, score_stretch, train_candidate
+from cryptoai_assets.lib.datasets import Dataset
+from cryptoai_assets.lib.market import market_preset
+from cryptoai_assets.lib.models.boosted_trees import START_SETTINGS
+from cryptoai_assets.lib.targets import target_frame
+from cryptoai_assets.lib.training import SMALL, Splits, known_dataset, training_splits
+from edge_bundle.candles import CANDLE_SCHEMA
+from edge_bundle.features.catalog import feature_frame
+from edge_bundle.forecaster import Forecaster
+from edge_bundle.windows import MarketWindow
+
+MARKET = market_preset("sample")
+AS_OF = datetime(2020, 6, 1, 2, tzinfo=timezone(timedelta(hours=2)))
+TREES = replace(START_SETTINGS, trees=20, min_child_weight=20.0)
+SETTINGS = replace(SMALL, threads=1, resamples=50)
+
+
+@pytest.fixture(scope="module")
+def grid() -> pl.DataFrame:
+    return walk_grid(["BTCUSD"], bars=4600, seed=31)
+
+
+@pytest.fixture(scope="module")
+def data(grid: pl.DataFrame) -> Dataset:
+    frame = feature_frame(grid, FEW_FEATURES).join(
+        target_frame(grid, horizons=HORIZONS), on=["open_time", "symbol"], how="left"
+    )
+    return known_dataset(frame, FEW_FEATURES, MARKET, AS_OF)
+
+
+@pytest.fixture(scope="module")
+def splits(data: Dataset) -> Splits:
+    return training_splits(data, MARKET, SETTINGS)
+
+
+def trained(folder: Path, data: Dataset, splits: Splits, grid: pl.DataFrame) -> Candidate:
+    candidate, _ = train_candidate(
+        folder,
+        data,
+        splits,
+        TREES,
+        MarketWindow(grid.select(list(CANDLE_SCHEMA))),
+        market=MARKET,
+        settings=SETTINGS,
+        as_of=AS_OF,
+        data_fingerprint="d" * 64,
+        git_commit="0" * 40,
+        cause="by hand",
+    )
+    return candidate
+
+
+@pytest.fixture(scope="module")
+def folder(
+    tmp_path_factory: pytest.TempPathFactory, data: Dataset, splits: Splits, grid: pl.DataFrame
+) -> Path:
+    folder = tmp_path_factory.mktemp("candidate")
+    trained(folder, data, splits, grid).write(folder)
+    return folder
+
+
+def test_record_comes_back_as_it_was_written(folder: Path, tmp_path: Path) -> None:
+    candidate = Candidate.read(folder)
+    assert (candidate.settings, candidate.trees, candidate.as_of) == (SETTINGS, TREES, AS_OF)
+    assert candidate.version is None
+    registered = candidate.registered(3, "run")
+    registered.write(tmp_path)
+    assert Candidate.read(tmp_path) == registered
+    assert [path.name for path in tmp_path.iterdir()] == ["candidate.json"]
+
+
+def test_record_names_the_bytes_of_its_bundle(folder: Path) -> None:
+    candidate, forecaster = Candidate.read(folder), Forecaster.load(bundle_folder(folder))
+    assert candidate.bundle_digest == forecaster.digest
+    assert candidate.feature_fingerprint == forecaster.manifest.feature_fingerprint
+    assert datetime.fromisoformat(forecaster.manifest.trained_until) < candidate.stretch_start
+
+
+def test_rows_of_the_final_stretch_do_not_change_the_graph(
+    folder: Path, tmp_path: Path, data: Dataset, splits: Splits, grid: pl.DataFrame
+) -> None:
+    """Noise from the last training row on: the version stays the same, to the byte of its graph."""
+    later = (data.keys["open_time"] >= splits.stretch.train_end).to_numpy()
+    values = data.values.copy()
+    values[later] = np.random.default_rng(1).normal(size=values[later].shape)
+    turned = data.targets.with_columns(
+        pl.when(pl.Series(later))
+        .then(-pl.col(f"return_{h}"))
+        .otherwise(pl.col(f"return_{h}"))
+        .alias(f"return_{h}")
+        for h in HORIZONS
+    )
+    changed = trained(tmp_path, Dataset(data.keys, values, data.names, turned), splits, grid)
+    assert changed.bundle_digest == Candidate.read(folder).bundle_digest
+
+
+def test_loaded_bundle_is_scored_on_the_final_stretch_beside_the_baselines(
+    folder: Path, data: Dataset, splits: Splits
+) -> None:
+    forecaster = Forecaster.load(bundle_folder(folder))
+    result = score_stretch(forecaster, data, splits, market=MARKET, settings=SETTINGS)
+    assert result.test.times[0] >= splits.stretch.test_start
+    assert set(result.baselines) == {"zero", "majority", "last_sign_reversal", "linear", "har"}
+    accuracy = next(score for score in result.scores if score.name == "h1/accuracy")
+    assert accuracy.lower < 0.5 < accuracy.upper
+    assert result.coverage == pytest.approx([0.8] * len(HORIZONS), abs=0.08)
+    assert max(result.calibration) < 0.15

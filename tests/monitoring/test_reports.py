@@ -66,8 +66,8 @@ def test_page_shows_the_most_drifted_features_only(report: DriftReport, table: p
 def test_second_report_in_one_process_is_judged_by_its_own_table(
     frames: tuple[pl.DataFrame, pl.DataFrame], table: pl.DataFrame, tmp_path: Path
 ) -> None:
-    calm = table.head(2).with_columns(excess=pl.lit(0.5), drifted=pl.lit(False))
-    assert draw_drift_report(tmp_path, *frames, calm).drifted == ()
+    close = table.head(2).with_columns(excess=pl.Series([1.01, 0.99]), drifted=pl.Series([True, False]))
+    assert draw_drift_report(tmp_path, *frames, close).drifted == (close["feature"][0],)
 
 
 def test_rows_that_are_drawn_are_bounded_and_spread_over_the_whole_time() -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edge_bundle.candles import read_candles_csv
-from edge_bundle.errors import EdgeBundleError
+from edge_bundle.errors import EdgeBundleError, WindowRefusedError
 from edge_bundle.forecaster import Forecaster
 from edge_bundle.windows import MarketWindow
 
@@ -57,7 +57,10 @@ def _time_of_asking(text: str | None, *, live: bool) -> datetime | None:
         return None
     if text == "clock":
         return datetime.now(UTC)
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise WindowRefusedError(f"--now {text!r} is not clock, data or ISO 8601") from error
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

@@ -115,8 +115,12 @@ class Manifest:
         Raises
         ------
         BundleRefusedError
-            When a file is absent or its bytes differ; the file is named.
+            When a file is absent, its bytes differ, or the graph or the golden rows are not listed; the file
+            is named.
         """
+        for name in (GRAPH_NAME, GOLDEN_NAME):
+            if name not in self.files:
+                raise BundleRefusedError(f"the manifest of {folder} lists no {name}")
         for name, promised in self.files.items():
             path = folder / name
             if Path(name).name != name or not path.is_file():

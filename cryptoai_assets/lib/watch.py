@@ -73,9 +73,10 @@ def watch(
     reference = ordered.filter(pl.col("open_time") < trained_until)
     window = ordered.filter(pl.col("open_time") >= max(window_end - WINDOW, trained_until))
     drift = drift_table(reference, window, names, CALIBRATION)
-    scored = scored_forecasts(ForecastLog(home.forecasts_database).read(model=home.market.model), outcomes)
+    with ForecastLog(home.forecasts_database) as log:
+        scored = scored_forecasts(log.read(model=home.market.model), outcomes)
     fallen = degraded_horizons(
-        scored,
+        scored.filter(pl.col("bundle") == forecaster.digest),
         promised,
         standard_errors=DEGRADED_STANDARD_ERRORS,
         minimum_rows=DEGRADED_MINIMUM_ROWS,
@@ -156,9 +157,39 @@ def drift_alert(home: Home, found: Verdict, *, links: Mapping[str, str], now: da
     return Alert(
         cause=found.cause,
         severity="critical" if found.action == "retrain" else "warning",
-        title=f"Drift in {home.market.name}: {found.action}",
+        title=f"{'Drift' if found.drifted else 'Fallen score'} in {home.market.name}: {found.action}",
         summary=found.reason,
         facts=(("window ends", f"{found.window_end:%Y-%m-%d %H:%M} UTC"), *facts),
+        links=tuple(links.items()),
+        raised_at=now,
+    )
+
+
+def failure_alert(
+    home: Home,
+    run_id: str,
+    failed: Mapping[str, str],
+    *,
+    because: str | None,
+    links: Mapping[str, str],
+    now: datetime,
+) -> Alert:
+    """What a person is told of a run that failed; one alert a run.
+
+    Parameters
+    ----------
+    failed
+        Asset or step, and what went wrong there.
+    because
+        Why the run was started, where that is recorded.
+    """
+    started = (("started because of", because),) if because else ()
+    return Alert(
+        cause=f"failed:{run_id}",
+        severity="critical",
+        title=f"Run failed in {home.market.name}",
+        summary=f"{', '.join(failed)} failed in the run {run_id[:8]}",
+        facts=(*failed.items(), *started),
         links=tuple(links.items()),
         raised_at=now,
     )

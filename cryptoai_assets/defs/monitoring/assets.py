@@ -3,14 +3,12 @@
 from typing import Any
 
 import dagster as dg
-import polars as pl
 
 from cryptoai_assets.defs.materialization import materialized, picture, table
 from cryptoai_assets.defs.monitoring.recipes import drift_report_recipe
 from cryptoai_assets.defs.release.assets import released_bundle
 from cryptoai_assets.defs.resources import AlertsResource, MarketResource
 from cryptoai_assets.defs.training.assets import training_dataset
-from cryptoai_assets.defs.training.recipes import STRETCH_SCORES_NAME
 from cryptoai_assets.lib.figures import drift_figure
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.releases import champion_forecaster
@@ -31,10 +29,12 @@ def drift_report(
         if champion is None:
             raise dg.Failure("nothing is released yet, so there is no training window to compare with")
         dataset = read_stored_parquet(home.training_dataset)
-        found = watch(home, champion, dataset, _promised(home), outcomes_of(dataset, market.settings))
+        found = watch(
+            home, champion, dataset, _promised(home, champion.digest), outcomes_of(dataset, market.settings)
+        )
         context.log.info(f"verdict: {found.verdict.action}: {found.verdict.reason}")
-        if found.verdict.drifted:
-            links = {"Dagster run": alerts.run_address(context.run_id)}
+        if found.verdict.action != "keep":
+            links = {"Dagster run": alerts.run_address(context.run.run_id)}
             raise_alert(home, drift_alert(home, found.verdict, links=links, now=market.clock()))
             failures = Outbox(home.alerts_database).deliver(alerts.channels(context.log.info), market.clock())
             for failure in failures:
@@ -52,11 +52,11 @@ def drift_report(
     return materialized(drift_report_recipe(market), make)
 
 
-def _promised(home: Home) -> dict[int, float]:
-    """Accuracy on the final stretch, by horizon."""
-    scores = read_stored_parquet(home.candidate / STRETCH_SCORES_NAME)
-    accuracy = scores.filter(pl.col("metric").str.ends_with("/accuracy"))
-    return {
-        int(metric.partition("/")[0][1:]): float(value)
-        for metric, value in accuracy.select("metric", "value").iter_rows()
-    }
+def _promised(home: Home, bundle: str) -> dict[int, float]:
+    """Accuracy of the version with this bundle on its final stretch, by horizon; none if never scored."""
+    tags = next(
+        (found.tags for found in home.tracking.versions(home.market.model) if found.bundle_sha256 == bundle),
+        {},
+    )
+    accuracies = {horizon: tags.get(f"final_stretch/h{horizon}/accuracy") for horizon in home.market.horizons}
+    return {horizon: float(text.split()[0]) for horizon, text in accuracies.items() if text}

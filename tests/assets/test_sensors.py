@@ -1,0 +1,261 @@
+"""The sensors: one training per cause, whatever restarts; releases after aliases; every failure is told."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.remote_origin import InProcessCodeLocationOrigin
+from dagster._core.test_utils import InProcessTestWorkspaceLoadTarget
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._daemon.sensor import execute_sensor_iteration
+from fakes.mortal_desk import MLFLOW_WARNINGS, MODEL, tracking_at
+from fakes.slack_server import Answer, SlackServer, slack_server
+
+from cryptoai_assets.definitions import defs
+from cryptoai_assets.defs.monitoring.sensors import (
+    CAUSE_TAG,
+    drift_asks_for_training,
+    failed_runs_are_told,
+    outbox_is_delivered,
+    training_config,
+)
+from cryptoai_assets.defs.release.sensors import releases_follow_aliases
+from cryptoai_assets.defs.resources import AlertsResource, MarketResource
+from cryptoai_assets.lib.tracking import CHAMPION
+from cryptoai_assets.lib.watch import VERDICT_NAME
+from cryptoai_monitoring.verdict import Verdict
+from edge_bundle.alerts import Alert, Outbox
+from edge_bundle.releases import read_channel
+
+pytestmark = MLFLOW_WARNINGS
+NOW = datetime(2019, 10, 1, 12, tzinfo=UTC)
+RETRAIN = Verdict(
+    action="retrain",
+    reason="2 of 40 features drifted, for 3 windows in a row",
+    cause=f"retrain:{MODEL}:2019-09-30T00:00",
+    window_end=datetime(2019, 9, 30, tzinfo=UTC),
+    drifted=("return_1", "volume_ratio"),
+    degraded=False,
+)
+QUEUED = {"run_coordinator": {"module": "dagster._core.run_coordinator", "class": "QueuedRunCoordinator"}}
+LOCATION = """
+import dagster as dg
+from cryptoai_assets import definitions
+from cryptoai_assets.defs.monitoring.sensors import drift_asks_for_training
+from cryptoai_assets.defs.resources import MarketResource
+whole = definitions.defs()
+defs = dg.Definitions(
+    assets=whole.assets,
+    sensors=[drift_asks_for_training],
+    resources={{**whole.resources, "market": MarketResource(name="sample", root={root!r})}},
+)
+del whole
+"""
+
+
+@pytest.fixture
+def market(tmp_path: Path) -> MarketResource:
+    return MarketResource(name="sample", root=str(tmp_path), time=NOW.isoformat())
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def slack() -> Iterator[SlackServer]:
+    with slack_server() as server:
+        yield server
+
+
+def conclude(market: MarketResource, verdict: Verdict) -> None:
+    market.home.monitoring.mkdir(parents=True, exist_ok=True)
+    (market.home.monitoring / VERDICT_NAME).write_text(json.dumps(verdict.to_dict()))
+
+
+def asked(market: MarketResource, instance: dg.DagsterInstance) -> list[dg.RunRequest]:
+    """Requests of one evaluation; none when the sensor skips."""
+    context = dg.build_sensor_context(instance=instance, resources={"market": market})
+    result = drift_asks_for_training(context)
+    if isinstance(result, dg.SkipReason):
+        return []
+    assert isinstance(result, dg.SensorResult)
+    return list(result.run_requests or [])
+
+
+def test_no_training_before_the_first_verdict_nor_for_one_that_is_watched(
+    market: MarketResource, instance: dg.DagsterInstance
+) -> None:
+    assert asked(market, instance) == []
+    for action in ("keep", "watch"):
+        conclude(market, replace(RETRAIN, action=action))
+        assert asked(market, instance) == []
+
+
+def test_training_is_asked_for_with_the_cause_as_key_tag_and_configuration(
+    market: MarketResource, instance: dg.DagsterInstance
+) -> None:
+    conclude(market, RETRAIN)
+    [request], [again] = asked(market, instance), asked(market, instance)
+    assert request.run_key == again.run_key == RETRAIN.cause
+    assert request.tags == {CAUSE_TAG: RETRAIN.cause}
+    assert request.run_config == training_config(RETRAIN.cause)
+
+
+def test_configuration_of_a_training_is_valid_for_its_job_and_reaches_every_step_that_trains() -> None:
+    job = defs().resolve_job_def("retraining")
+    resolved = dg.validate_run_config(job, training_config("a cause"))
+    causes = {
+        name: config["config"]["cause"] for name, config in resolved["ops"].items() if config.get("config")
+    }
+    assert causes == dict.fromkeys(("model_settings", "walk_forward_scores", "trained_forecaster"), "a cause")
+    with pytest.raises(dg.DagsterInvalidConfigError):
+        dg.validate_run_config(job, {"ops": {"trained_forecaster": {"config": {"reason": "a cause"}}}})
+
+
+def evaluate(root: Path, instance: dg.DagsterInstance) -> None:
+    """Let Dagster's own daemon evaluate the sensor once, in a fresh workspace, as after a restart."""
+    path = root / "location.py"
+    path.write_text(LOCATION.format(root=str(root)))
+    target = LoadableTargetOrigin(executable_path=sys.executable, python_file=str(path))
+    origin = InProcessCodeLocationOrigin(target, location_name="cryptoai")
+    with WorkspaceProcessContext(instance, InProcessTestWorkspaceLoadTarget(origin)) as workspace:
+        list(execute_sensor_iteration(workspace, logging.getLogger("daemon"), None, None))
+
+
+def test_daemon_starts_one_training_per_cause_across_restarts_and_a_lost_memory_of_the_sensor(
+    market: MarketResource, tmp_path: Path
+) -> None:
+    started: list[list[str | None]] = []
+    (tmp_path / "dagster").mkdir()
+    for verdict in (RETRAIN, RETRAIN, replace(RETRAIN, cause=f"retrain:{MODEL}:2019-10-07T00:00")):
+        conclude(market, verdict)
+        with dg.DagsterInstance.local_temp(str(tmp_path / "dagster"), overrides=QUEUED) as instance:
+            for state in instance.all_instigator_state():
+                instance.delete_instigator_state(state.instigator_origin_id, state.selector_id)
+            evaluate(tmp_path, instance)
+            runs = instance.get_runs()
+            started.append([run.tags.get(CAUSE_TAG) for run in runs])
+            assert {run.job_name for run in runs} == {"retraining"}
+    assert started == [[RETRAIN.cause], [RETRAIN.cause], [verdict.cause, RETRAIN.cause]]
+
+
+def test_release_follows_the_alias_that_a_person_moved_and_is_quiet_after(
+    copied_registry: Callable[[], Path], instance: dg.DagsterInstance
+) -> None:
+    root = copied_registry()
+    market = MarketResource(name="sample", root=str(root), time=NOW.isoformat())
+
+    def evaluated() -> str | None:
+        context = dg.build_sensor_context(instance=instance, resources={"market": market})
+        result = releases_follow_aliases(context)
+        assert isinstance(result, dg.SkipReason)
+        return result.skip_message
+
+    def released() -> int | None:
+        channel = read_channel(root / "releases", MODEL)
+        return channel.champion.version if channel and channel.champion else None
+
+    assert evaluated() == "alias and channel agree"
+    tracking_at(root).set_alias(MODEL, CHAMPION, 3)
+    assert evaluated() == "version 3 is released, as MLflow's alias says"
+    assert released() == 3
+    entries = len(market.home.ledger.entries(MODEL))
+    assert evaluated() == "alias and channel agree"
+    assert len(market.home.ledger.entries(MODEL)) == entries
+
+
+def test_alias_of_a_version_that_may_not_be_released_is_moved_back(
+    copied_registry: Callable[[], Path], instance: dg.DagsterInstance
+) -> None:
+    root = copied_registry()
+    market = MarketResource(name="sample", root=str(root), time=NOW.isoformat())
+    tracking_at(root).tag_version(MODEL, 2, {"bundle_sha256": "f" * 64})
+    tracking_at(root).set_alias(MODEL, CHAMPION, 2)
+    context = dg.build_sensor_context(instance=instance, resources={"market": market})
+    result = releases_follow_aliases(context)
+    assert isinstance(result, dg.SkipReason)
+    assert str(result.skip_message).startswith("the alias was moved back")
+    holder = tracking_at(root).alias(MODEL, CHAMPION)
+    assert holder is not None
+    assert holder.version == 1
+
+
+def delivered(market: MarketResource, slack: SlackServer) -> str | None:
+    alerts = AlertsResource(slack_webhook=slack.url)
+    result = outbox_is_delivered(dg.build_sensor_context(resources={"market": market, "alerts": alerts}))
+    assert isinstance(result, dg.SkipReason)
+    return result.skip_message
+
+
+def test_outbox_is_delivered_once_and_says_why_it_waits(market: MarketResource, slack: SlackServer) -> None:
+    assert delivered(market, slack) == "nothing waits"
+    assert slack.requests == 0
+    alert = Alert("outage:1", "warning", "No candles", "since noon", (), (), NOW)
+    Outbox(market.home.alerts_database).add(alert)
+    slack.will_answer(Answer(429, {"Retry-After": "60"}))
+    assert delivered(market, slack) == "slack did not take outage:1: Slack answered 429: no"
+    assert delivered(market, slack) == "1 messages wait for their next try"
+    later = MarketResource(name="sample", root=market.root, time=(NOW + timedelta(seconds=60)).isoformat())
+    assert [delivered(later, slack) for _ in range(2)] == ["nothing waits"] * 2
+    assert len(slack.posted) == 1
+
+
+@dg.op(name="walk_forward_scores")
+def crash() -> None:
+    raise ZeroDivisionError("a month without a single trade\nand its details")
+
+
+@dg.job
+def crashing() -> None:
+    crash()
+
+
+def test_failed_run_is_told_once_with_what_failed_why_it_ran_and_a_link(
+    market: MarketResource, instance: dg.DagsterInstance, slack: SlackServer
+) -> None:
+    result = crashing.execute_in_process(
+        instance=instance, raise_on_error=False, tags={CAUSE_TAG: RETRAIN.cause}
+    )
+    for _ in range(2):
+        context = dg.build_run_status_sensor_context(
+            sensor_name="failed_runs_are_told",
+            dagster_event=result.get_run_failure_event(),
+            dagster_instance=instance,
+            dagster_run=result.dagster_run,
+            resources={
+                "market": market,
+                "alerts": AlertsResource(dagster_address="http://dagster.example"),
+            },
+        ).for_run_failure()
+        failed_runs_are_told(context)
+    [alert] = Outbox(market.home.alerts_database).alerts()
+    assert alert.cause == f"failed:{result.run_id}"
+    assert alert.severity == "critical"
+    assert alert.facts == (
+        ("walk_forward_scores", "ZeroDivisionError: a month without a single trade"),
+        ("started because of", RETRAIN.cause),
+    )
+    assert alert.links == (("Dagster run", f"http://dagster.example/runs/{result.run_id}"),)
+    assert delivered(market, slack) == "nothing waits"
+    assert "walk_forward_scores" in json.dumps(slack.posted)
+
+
+def test_every_sensor_runs_by_itself_once_the_platform_is_up() -> None:
+    sensors = list(defs().get_repository_def().sensor_defs)
+    assert {sensor.name for sensor in sensors} >= {
+        "drift_asks_for_training",
+        "failed_runs_are_told",
+        "outbox_is_delivered",
+        "releases_follow_aliases",
+    }
+    assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in sensors)

@@ -128,11 +128,15 @@ def train_candidate(
 ) -> tuple[Candidate, FittedBoostedTrees]:
     """Fit once, export, and hold the graph against its original on the rows before the final stretch.
 
+    A record of an earlier candidate is removed first; the new one is written once it is registered, so that
+    whoever is killed in between leaves no record beside another bundle.
+
     Raises
     ------
     ExportError
         When the graph and its original disagree, or the window cannot give golden candles.
     """
+    (folder / RECORD_NAME).unlink(missing_ok=True)
     fitted = fit_version(data, splits, tree_settings, market=market, settings=settings)
     train = data.between(None, splits.stretch.train_end)
     forecaster = write_bundle(
@@ -167,7 +171,6 @@ def train_candidate(
         bundle_digest=forecaster.digest,
         agreement=found,
     )
-    candidate.write(folder)
     return candidate, fitted
 
 

@@ -1,0 +1,75 @@
+"""The whole asset graph on real candles: made once, made again only where something changed."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from fakes.platform_places import places_disagreeing
+
+from cryptoai_assets.defs.market_data.partitions import SYMBOL_MONTH
+from cryptoai_assets.defs.recipes import IN_ORDER, PARTITIONED
+from cryptoai_assets.defs.resources import MarketResource
+from cryptoai_assets.demo import materialize_stale, project_instance, summary
+
+CHANGED_BAR = datetime(2019, 7, 10, 12, tzinfo=UTC)
+
+
+def made_now(root: Path) -> dict[str, int]:
+    """What is made in this process: nothing, or the test is wrong."""
+    market = MarketResource(name="sample", root=str(root), archive=str(root / "archive.parquet"))
+    with project_instance(root) as instance:
+        return {made.asset: made.partitions for made in materialize_stale(instance, market)}
+
+
+def test_first_call_makes_every_asset_and_partition_once(trained: Any) -> None:
+    every = sorted(SYMBOL_MONTH.get_partition_keys())
+    assert trained.made == {asset: every if asset in PARTITIONED else [""] for asset in IN_ORDER}
+
+
+def test_gate_ledger_aliases_and_releases_agree(trained: Any) -> None:
+    assert places_disagreeing(trained.root.path) == []
+
+
+def test_second_call_makes_nothing_even_when_files_were_touched(trained: Any) -> None:
+    stores = MarketResource(name="sample", root=str(trained.root.path)).stores
+    for store in (stores.raw_candles, stores.clean_candles):
+        os.utime(store.path("BTCUSD", "2019-07"))
+    assert made_now(trained.root.path) == dict.fromkeys(IN_ORDER, 0)
+
+
+def test_summary_says_what_came_out(trained: Any) -> None:
+    lines = summary(MarketResource(name="sample", root=str(trained.root.path)).home)
+    assert any("registered version" in line and line.endswith("version 1") for line in lines)
+
+
+@pytest.fixture(scope="module")
+def changed(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[str]]]:
+    """One price of one month is another one, written through the store."""
+    root = trained.root.copied_to(tmp_path_factory.mktemp("changed") / "root")
+    store = MarketResource(name="sample", root=str(root.path)).stores.raw_candles
+    candles = store.month("BTCUSD", "2019-07")
+    here = pl.col("open_time") == CHANGED_BAR
+    middle = (pl.col("high") + pl.col("low")) / 2
+    altered = candles.with_columns(close=pl.when(here).then(middle).otherwise("close"))
+    assert not altered.equals(candles)
+    store.write("BTCUSD", "2019-07", altered)
+    return root.path, root.make()
+
+
+def test_changed_month_makes_its_descendants_again_and_nothing_else(changed: Any) -> None:
+    _, made = changed
+    assert made == {
+        "clean_candles": ["2019-07-01|BTCUSD"],
+        # August's first bars read July's last ones.
+        "features": ["2019-07-01|BTCUSD", "2019-08-01|BTCUSD"],
+        **{asset: [""] for asset in IN_ORDER if asset not in PARTITIONED},
+    }
+
+
+def test_after_the_change_all_places_still_agree_and_nothing_is_stale(changed: Any) -> None:
+    root, _ = changed
+    assert places_disagreeing(root) == []
+    assert made_now(root) == dict.fromkeys(IN_ORDER, 0)

@@ -49,9 +49,8 @@ def main() -> int:
     for name in ("dagster", "alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    root = Path.cwd()
     market = MarketResource(name=configured_market().name)
-    with project_instance(root) as instance:
+    with project_instance() as instance:
         try:
             made = materialize_stale(instance, market)
         except MaterializationError as error:
@@ -68,8 +67,9 @@ class MaterializationError(Exception):
 
 
 @contextmanager
-def project_instance(root: Path) -> Iterator[dg.DagsterInstance]:
-    """Dagster's instance of this project, the one that ``dagster dev`` opens in the root."""
+def project_instance() -> Iterator[dg.DagsterInstance]:
+    """Dagster's instance of the folder that this program runs in, which ``dagster dev`` opens there too."""
+    root = Path.cwd()  # the paths in dagster.yaml are read from here
     home = root / ".dagster"
     home.mkdir(exist_ok=True)
     with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), config_dir=str(root))) as instance:

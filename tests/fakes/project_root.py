@@ -97,7 +97,7 @@ def main(step: str) -> None:
     from cryptoai_assets.demo import materialize_stale, project_instance
 
     die_before(step)
-    with project_instance(Path.cwd()) as instance:
+    with project_instance() as instance:
         before = set(instance.get_run_ids())
         materialize_stale(instance, MarketResource(name="sample", archive=ARCHIVE))
         made: Made = {}

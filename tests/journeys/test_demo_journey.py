@@ -2,26 +2,23 @@
 
 import os
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from fakes.evidently_warnings import EVIDENTLY_WARNINGS
+from fakes.mortal_desk import MLFLOW_WARNINGS
 from fakes.platform_places import places_disagreeing
+from fakes.project_root import Made, ProjectRoot
 
 from cryptoai_assets.defs.market_data.partitions import SYMBOL_MONTH
 from cryptoai_assets.defs.recipes import IN_ORDER, PARTITIONED
 from cryptoai_assets.defs.resources import MarketResource
-from cryptoai_assets.demo import materialize_stale, project_instance, summary
+from cryptoai_assets.demo import summary
+
+pytestmark = [*MLFLOW_WARNINGS, *EVIDENTLY_WARNINGS]
 
 CHANGED_BAR = datetime(2019, 7, 10, 12, tzinfo=UTC)
-
-
-def made_now(root: Path) -> dict[str, int]:
-    """What is made in this process: nothing, or the test is wrong."""
-    market = MarketResource(name="sample", root=str(root), archive=str(root / "archive.parquet"))
-    with project_instance(root) as instance:
-        return {made.asset: made.partitions for made in materialize_stale(instance, market)}
 
 
 def test_first_call_makes_every_asset_and_partition_once(trained: Any) -> None:
@@ -37,7 +34,7 @@ def test_second_call_makes_nothing_even_when_files_were_touched(trained: Any) ->
     stores = MarketResource(name="sample", root=str(trained.root.path)).stores
     for store in (stores.raw_candles, stores.clean_candles):
         os.utime(store.path("BTCUSD", "2019-07"))
-    assert made_now(trained.root.path) == dict.fromkeys(IN_ORDER, 0)
+    assert trained.root.make() == {}
 
 
 def test_summary_says_what_came_out(trained: Any) -> None:
@@ -46,7 +43,7 @@ def test_summary_says_what_came_out(trained: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def changed(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[str]]]:
+def changed(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[ProjectRoot, Made]:
     """One price of one month is another one, written through the store."""
     root = trained.root.copied_to(tmp_path_factory.mktemp("changed") / "root")
     store = MarketResource(name="sample", root=str(root.path)).stores.raw_candles
@@ -56,7 +53,7 @@ def changed(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     altered = candles.with_columns(close=pl.when(here).then(middle).otherwise("close"))
     assert not altered.equals(candles)
     store.write("BTCUSD", "2019-07", altered)
-    return root.path, root.make()
+    return root, root.make()
 
 
 def test_changed_month_makes_its_descendants_again_and_nothing_else(changed: Any) -> None:
@@ -71,5 +68,5 @@ def test_changed_month_makes_its_descendants_again_and_nothing_else(changed: Any
 
 def test_after_the_change_all_places_still_agree_and_nothing_is_stale(changed: Any) -> None:
     root, _ = changed
-    assert places_disagreeing(root) == []
-    assert made_now(root) == dict.fromkeys(IN_ORDER, 0)
+    assert places_disagreeing(root.path) == []
+    assert root.make() == {}

@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.evidently_warnings import EVIDENTLY_WARNINGS
+from fakes.mortal_desk import MLFLOW_WARNINGS
 from fakes.platform_places import places_disagreeing
 from fakes.project_root import KEEPING_RECORD, NEVER, REPLACING_CHANNEL, WRITING_GRAPH, Made, ProjectRoot
 
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.candidate import RECORD_NAME
 from cryptoai_assets.lib.tracking import CHAMPION
+
+pytestmark = [*MLFLOW_WARNINGS, *EVIDENTLY_WARNINGS]
 
 
 @pytest.fixture(scope="module")

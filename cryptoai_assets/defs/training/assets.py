@@ -164,7 +164,7 @@ def trained_forecaster(
             scores=read_stored_parquet(home.procedure / recipes.SCORES_NAME),
             predictions=read_stored_parquet(home.procedure / recipes.PREDICTIONS_NAME),
             importance=fitted.importance(),
-            dagster_run_id=context.run_id,
+            dagster_run_id=context.run.run_id,
             bootstrap=settings.bootstrap(market.settings),
         )
         bundle = bundle_folder(home.candidate)

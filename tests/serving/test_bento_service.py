@@ -1,21 +1,14 @@
-"""The real service: a BentoML process on a loopback port, as a person starts it by hand."""
+"""The real service under load: releases swap, a damaged one stays out, every answer is logged."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import httpx
 import pytest
+from fakes.bento_process import bento_service, wait_until
 from fakes.releases import release_tiny_bundle
 from fakes.tiny_bundle import walk_candles
 
@@ -27,8 +20,6 @@ from edge_bundle.forecaster import Forecaster
 from edge_bundle.manifest import GRAPH_NAME
 from edge_bundle.windows import MarketWindow
 
-PROJECT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 60.0
 CANDLES = walk_candles(("BTCUSD",), bars=30, interval="30m", seed=3)
 BODY = {
     "candles": {
@@ -36,56 +27,6 @@ BODY = {
         for name, values in CANDLES.to_dict().items()
     }
 }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_until(holds: Callable[[], bool], what: str) -> None:
-    deadline = monotonic() + PATIENCE_SECONDS
-    pause = threading.Event()
-    while not holds():
-        assert monotonic() < deadline, f"not within {PATIENCE_SECONDS:.0f} s: {what}"
-        pause.wait(0.05)
-
-
-@contextmanager
-def bento_service(folder: Path) -> Iterator[httpx.Client]:
-    """Serve in `folder`, with nothing set but where the code is; ended with SIGINT like by Ctrl-C."""
-    port = free_port()
-    settings = {"PYTHONPATH": str(PROJECT), "BENTOML_HOME": str(folder / "bentoml")}
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("CRYPTOAI_")}
-    command = (sys.executable, "-m", "bentoml", "serve", "cryptoai_serving.service:CryptoAI")
-    with (folder / "service.log").open("wb") as log:
-        process = subprocess.Popen(
-            (*command, "--port", str(port)),
-            cwd=folder,
-            env=kept | settings,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            wait_until(lambda: answers(client) or process.poll() is not None, "the service answers")
-            assert process.poll() is None, (folder / "service.log").read_text()
-            yield client
-        process.send_signal(signal.SIGINT)
-        process.wait(PATIENCE_SECONDS)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def answers(client: httpx.Client) -> bool:
-    try:
-        return client.get("/livez").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def forecasts_of(answer: dict[str, Any]) -> tuple[Forecast, ...]:

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from cryptoai_assets.lib.ledger import Entry, Ledger
+from cryptoai_assets.lib.ledger import CLOSING_KINDS, Entry, Ledger
 from cryptoai_assets.lib.tracking import CHAMPION, Tracking, TrackingError
 from edge_bundle.errors import BundleRefusedError, EdgeBundleError
 from edge_bundle.forecaster import Forecaster
@@ -288,3 +288,16 @@ def champion_forecaster(root: Path, model: str) -> Forecaster | None:
     if channel is None or channel.champion is None:
         return None
     return Forecaster.load(release_folder(root, model, channel.champion.version))
+
+
+def rival(root: Path, ledger: Ledger, model: str, version: int) -> Forecaster | None:
+    """Load what a version has to beat: the champion, or the one before it where it is champion itself.
+
+    None when nothing else was ever released.
+    """
+    channel = read_channel(root, model)
+    champion = channel.champion.version if channel and channel.champion else None
+    if champion == version:
+        promotions = [e for e in ledger.entries(model) if e.kind in CLOSING_KINDS and e.version == version]
+        champion = next((e.previous for e in reversed(promotions) if e.previous != version), None)
+    return Forecaster.load(release_folder(root, model, champion)) if champion is not None else None

@@ -21,6 +21,7 @@ from cryptoai_assets.lib.releases import (
     PromotionError,
     ReleaseDesk,
     champion_forecaster,
+    rival,
     write_channel,
 )
 from cryptoai_assets.lib.tracking import CHAMPION, DIGEST_TAG, Tracking
@@ -86,6 +87,18 @@ def test_promotion_reaches_alias_channel_bundle_and_ledger(desk: ReleaseDesk) ->
     assert (intent.kind, line.kind, line.intent) == ("intent", "promotion", intent.id)
     assert (line.previous, line.version, line.actor, line.at) == (1, 2, "gate", AT)
     assert line.numbers["decision"] == {"door": "superior"}
+
+
+def test_rival_is_the_champion_and_for_the_champion_the_one_before_it(desk: ReleaseDesk) -> None:
+    assert rival(desk.root, desk.ledger, MODEL, 1) is None
+    first = rival(desk.root, desk.ledger, MODEL, 2)
+    assert first is not None
+    assert first.digest == bundle_digest(release_folder(desk.root, MODEL, 1))
+    promote(desk, 2)
+    promote(desk, 2)
+    again = rival(desk.root, desk.ledger, MODEL, 2)
+    assert again is not None
+    assert again.digest == first.digest
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -15,7 +15,7 @@ from cryptoai_assets.lib.candidate import Candidate, bundle_folder, gate_evidenc
 from cryptoai_assets.lib.gate import Decision, GatePolicy, Margin, decide
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.monthly_features import stored_window
-from cryptoai_assets.lib.releases import champion_forecaster
+from cryptoai_assets.lib.releases import rival
 from cryptoai_assets.lib.training import TrainingSettings
 from cryptoai_serving.bars import KEPT_BARS, BarStore
 from edge_bundle.candles import newest_bars
@@ -66,21 +66,13 @@ def _decided(market: MarketResource, candidate: Candidate) -> Decision:
         candidate,
         forecaster,
         result,
-        _other_champion(home, candidate),
+        rival(home.releases, home.ledger, candidate.model, candidate.version or 0),
         _recent(stored_window(home), forecaster),
         market=market.settings,
         policy=(policy := gate_policy(market, candidate.settings)),
         acknowledged_by=recipes.acknowledged_by(market),
     )
     return decide(evidence, policy)
-
-
-def _other_champion(home: Home, candidate: Candidate) -> Forecaster | None:
-    """Champion that the candidate is compared with; a version is not compared with itself."""
-    channel = read_channel(home.releases, candidate.model)
-    if channel and channel.champion and channel.champion.version == candidate.version:
-        return None
-    return champion_forecaster(home.releases, candidate.model)
 
 
 def _recent(window: MarketWindow, forecaster: Forecaster) -> MarketWindow:

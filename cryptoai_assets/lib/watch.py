@@ -167,28 +167,31 @@ def drift_alert(home: Home, found: Verdict, *, links: Mapping[str, str], now: da
 
 def failure_alert(
     home: Home,
-    run_id: str,
+    cause: str,
     failed: Mapping[str, str],
     *,
+    kind: str,
     because: str | None,
     links: Mapping[str, str],
     now: datetime,
 ) -> Alert:
-    """What a person is told of a run that failed; one alert a run.
+    """What a person is told of something that failed; one alert a cause.
 
     Parameters
     ----------
     failed
-        Asset or step, and what went wrong there.
+        Step, check or sensor, and what went wrong there.
+    kind
+        What failed, as a word: run, check, sensor.
     because
         Why the run was started, where that is recorded.
     """
     started = (("started because of", because),) if because else ()
     return Alert(
-        cause=f"failed:{run_id}",
+        cause=cause,
         severity="critical",
-        title=f"Run failed in {home.market.name}",
-        summary=f"{', '.join(failed)} failed in the run {run_id[:8]}",
+        title=f"{kind.capitalize()} failed in {home.market.name}",
+        summary=f"failed: {', '.join(failed)}",
         facts=(*failed.items(), *started),
         links=tuple(links.items()),
         raised_at=now,

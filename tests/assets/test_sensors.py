@@ -22,7 +22,9 @@ from cryptoai_assets.definitions import defs
 from cryptoai_assets.defs.monitoring.sensors import (
     CAUSE_TAG,
     drift_asks_for_training,
+    failed_checks_are_told,
     failed_runs_are_told,
+    failed_ticks_are_told,
     outbox_is_delivered,
     training_config,
 )
@@ -122,10 +124,10 @@ def test_configuration_of_a_training_is_valid_for_its_job_and_reaches_every_step
         dg.validate_run_config(job, {"ops": {"trained_forecaster": {"config": {"reason": "a cause"}}}})
 
 
-def evaluate(root: Path, instance: dg.DagsterInstance) -> None:
-    """Let Dagster's own daemon evaluate the sensor once, in a fresh workspace, as after a restart."""
+def evaluate(root: Path, instance: dg.DagsterInstance, location: str) -> None:
+    """Let Dagster's own daemon evaluate a location's sensors once, in a fresh workspace."""
     path = root / "location.py"
-    path.write_text(LOCATION.format(root=str(root)))
+    path.write_text(location)
     target = LoadableTargetOrigin(executable_path=sys.executable, python_file=str(path))
     origin = InProcessCodeLocationOrigin(target, location_name="cryptoai")
     with WorkspaceProcessContext(instance, InProcessTestWorkspaceLoadTarget(origin)) as workspace:
@@ -142,7 +144,7 @@ def test_daemon_starts_one_training_per_cause_across_restarts_and_a_lost_memory_
         with dg.DagsterInstance.local_temp(str(tmp_path / "dagster"), overrides=QUEUED) as instance:
             for state in instance.all_instigator_state():
                 instance.delete_instigator_state(state.instigator_origin_id, state.selector_id)
-            evaluate(tmp_path, instance)
+            evaluate(tmp_path, instance, LOCATION.format(root=str(tmp_path)))
             runs = instance.get_runs()
             started.append([run.tags.get(CAUSE_TAG) for run in runs])
             assert {run.job_name for run in runs} == {"retraining"}
@@ -250,11 +252,79 @@ def test_failed_run_is_told_once_with_what_failed_why_it_ran_and_a_link(
     assert "walk_forward_scores" in json.dumps(slack.posted)
 
 
+@dg.asset
+def tables() -> None: ...
+
+
+def checks_of(passed: bool, severity: dg.AssetCheckSeverity) -> list[dg.AssetChecksDefinition]:
+    @dg.asset_check(asset=tables)
+    def rows_are_unique() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=passed, severity=severity, metadata={"rows_against": 7})
+
+    return [rows_are_unique]
+
+
+def test_failed_check_of_a_run_that_succeeded_is_told_once_and_a_warning_or_success_never(
+    market: MarketResource, instance: dg.DagsterInstance
+) -> None:
+    error, warning = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+    runs = [
+        dg.materialize([tables, *checks_of(passed, severity)], instance=instance)
+        for passed, severity in ((True, error), (False, warning), (False, error))
+    ]
+    assert runs[2].success
+    alerts, cursor = AlertsResource(dagster_address="http://dagster.example"), None
+    for told in ("failed checks in 1 runs are told", "no check failed"):
+        resources = {"market": market, "alerts": alerts}
+        context = dg.build_sensor_context(instance=instance, cursor=cursor, resources=resources)
+        result = failed_checks_are_told(context)
+        assert isinstance(result, dg.SensorResult)
+        assert result.skip_reason is not None
+        assert result.skip_reason.skip_message == told
+        cursor = result.cursor
+    [alert] = Outbox(market.home.alerts_database).alerts()
+    assert alert.cause == f"failed-checks:{runs[2].run_id}"
+    assert alert.facts == (("tables: rows_are_unique", "rows against: 7"),)
+    assert alert.links == (("Dagster run", f"http://dagster.example/runs/{runs[2].run_id}"),)
+
+
+FAILING_LOCATION = """
+import dagster as dg
+
+@dg.sensor(target=None, default_status=dg.DefaultSensorStatus.RUNNING)
+def broken():
+    raise ConnectionError("the store is away")
+
+@dg.sensor(target=None, default_status=dg.DefaultSensorStatus.RUNNING)
+def whole():
+    return dg.SkipReason("all is well")
+
+defs = dg.Definitions(sensors=[broken, whole])
+"""
+
+
+def test_failing_sensor_is_told_once_a_day_by_name(market: MarketResource, tmp_path: Path) -> None:
+    (tmp_path / "dagster").mkdir()
+    with dg.DagsterInstance.local_temp(str(tmp_path / "dagster"), overrides=QUEUED) as instance:
+        evaluate(tmp_path, instance, FAILING_LOCATION)
+        resources = {"market": market, "alerts": AlertsResource()}
+        for _ in range(2):
+            result = failed_ticks_are_told(dg.build_sensor_context(instance=instance, resources=resources))
+            assert isinstance(result, dg.SkipReason)
+            assert result.skip_message == "failing: broken"
+    [alert] = Outbox(market.home.alerts_database).alerts()
+    assert alert.title == "Sensor failed in sample"
+    assert alert.facts[0][0] == "broken"
+    assert "the store is away" in alert.facts[0][1]
+
+
 def test_every_sensor_runs_by_itself_once_the_platform_is_up() -> None:
     sensors = list(defs().get_repository_def().sensor_defs)
     assert {sensor.name for sensor in sensors} >= {
         "drift_asks_for_training",
+        "failed_checks_are_told",
         "failed_runs_are_told",
+        "failed_ticks_are_told",
         "outbox_is_delivered",
         "releases_follow_aliases",
     }

@@ -1,12 +1,18 @@
-"""From a verdict to a training, from a failed run to the outbox, and from the outbox to a person."""
+"""From a verdict to a training, from whatever failed to the outbox, and from the outbox to a person."""
+
+from datetime import UTC, datetime
 
 import dagster as dg
+from dagster._core.scheduler.instigation import TickStatus
+from dagster_shared.error import SerializableErrorInfo
 
 from cryptoai_assets.defs.resources import AlertsResource, MarketResource
 from cryptoai_assets.lib.watch import failure_alert, newest_verdict, raise_alert
 from edge_bundle.alerts import Outbox
 
 CAUSE_TAG = "cryptoai/cause"
+EVENTS_AT_ONCE = 500
+ENDED_TICKS = (TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE)
 TRAINING = dg.AssetSelection.assets(
     "training_dataset", "model_settings", "walk_forward_scores", "trained_forecaster"
 )
@@ -50,11 +56,15 @@ def failed_runs_are_told(
 ) -> None:
     """Put an alert into the outbox for each run that failed, whatever its job."""
     run = context.dagster_run
-    failed = {str(event.step_key): _what_went_wrong(event) for event in context.get_step_failure_events()}
+    failed = {
+        str(event.step_key): _what_went_wrong(event.step_failure_data.error)
+        for event in context.get_step_failure_events()
+    }
     alert = failure_alert(
         market.home,
-        run.run_id,
+        f"failed:{run.run_id}",
         failed or {run.job_name: context.failure_event.message or "no error was recorded"},
+        kind="run",
         because=run.tags.get(CAUSE_TAG),
         links={"Dagster run": alerts.run_address(run.run_id)},
         now=market.clock(),
@@ -62,12 +72,89 @@ def failed_runs_are_told(
     raise_alert(market.home, alert)
 
 
-def _what_went_wrong(event: dg.DagsterEvent) -> str:
-    """First line of the error, of the asset's own where Dagster wrapped it."""
-    error = event.step_failure_data.error
+def _what_went_wrong(error: SerializableErrorInfo | None) -> str:
+    """First line of an error, of the one behind it where Dagster wrapped it."""
     while error is not None and error.cause is not None:
         error = error.cause
     return error.message.strip().partition("\n")[0] if error else "no error was recorded"
+
+
+@dg.sensor(target=None, minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
+def failed_checks_are_told(
+    context: dg.SensorEvaluationContext, market: MarketResource, alerts: AlertsResource
+) -> dg.SensorResult:
+    """Put an alert into the outbox for each run in which a check failed as an error.
+
+    A failed check does not fail its run in Dagster, so the run's own sensor does not see it. A check that
+    fails as a warning is a note for those who look at the asset.
+    """
+    records = context.instance.event_log_storage.get_event_records(
+        dg.EventRecordsFilter(
+            dg.DagsterEventType.ASSET_CHECK_EVALUATION,
+            after_cursor=int(context.cursor) if context.cursor else None,
+        ),
+        limit=EVENTS_AT_ONCE,
+        ascending=True,
+    )
+    failed: dict[str, dict[str, str]] = {}
+    for record in records:
+        check = _failed_check(record)
+        if check is not None:
+            failed.setdefault(record.run_id, {}).update([check])
+    for run_id, checks in failed.items():
+        alert = failure_alert(
+            market.home,
+            f"failed-checks:{run_id}",
+            checks,
+            kind="check",
+            because=None,
+            links={"Dagster run": alerts.run_address(run_id)},
+            now=market.clock(),
+        )
+        raise_alert(market.home, alert)
+    seen = str(records[-1].storage_id) if records else context.cursor
+    told = f"failed checks in {len(failed)} runs are told" if failed else "no check failed"
+    return dg.SensorResult(skip_reason=told, cursor=seen)
+
+
+def _failed_check(record: dg.EventLogRecord) -> tuple[str, str] | None:
+    """Name of a check that failed as an error, and what it says; None for any other."""
+    event = record.event_log_entry.dagster_event
+    found = event.asset_check_evaluation_data if event else None
+    if found is None or found.passed or found.severity is not dg.AssetCheckSeverity.ERROR:
+        return None
+    counted = {name: entry.value for name, entry in found.metadata.items() if isinstance(entry.value, int)}
+    where = f" of {found.partition}" if found.partition else ""
+    numbers = ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in counted.items())
+    said = found.description or numbers or "it is not true"
+    return f"{found.asset_key.to_user_string()}: {found.check_name}", f"{said}{where}"
+
+
+@dg.sensor(target=None, minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
+def failed_ticks_are_told(
+    context: dg.SensorEvaluationContext, market: MarketResource, alerts: AlertsResource
+) -> dg.SkipReason:
+    """Put an alert into the outbox for each sensor or schedule whose last evaluation failed, once a day."""
+    failing = []
+    for state in context.instance.all_instigator_state():
+        ticks = context.instance.get_ticks(
+            state.instigator_origin_id, state.selector_id, limit=1, statuses=list(ENDED_TICKS)
+        )
+        if not ticks or ticks[0].status is not TickStatus.FAILURE:
+            continue
+        name = state.instigator_name
+        failing.append(name)
+        alert = failure_alert(
+            market.home,
+            f"failed-tick:{name}:{datetime.fromtimestamp(ticks[0].timestamp, UTC):%Y-%m-%d}",
+            {name: _what_went_wrong(ticks[0].error)},
+            kind=state.instigator_type.value.lower(),
+            because=None,
+            links={"Dagster": f"{alerts.dagster_address}/automation"},
+            now=market.clock(),
+        )
+        raise_alert(market.home, alert)
+    return dg.SkipReason(f"failing: {', '.join(failing)}" if failing else "every evaluation succeeds")
 
 
 @dg.sensor(target=None, minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)

@@ -71,7 +71,7 @@ class PositionRule:
         """(bars, symbols) position wanted after each close, as a share of a symbol's capital."""
         total = np.cumsum(self.signals(probability_up), axis=0)
         total[self.holding_bars :] -= total[: -self.holding_bars].copy()
-        return np.asarray(total / self.holding_bars, dtype=np.float64)
+        return total / self.holding_bars
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Run:
     @property
     def equity(self) -> Float64Array:
         """Capital after each bar, 1 at the start."""
-        return np.cumprod(1.0 + self.net)
+        return np.asarray(np.cumprod(1.0 + self.net), dtype=np.float64)
 
 
 def run_backtest(

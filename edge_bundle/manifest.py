@@ -23,7 +23,7 @@ class Manifest:
     Parameters
     ----------
     model, kind
-        Registered name, and the kind of model inside, such as ``boosted_trees``.
+        Registered name, and the kind of model inside, such as ``xgboost``.
     market, venue, quote, interval, symbols
         Where its candles come from. A window of another interval or with another symbol is refused.
     live

@@ -11,9 +11,9 @@ from cryptoai_assets.evaluate.rows import EvaluationRow
 from cryptoai_assets.lib.datasets import Dataset, Float64Array, dataset
 from cryptoai_assets.lib.market import Market, market_preset
 from cryptoai_assets.lib.models.baselines import DIRECTION_BASELINES, VOLATILITY_BASELINES
-from cryptoai_assets.lib.models.boosted_trees import BoostedTrees
 from cryptoai_assets.lib.models.forecaster_model import ForecasterModel
 from cryptoai_assets.lib.models.reference_lgbm import reference_forecasts, reference_rows
+from cryptoai_assets.lib.models.trees import Trees
 from cryptoai_assets.lib.scoring import (
     BootstrapSettings,
     Score,
@@ -22,7 +22,7 @@ from cryptoai_assets.lib.scoring import (
     return_scores,
     volatility_scores,
 )
-from cryptoai_assets.lib.search import search_settings
+from cryptoai_assets.lib.search import search_kinds
 from cryptoai_assets.lib.sources.sample import SampleSource
 from cryptoai_assets.lib.splits import Fold, walk_forward
 from cryptoai_assets.lib.targets import target_frame
@@ -87,16 +87,17 @@ def measure() -> Iterator[EvaluationRow]:
     market, folds = sample.market, folds_of(sample)
     bootstrap = FULL.bootstrap(market)
     # What is compared is what validation chose, on rows before the first that is scored.
-    found = search_settings(
+    searched = search_kinds(
         sample.data.between(None, folds[0].train_end),
+        FULL.kinds,
         horizon=market.horizons[1],
         trials=SEARCH_TRIALS,
         seed=FULL.seed,
         threads=FULL.threads,
-        after_trial=lambda _trial, _loss: None,
+        after_trial=lambda _kind, _trial, _loss: None,
     )
     models: Sequence[ForecasterModel] = [
-        BoostedTrees(found.settings, threads=FULL.threads),
+        *(Trees(found.settings, threads=FULL.threads) for found in searched.found.values()),
         *DIRECTION_BASELINES,
         *VOLATILITY_BASELINES,
     ]
@@ -118,15 +119,19 @@ def measure() -> Iterator[EvaluationRow]:
                 kind: frame.filter(pl.col("symbol") == symbol, pl.col("horizon") == horizon)
                 for kind, frame in predicted.items()
             }
-            yield from _compared(f"{symbol}-{horizon}", frames, reference, bootstrap)
+            yield from _compared(f"{symbol}-{horizon}", frames, searched.chosen.kind, reference, bootstrap)
 
 
 def _compared(
-    place: str, frames: Mapping[str, pl.DataFrame], reference: pl.DataFrame, bootstrap: BootstrapSettings
+    place: str,
+    frames: Mapping[str, pl.DataFrame],
+    chosen: str,
+    reference: pl.DataFrame,
+    bootstrap: BootstrapSettings,
 ) -> Iterator[EvaluationRow]:
     """Rows of one symbol and horizon; every model is scored on the rows that all of them answer."""
     # The reference answers absent bars too, and bars that are still warming up; those are left out for all.
-    ours = frames["boosted_trees"].join(reference, on=["open_time", "symbol"], how="inner")
+    ours = frames[chosen].join(reference, on=["open_time", "symbol"], how="inner")
     up, times = ours["up"].to_numpy(), ours["open_time"]
     said = ours["probability_up"].to_numpy()
     theirs = 0.5 + np.clip(ours["score"].to_numpy(), -0.99, 0.99) / 2
@@ -141,7 +146,7 @@ def _compared(
         f"accuracy-{place}",
         _named(direction_scores(said, up, times, bootstrap), "accuracy"),
         "share right",
-        reference="reference-lgbm, same rows",
+        reference=f"{chosen}, as validation chose; reference-lgbm, same rows",
         reference_value=reference_accuracy.value,
     )
     difference = paired_interval(_wrong(theirs, up), _wrong(said, up), times, bootstrap)
@@ -172,25 +177,28 @@ def _compared(
         reference="reference-lgbm, same rows",
         reference_value=reference_volatility.value,
     )
-    yield from _baselines(place, frames, ours.select(_KEYS), bootstrap)
+    others = {kind: frame for kind, frame in frames.items() if kind != chosen}
+    yield from _others(place, others, ours.select(_KEYS), bootstrap)
 
 
-def _baselines(
+def _others(
     place: str, frames: Mapping[str, pl.DataFrame], keys: pl.DataFrame, bootstrap: BootstrapSettings
 ) -> Iterator[EvaluationRow]:
+    baselines = {model.kind for model in (*DIRECTION_BASELINES, *VOLATILITY_BASELINES)}
     for kind, frame in frames.items():
+        role = "baseline" if kind in baselines else "model"
         rows = frame.join(keys, on=_KEYS, how="inner")
         times = rows["open_time"]
-        if kind != "boosted_trees" and rows["probability_up"].is_not_nan().any():
+        if rows["probability_up"].is_not_nan().any():
             scores = direction_scores(
                 rows["probability_up"].to_numpy(), rows["up"].to_numpy(), times, bootstrap
             )
-            yield _row(f"accuracy-{place}-baseline-{kind}", _named(scores, "accuracy"), "share right")
-        if kind == "har":
+            yield _row(f"accuracy-{place}-{role}-{kind}", _named(scores, "accuracy"), "share right")
+        if rows["expected_volatility"].is_not_nan().any():
             scores = volatility_scores(
                 rows["expected_volatility"].to_numpy(), rows["volatility"].to_numpy(), times, bootstrap
             )
-            yield _row(f"volatility-rank-ic-{place}-baseline-har", scores[0], "rank IC")
+            yield _row(f"volatility-rank-ic-{place}-{role}-{kind}", scores[0], "rank IC")
 
 
 def _confident(

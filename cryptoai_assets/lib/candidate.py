@@ -24,8 +24,10 @@ from cryptoai_assets.lib.export import (
 from cryptoai_assets.lib.gate import Bound, Comparison, Evidence, GatePolicy
 from cryptoai_assets.lib.market import Market
 from cryptoai_assets.lib.models.baselines import DIRECTION_BASELINES, VOLATILITY_BASELINES
-from cryptoai_assets.lib.models.boosted_trees import BoostedTrees, FittedBoostedTrees, TreeSettings
 from cryptoai_assets.lib.models.forecaster_model import Predictions
+from cryptoai_assets.lib.models.tree_heads import TreeSettings
+from cryptoai_assets.lib.models.trees import FittedTrees
+from cryptoai_assets.lib.models.zoo import model_from, model_record
 from cryptoai_assets.lib.scoring import Score
 from cryptoai_assets.lib.training import (
     Splits,
@@ -65,7 +67,7 @@ class Candidate:
     data_fingerprint: str
     feature_fingerprint: str
     settings: TrainingSettings
-    trees: TreeSettings
+    model_settings: TreeSettings
     git_commit: str
     cause: str
     bundle_digest: str
@@ -77,13 +79,17 @@ class Candidate:
         """Write the record beside the bundle."""
         folder.mkdir(parents=True, exist_ok=True)
         draft = folder / f".{RECORD_NAME}.tmp"
-        draft.write_text(json.dumps(asdict(self), indent=1, default=_text))
+        draft.write_text(json.dumps(self.to_dict(), indent=1, default=_text))
         draft.replace(folder / RECORD_NAME)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
         """Read what `write` wrote."""
         return cls.from_dict(json.loads((folder / RECORD_NAME).read_bytes()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Record for JSON, but for its times."""
+        return {**asdict(self), "model_settings": model_record(self.model_settings)}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
@@ -92,8 +98,10 @@ class Candidate:
             name: datetime.fromisoformat(record[name]) for name in ("as_of", "stretch_start", "stretch_end")
         }
         parts = {
-            "settings": TrainingSettings(**record["settings"]),
-            "trees": TreeSettings(**record["trees"]),
+            "settings": TrainingSettings(
+                **{**record["settings"], "kinds": tuple(record["settings"]["kinds"])}
+            ),
+            "model_settings": model_from(record["model_settings"]),
             "agreement": Agreement(**record["agreement"]),
         }
         return cls(**{**record, **times, **parts})
@@ -116,7 +124,7 @@ def train_candidate(
     folder: Path,
     data: Dataset,
     splits: Splits,
-    tree_settings: TreeSettings,
+    model: TreeSettings,
     window: MarketWindow,
     *,
     market: Market,
@@ -125,7 +133,7 @@ def train_candidate(
     data_fingerprint: str,
     git_commit: str,
     cause: str,
-) -> tuple[Candidate, FittedBoostedTrees]:
+) -> tuple[Candidate, FittedTrees]:
     """Fit once, export, and hold the graph against its original on the rows before the final stretch.
 
     A record of an earlier candidate is removed first; the new one is written once it is registered, so that
@@ -137,13 +145,13 @@ def train_candidate(
         When the graph and its original disagree, or the window cannot give golden candles.
     """
     (folder / RECORD_NAME).unlink(missing_ok=True)
-    fitted = fit_version(data, splits, tree_settings, market=market, settings=settings)
+    fitted = fit_version(data, splits, model, market=market, settings=settings)
     train = data.between(None, splits.stretch.train_end)
     forecaster = write_bundle(
         bundle_folder(folder),
         fitted,
         market=market,
-        kind=BoostedTrees(tree_settings, threads=1).kind,
+        kind=model.kind,
         lookback=market.lookback,
         golden=train,
         window=MarketWindow(window.candles.filter(pl.col("open_time") < splits.stretch.train_end)),
@@ -165,7 +173,7 @@ def train_candidate(
         data_fingerprint=data_fingerprint,
         feature_fingerprint=forecaster.manifest.feature_fingerprint,
         settings=settings,
-        trees=tree_settings,
+        model_settings=model,
         git_commit=git_commit,
         cause=cause,
         bundle_digest=forecaster.digest,

@@ -12,19 +12,20 @@ import numpy.typing as npt
 import onnx
 import onnxmltools
 import polars as pl
-import xgboost
+import skl2onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnxmltools.convert.common.data_types import FloatTensorType
 
 from cryptoai_assets.lib.datasets import Dataset
 from cryptoai_assets.lib.market import Market
-from cryptoai_assets.lib.models.boosted_trees import (
+from cryptoai_assets.lib.models.forecaster_model import Predictions
+from cryptoai_assets.lib.models.tree_heads import ForestHead, LightgbmHead, TreeHead, XgboostHead
+from cryptoai_assets.lib.models.trees import (
     INTERVAL_COVERAGE,
     VOLATILITY_ANCHOR,
     VOLATILITY_FLOOR,
-    FittedBoostedTrees,
+    FittedTrees,
 )
-from cryptoai_assets.lib.models.forecaster_model import Predictions
 from cryptoai_assets.lib.store import write_parquet_atomically
 from edge_bundle.features.catalog import catalog, feature_frame, fingerprint
 from edge_bundle.forecast import VALUE_NAMES
@@ -77,14 +78,9 @@ class _GraphBuilder:
         self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
         return output
 
-    def trees(self, booster: xgboost.Booster, rows: str, features: int, output: str) -> str:
-        """Append the tree node that the converter makes; (batch, 1), a probability for a classifier."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the converter's own deprecations
-            converted = onnxmltools.convert_xgboost(
-                booster, initial_types=[("rows", FloatTensorType([None, features]))], target_opset=15
-            )
-        tree = next(node for node in converted.graph.node if node.op_type.startswith("TreeEnsemble"))
+    def trees(self, head: TreeHead, rows: str, features: int, output: str) -> str:
+        """Append the tree node of the library's converter; (batch, 1), a probability for a classifier."""
+        tree = _tree_node(head, features)
         tree.name = f"{output}_trees"
         tree.input[0] = rows
         if tree.op_type == "TreeEnsembleRegressor":
@@ -96,7 +92,34 @@ class _GraphBuilder:
         return self.node("Gather", [tree.output[1], "second_column"], output, axis=1)
 
 
-def boosted_trees_graph(fitted: FittedBoostedTrees, *, lookback: int) -> onnx.ModelProto:
+def _tree_node(head: TreeHead, features: int) -> onnx.NodeProto:
+    """The tree ensemble among the nodes of a converted head; what converters add around it is not needed.
+
+    Raises
+    ------
+    ExportError
+        When no converter is known for the head.
+    """
+    inputs = [("rows", FloatTensorType([None, features]))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the converters' own deprecations
+        match head:
+            case XgboostHead():
+                converted = onnxmltools.convert_xgboost(head.booster, initial_types=inputs, target_opset=15)
+            case LightgbmHead():
+                converted = onnxmltools.convert_lightgbm(
+                    head.booster, initial_types=inputs, target_opset=15, zipmap=False
+                )
+            case ForestHead():
+                row = np.zeros((1, features), np.float32)
+                converted = skl2onnx.to_onnx(head.forest, row, target_opset=15)
+            case _:
+                raise ExportError(f"no converter for {type(head).__name__}: add it here")
+    tree: onnx.NodeProto = next(n for n in converted.graph.node if n.op_type.startswith("TreeEnsemble"))
+    return tree
+
+
+def trees_graph(fitted: FittedTrees, *, lookback: int) -> onnx.ModelProto:
     """Graph from ``window`` (batch, lookback, features) to the outputs that `ModelSession` names."""
     graph = _GraphBuilder()
     graph.constant("last_bar", lookback - 1, np.int64)
@@ -157,7 +180,7 @@ def _model(graph: _GraphBuilder, lookback: int, features: int, horizons: int) ->
 
 def write_bundle(
     folder: Path,
-    fitted: FittedBoostedTrees,
+    fitted: FittedTrees,
     *,
     market: Market,
     kind: str,
@@ -183,7 +206,7 @@ def write_bundle(
         When the window holds no `bars_needed` candles in a row.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(boosted_trees_graph(fitted, lookback=lookback), folder / GRAPH_NAME)
+    onnx.save(trees_graph(fitted, lookback=lookback), folder / GRAPH_NAME)
     needed = bars_needed(fitted.names, lookback)
     candles = _unbroken_candles(window, market, needed)
     write_parquet_atomically(candles, folder / GOLDEN_CANDLES_NAME)
@@ -219,7 +242,7 @@ def write_bundle(
 
 def _write_golden_rows(
     folder: Path,
-    fitted: FittedBoostedTrees,
+    fitted: FittedTrees,
     golden: Dataset,
     candles: pl.DataFrame,
     market: Market,

@@ -22,7 +22,7 @@ class Market:
     horizons
         In bars.
     lookback
-        Bars in a model's input; boosted trees read one.
+        Bars in a model's input; trees read one.
     max_missing_bars
         Missing bars in a row that are bridged; a longer hole splits the series.
     max_rejected_share

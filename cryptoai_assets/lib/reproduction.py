@@ -88,7 +88,7 @@ def reproduce(home: Home, version: int) -> Reproduction:
             folder,
             data,
             splits,
-            candidate.trees,
+            candidate.model_settings,
             stored_window(home),
             market=market,
             settings=candidate.settings,

@@ -1,13 +1,15 @@
-"""The search for settings: a small Optuna study inside the rows before the first scored fold."""
+"""The search: a small Optuna study for each kind of model, inside the rows before the first scored fold."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import optuna
 
 from cryptoai_assets.lib.datasets import Dataset
-from cryptoai_assets.lib.models.boosted_trees import START_SETTINGS, BoostedTrees, TreeSettings
+from cryptoai_assets.lib.models.tree_heads import TreeSettings
+from cryptoai_assets.lib.models.trees import Trees
+from cryptoai_assets.lib.models.zoo import kind_settings
 from cryptoai_assets.lib.scoring import log_loss
 
 VALIDATION_SHARE = 0.25
@@ -27,8 +29,52 @@ class Found:
     losses: tuple[float, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """What the searches of several kinds found.
+
+    Parameters
+    ----------
+    found
+        By kind, in the order of the search.
+    """
+
+    found: Mapping[str, Found]
+
+    @property
+    def chosen(self) -> TreeSettings:
+        """Settings of the kind whose best validation loss is least."""
+        return min(self.found.values(), key=lambda found: min(found.losses)).settings
+
+
+def search_kinds(
+    data: Dataset,
+    kinds: Sequence[str],
+    *,
+    horizon: int,
+    trials: int,
+    seed: int,
+    threads: int,
+    after_trial: Callable[[str, int, float], None],
+) -> Searched:
+    """Search each kind on the same rows with as many trials; `after_trial` gets kind, number and loss."""
+    found = {}
+    for kind in kinds:
+        found[kind] = search_settings(
+            data,
+            kind_settings(kind),
+            horizon=horizon,
+            trials=trials,
+            seed=seed,
+            threads=threads,
+            after_trial=lambda trial, loss, kind=kind: after_trial(kind, trial, loss),  # type: ignore[misc]
+        )
+    return Searched(found)
+
+
 def search_settings(
     data: Dataset,
+    kind: type[TreeSettings],
     *,
     horizon: int,
     trials: int,
@@ -52,42 +98,17 @@ def search_settings(
     moved = np.isfinite(up)
 
     def loss(settings: TreeSettings) -> float:
-        head = BoostedTrees(settings, threads=threads).direction_head(train, horizon=horizon, seed=seed)
+        head = Trees(settings, threads=threads).direction_head(train, horizon=horizon, seed=seed)
         return float(log_loss(head.probability_up(validation)[moved], up[moved]).mean())
 
     def objective(trial: optuna.Trial) -> float:
-        value = loss(_suggested(trial))
+        value = loss(kind.suggested(trial))
         after_trial(trial.number, value)
         return value
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed), direction="minimize")
-    study.enqueue_trial(_start_point())
+    study.enqueue_trial(dict(kind.start().as_trial()))
     study.optimize(objective, n_trials=trials)
     losses = tuple(float(trial.value) for trial in study.trials if trial.value is not None)
-    return Found(_suggested(optuna.trial.FixedTrial(study.best_params)), losses)
-
-
-def _suggested(trial: optuna.trial.BaseTrial) -> TreeSettings:
-    return TreeSettings(
-        trees=trial.suggest_int("trees", 80, 240, step=10),
-        learning_rate=trial.suggest_float("learning_rate", 0.02, 0.08, log=True),
-        max_depth=trial.suggest_int("max_depth", 3, 7),
-        min_child_weight=trial.suggest_float("min_child_weight", 20.0, 400.0, log=True),
-        subsample=trial.suggest_float("subsample", 0.5, 0.9),
-        column_share=trial.suggest_float("column_share", 0.3, 0.9),
-        l2=trial.suggest_float("l2", 0.1, 30.0, log=True),
-    )
-
-
-def _start_point() -> dict[str, float]:
-    start = START_SETTINGS
-    return {
-        "trees": start.trees,
-        "learning_rate": start.learning_rate,
-        "max_depth": start.max_depth,
-        "min_child_weight": start.min_child_weight,
-        "subsample": start.subsample,
-        "column_share": start.column_share,
-        "l2": start.l2,
-    }
+    return Found(kind.suggested(optuna.trial.FixedTrial(study.best_params)), losses)

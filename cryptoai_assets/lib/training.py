@@ -12,8 +12,10 @@ import polars as pl
 from cryptoai_assets.lib.datasets import Dataset, Float64Array, dataset
 from cryptoai_assets.lib.market import Market
 from cryptoai_assets.lib.models.baselines import DIRECTION_BASELINES, VOLATILITY_BASELINES
-from cryptoai_assets.lib.models.boosted_trees import BoostedTrees, FittedBoostedTrees, TreeSettings
 from cryptoai_assets.lib.models.forecaster_model import ForecasterModel, Predictions
+from cryptoai_assets.lib.models.tree_heads import TreeSettings
+from cryptoai_assets.lib.models.trees import FittedTrees, Trees
+from cryptoai_assets.lib.models.zoo import model_record
 from cryptoai_assets.lib.scoring import (
     BootstrapSettings,
     Interval,
@@ -39,11 +41,16 @@ class TrainingSettings:
     ----------
     test_share
         Of the series before the final stretch that the walk-forward scores.
+    kinds
+        Of model that are searched; validation chooses among them.
+    trials
+        Of the search, for each kind.
     """
 
     folds: int
     test_share: float
     embargo_bars: int
+    kinds: tuple[str, ...]
     trials: int
     seed: int
     threads: int
@@ -57,10 +64,26 @@ class TrainingSettings:
 
 
 SMALL = TrainingSettings(
-    folds=3, test_share=0.5, embargo_bars=6, trials=10, seed=7, threads=2, resamples=1000, confidence=0.95
+    folds=3,
+    test_share=0.5,
+    embargo_bars=6,
+    kinds=("xgboost", "lightgbm"),
+    trials=5,
+    seed=7,
+    threads=2,
+    resamples=1000,
+    confidence=0.95,
 )
 FULL = TrainingSettings(
-    folds=6, test_share=0.6, embargo_bars=6, trials=30, seed=7, threads=2, resamples=2000, confidence=0.95
+    folds=6,
+    test_share=0.6,
+    embargo_bars=6,
+    kinds=("xgboost", "lightgbm", "random_forest"),
+    trials=30,
+    seed=7,
+    threads=2,
+    resamples=2000,
+    confidence=0.95,
 )
 
 
@@ -126,20 +149,20 @@ def training_splits(data: Dataset, market: Market, settings: TrainingSettings) -
 def procedure_predictions(
     data: Dataset,
     splits: Splits,
-    tree_settings: TreeSettings,
+    models: Sequence[TreeSettings],
     *,
     market: Market,
     settings: TrainingSettings,
     after_fold: Callable[[str, FoldPredictions], None],
 ) -> Mapping[str, list[FoldPredictions]]:
-    """Out-of-sample predictions of the trees and of every baseline, on the same folds."""
-    models: list[ForecasterModel] = [
-        BoostedTrees(tree_settings, threads=settings.threads),
+    """Out-of-sample predictions of each model and of every baseline, on the same folds."""
+    asked: list[ForecasterModel] = [
+        *(Trees(model, threads=settings.threads) for model in models),
         *DIRECTION_BASELINES,
         *VOLATILITY_BASELINES,
     ]
     results = {}
-    for model in models:
+    for model in asked:
         kind = model.kind
         results[kind] = out_of_sample(
             data,
@@ -204,12 +227,12 @@ def stacked_dataset(parts: Sequence[Dataset]) -> Dataset:
 
 
 def fit_version(
-    data: Dataset, splits: Splits, tree_settings: TreeSettings, *, market: Market, settings: TrainingSettings
-) -> FittedBoostedTrees:
+    data: Dataset, splits: Splits, model: TreeSettings, *, market: Market, settings: TrainingSettings
+) -> FittedTrees:
     """Fit once on everything before the final stretch; never refitted afterwards."""
-    model = BoostedTrees(tree_settings, threads=settings.threads)
+    trees = Trees(model, threads=settings.threads)
     train = data.between(None, splits.stretch.train_end)
-    return model.fit(train, horizons=market.horizons, seed=settings.seed)
+    return trees.fit(train, horizons=market.horizons, seed=settings.seed)
 
 
 def direction_loss(predictions: Predictions, test: Dataset, horizons: Sequence[int]) -> Float64Array:
@@ -274,8 +297,8 @@ def git_commit() -> str:
     return commit + ("+" if changed else "")
 
 
-def settings_record(settings: TrainingSettings, tree_settings: TreeSettings) -> dict[str, object]:
+def settings_record(settings: TrainingSettings, model: TreeSettings) -> dict[str, object]:
     """Settings of a training, flat, for MLflow and the fingerprint."""
     return {f"training/{k}": v for k, v in asdict(settings).items()} | {
-        f"trees/{k}": v for k, v in asdict(tree_settings).items()
+        f"model/{k}": v for k, v in model_record(model).items()
     }

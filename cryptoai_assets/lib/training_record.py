@@ -1,7 +1,6 @@
 """What MLflow is told of a training: a parent run, a nested run a fold, figures, the registered version."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import polars as pl
@@ -18,21 +17,22 @@ from cryptoai_assets.lib.scoring import BootstrapSettings, direction_scores
 from cryptoai_assets.lib.tracking import Tracking
 from cryptoai_assets.lib.training import settings_record
 
-OURS = "boosted_trees"
 CANDIDATE_RECORD = "candidate"
 # Metrics of a version's own score, as MLflow groups them.
 STRETCH_GROUP = "final_stretch/"
 
 
-def procedure_figures(scores: pl.DataFrame, predictions: pl.DataFrame) -> Mapping[str, Figure]:
+def procedure_figures(scores: pl.DataFrame, predictions: pl.DataFrame, *, kind: str) -> Mapping[str, Figure]:
     """Figures of the walk-forward: scores beside baselines, accuracy by confidence, calibration by horizon.
 
     Parameters
     ----------
     predictions
         Out-of-sample predictions of all models, told apart by ``model``.
+    kind
+        The model that was chosen, whose calibration is drawn.
     """
-    ours = predictions.filter(pl.col("model") == OURS)
+    ours = predictions.filter(pl.col("model") == kind)
     figures = {
         "procedure_accuracy": score_figure(
             scores, metric="accuracy", title="Walk-forward accuracy with 95 % intervals", chance=0.5
@@ -78,17 +78,18 @@ def record_training(
         "bundle_sha256": candidate.bundle_digest,
         "as_of": candidate.as_of.isoformat(),
     }
-    figures = dict(procedure_figures(scores, predictions)) | {"importance": importance_figure(importance)}
+    drawn = procedure_figures(scores, predictions, kind=candidate.kind)
+    figures = dict(drawn) | {"importance": importance_figure(importance)}
     with tracking.run(f"{candidate.model} {candidate.as_of:%Y-%m-%d}", tags=tags) as run_id:
-        tracking.log(run_id, parameters=settings_record(candidate.settings, candidate.trees))
-        ours = scores.filter(pl.col("model") == OURS)
+        tracking.log(run_id, parameters=settings_record(candidate.settings, candidate.model_settings))
+        ours = scores.filter(pl.col("model") == candidate.kind)
         metrics = dict(zip(("procedure/" + ours["metric"]).to_list(), ours["value"].to_list(), strict=True))
         tracking.log(run_id, metrics=metrics)
         for name, figure in figures.items():
             tracking.log_figure(run_id, figure, name)
         tracking.log_record(run_id, {"scores": scores.to_dicts()}, "procedure_scores")
-        _record_folds(tracking, predictions.filter(pl.col("model") == OURS), bootstrap)
-        record = asdict(candidate) | {"as_of": candidate.as_of.isoformat()}
+        _record_folds(tracking, predictions.filter(pl.col("model") == candidate.kind), bootstrap)
+        record = candidate.to_dict() | {"as_of": candidate.as_of.isoformat()}
         tracking.log_record(run_id, _plain(record), CANDIDATE_RECORD)
         version = tracking.register(run_id, bundle_folder(folder), model=candidate.model, tags=tags)
     registered = candidate.registered(version.version, run_id)

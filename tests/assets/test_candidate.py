@@ -12,7 +12,7 @@ from fakes.walk_rows import FEW_FEATURES, HORIZONS, walk_grid
 from cryptoai_assets.lib.candidate import Candidate, bundle_folder, score_stretch, train_candidate
 from cryptoai_assets.lib.datasets import Dataset
 from cryptoai_assets.lib.market import market_preset
-from cryptoai_assets.lib.models.boosted_trees import START_SETTINGS
+from cryptoai_assets.lib.models.tree_heads import XgboostSettings
 from cryptoai_assets.lib.targets import target_frame
 from cryptoai_assets.lib.training import SMALL, Splits, known_dataset, training_splits
 from edge_bundle.candles import CANDLE_SCHEMA
@@ -22,7 +22,7 @@ from edge_bundle.windows import MarketWindow
 
 MARKET = market_preset("sample")
 AS_OF = datetime(2020, 6, 1, 2, tzinfo=timezone(timedelta(hours=2)))
-TREES = replace(START_SETTINGS, trees=20, min_child_weight=20.0)
+TREES = replace(XgboostSettings.start(), trees=20, min_child_weight=20.0)
 SETTINGS = replace(SMALL, threads=1, resamples=50)
 
 
@@ -72,7 +72,7 @@ def folder(
 
 def test_record_comes_back_as_it_was_written(folder: Path, tmp_path: Path) -> None:
     candidate = Candidate.read(folder)
-    assert (candidate.settings, candidate.trees, candidate.as_of) == (SETTINGS, TREES, AS_OF)
+    assert (candidate.settings, candidate.model_settings, candidate.as_of) == (SETTINGS, TREES, AS_OF)
     assert candidate.version is None
     registered = candidate.registered(3, "run")
     registered.write(tmp_path)

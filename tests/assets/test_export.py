@@ -17,14 +17,20 @@ from cryptoai_assets.lib.export import (
     BASIS_POINTS,
     ExportError,
     agreement,
-    boosted_trees_graph,
     graph_predictions,
+    trees_graph,
     verify_agreement,
     write_bundle,
 )
 from cryptoai_assets.lib.market import market_preset
-from cryptoai_assets.lib.models.boosted_trees import START_SETTINGS, BoostedTrees, FittedBoostedTrees
 from cryptoai_assets.lib.models.forecaster_model import Predictions
+from cryptoai_assets.lib.models.tree_heads import (
+    ForestSettings,
+    LightgbmSettings,
+    TreeSettings,
+    XgboostSettings,
+)
+from cryptoai_assets.lib.models.trees import FittedTrees, Trees
 from cryptoai_assets.lib.sources.sample import sample_file
 from edge_bundle.candles import candle_frame
 from edge_bundle.features.catalog import fingerprint
@@ -55,18 +61,24 @@ def data(window: MarketWindow) -> Dataset:
     )
 
 
-@pytest.fixture(scope="module")
-def fitted(data: Dataset) -> FittedBoostedTrees:
-    settings = replace(START_SETTINGS, trees=40, learning_rate=0.1)
-    return BoostedTrees(settings, threads=1).fit(data, horizons=HORIZONS, seed=1)
+SETTINGS: tuple[TreeSettings, ...] = (
+    replace(XgboostSettings.start(), trees=40, learning_rate=0.1),
+    replace(LightgbmSettings.start(), trees=40, learning_rate=0.1, rows_a_leaf=100),
+    replace(ForestSettings.start(), trees=15),
+)
 
 
-def written(folder: Path, fitted: FittedBoostedTrees, data: Dataset, window: MarketWindow) -> Forecaster:
+@pytest.fixture(scope="module", params=SETTINGS, ids=lambda settings: settings.kind)
+def fitted(request: pytest.FixtureRequest, data: Dataset) -> FittedTrees:
+    return Trees(request.param, threads=1).fit(data, horizons=HORIZONS, seed=1)
+
+
+def written(folder: Path, fitted: FittedTrees, data: Dataset, window: MarketWindow) -> Forecaster:
     return write_bundle(
         folder,
         fitted,
         market=MARKET,
-        kind="boosted_trees",
+        kind="xgboost",
         lookback=1,
         golden=data,
         window=window,
@@ -79,7 +91,7 @@ def written(folder: Path, fitted: FittedBoostedTrees, data: Dataset, window: Mar
 @pytest.fixture(scope="module")
 def forecaster(
     tmp_path_factory: pytest.TempPathFactory,
-    fitted: FittedBoostedTrees,
+    fitted: FittedTrees,
     data: Dataset,
     window: MarketWindow,
 ) -> Forecaster:
@@ -87,7 +99,7 @@ def forecaster(
 
 
 def test_graph_agrees_with_its_original_on_real_rows(
-    fitted: FittedBoostedTrees, forecaster: Forecaster, data: Dataset
+    fitted: FittedTrees, forecaster: Forecaster, data: Dataset
 ) -> None:
     found = agreement(fitted.predict(data), graph_predictions(forecaster, data.values))
     assert found.rows == len(data) > 10_000
@@ -105,7 +117,7 @@ def test_bundle_carries_what_it_was_made_of_and_passes_its_selftest(forecaster: 
 
 
 def test_interval_of_the_graph_lies_around_its_expected_return(
-    fitted: FittedBoostedTrees, forecaster: Forecaster, data: Dataset
+    fitted: FittedTrees, forecaster: Forecaster, data: Dataset
 ) -> None:
     out = forecaster.outputs(data.values[:500])
     half = (
@@ -118,7 +130,7 @@ def test_interval_of_the_graph_lies_around_its_expected_return(
 
 
 def test_graph_counts_the_features_outside_the_training_range(
-    fitted: FittedBoostedTrees, forecaster: Forecaster, data: Dataset
+    fitted: FittedTrees, forecaster: Forecaster, data: Dataset
 ) -> None:
     rows = data.values[:2000].copy()
     rows[0, 0, :2] = 1e6
@@ -127,10 +139,8 @@ def test_graph_counts_the_features_outside_the_training_range(
 
 
 @pytest.mark.parametrize("constant", ["slopes", "floor", "half"])
-def test_changed_graph_is_refused(
-    tmp_path: Path, fitted: FittedBoostedTrees, data: Dataset, constant: str
-) -> None:
-    graph = boosted_trees_graph(fitted, lookback=1)
+def test_changed_graph_is_refused(tmp_path: Path, fitted: FittedTrees, data: Dataset, constant: str) -> None:
+    graph = trees_graph(fitted, lookback=1)
     [changed] = [tensor for tensor in graph.graph.initializer if tensor.name == constant]
     changed.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(changed) + np.float32(0.01), constant))
     onnx.save(graph, tmp_path / GRAPH_NAME)
@@ -146,7 +156,7 @@ def test_changed_graph_is_refused(
 
 
 def test_window_with_too_short_runs_of_candles_is_refused(
-    tmp_path: Path, fitted: FittedBoostedTrees, data: Dataset, window: MarketWindow
+    tmp_path: Path, fitted: FittedTrees, data: Dataset, window: MarketWindow
 ) -> None:
     torn = MarketWindow(window.candles.gather_every(2))
     with pytest.raises(ExportError, match="bars in a row"):

@@ -8,8 +8,9 @@ from fakes.walk_rows import BAR, walk_rows
 from scipy.stats import binom, spearmanr
 
 from cryptoai_assets.lib.datasets import Dataset
-from cryptoai_assets.lib.models.boosted_trees import BoostedTrees, TreeSettings
 from cryptoai_assets.lib.models.forecaster_model import Predictions
+from cryptoai_assets.lib.models.tree_heads import XgboostSettings
+from cryptoai_assets.lib.models.trees import Trees
 from cryptoai_assets.lib.scoring import BootstrapSettings, Score, direction_scores, return_scores
 from cryptoai_assets.lib.splits import walk_forward
 from cryptoai_assets.lib.training import stacked_dataset
@@ -17,8 +18,8 @@ from cryptoai_assets.lib.walk_forward import out_of_sample
 
 SEEDS = range(20)
 HORIZON = 2
-MODEL = BoostedTrees(
-    TreeSettings(
+MODEL = Trees(
+    XgboostSettings(
         trees=30,
         learning_rate=0.1,
         max_depth=4,

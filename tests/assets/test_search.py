@@ -6,8 +6,8 @@ import pytest
 from fakes.walk_rows import walk_rows
 
 from cryptoai_assets.lib.datasets import Dataset
-from cryptoai_assets.lib.models.boosted_trees import START_SETTINGS
-from cryptoai_assets.lib.search import Found, search_settings
+from cryptoai_assets.lib.models.tree_heads import LightgbmSettings, XgboostSettings
+from cryptoai_assets.lib.search import Found, search_kinds, search_settings
 
 TRIALS = 3
 
@@ -18,7 +18,9 @@ def data() -> Dataset:
 
 
 def search(data: Dataset, *, seed: int = 1, trials: int = TRIALS) -> Found:
-    return search_settings(data, horizon=2, trials=trials, seed=seed, threads=1, after_trial=lambda *_: None)
+    return search_settings(
+        data, XgboostSettings, horizon=2, trials=trials, seed=seed, threads=1, after_trial=lambda *_: None
+    )
 
 
 def test_later_rows_do_not_change_what_is_found(data: Dataset) -> None:
@@ -34,6 +36,7 @@ def test_first_trial_is_that_of_the_start_settings_and_the_best_is_found(data: D
     told: list[tuple[int, float]] = []
     found = search_settings(
         data,
+        XgboostSettings,
         horizon=2,
         trials=TRIALS,
         seed=1,
@@ -43,7 +46,7 @@ def test_first_trial_is_that_of_the_start_settings_and_the_best_is_found(data: D
     assert [trial for trial, _ in told] == list(range(TRIALS))
     assert tuple(loss for _, loss in told) == found.losses
     only = search(data, trials=1)
-    assert only.settings == START_SETTINGS
+    assert only.settings == XgboostSettings.start()
     assert only.losses == found.losses[:1]
 
 
@@ -62,3 +65,22 @@ def test_labels_between_training_and_validation_are_not_read(data: Dataset) -> N
         pl.when(read).then(1 - pl.col("up_2")).otherwise(pl.col("up_2")).alias("up_2")
     )
     assert search(data, trials=1) != search(Dataset(data.keys, data.values, data.names, others), trials=1)
+
+
+def test_kinds_are_searched_on_the_same_rows_and_the_least_loss_is_chosen(data: Dataset) -> None:
+    told: list[tuple[str, int, float]] = []
+    kinds = ("lightgbm", "xgboost")
+    searched = search_kinds(
+        data,
+        kinds,
+        horizon=2,
+        trials=2,
+        seed=1,
+        threads=1,
+        after_trial=lambda *trial: told.append(trial),
+    )
+    assert [(kind, trial) for kind, trial, _ in told] == [(kind, k) for kind in kinds for k in range(2)]
+    assert searched.found["xgboost"] == search(data, trials=2)
+    assert isinstance(searched.found["lightgbm"].settings, LightgbmSettings)
+    best = min(told, key=lambda trial: trial[2])
+    assert searched.chosen == searched.found[best[0]].settings

@@ -19,9 +19,10 @@ from cryptoai_assets.lib.datasets import Dataset
 from cryptoai_assets.lib.figures import line_figure, score_figure
 from cryptoai_assets.lib.fingerprints import file_fingerprint
 from cryptoai_assets.lib.home import Home
-from cryptoai_assets.lib.models.boosted_trees import TreeSettings
+from cryptoai_assets.lib.models.tree_heads import TreeSettings
+from cryptoai_assets.lib.models.zoo import model_from, model_record
 from cryptoai_assets.lib.monthly_features import joined_dataset, stored_window
-from cryptoai_assets.lib.search import search_settings
+from cryptoai_assets.lib.search import search_kinds
 from cryptoai_assets.lib.store import read_stored_parquet, write_parquet_atomically
 from cryptoai_assets.lib.training import (
     Splits,
@@ -32,7 +33,7 @@ from cryptoai_assets.lib.training import (
     score_table,
     training_splits,
 )
-from cryptoai_assets.lib.training_record import OURS, procedure_figures, record_stretch, record_training
+from cryptoai_assets.lib.training_record import procedure_figures, record_stretch, record_training
 from cryptoai_assets.lib.walk_forward import FoldPredictions, prediction_frame
 from edge_bundle.forecaster import Forecaster
 
@@ -66,40 +67,58 @@ def _known(
     return data, training_splits(data, market.settings, settings)
 
 
-def _read_settings(home: Home) -> TreeSettings:
-    return TreeSettings(**json.loads(home.model_settings.read_bytes())["trees"])
+def _searched(home: Home) -> tuple[TreeSettings, list[TreeSettings]]:
+    """Settings of the model that validation chose, and the best ones of every kind."""
+    record = json.loads(home.model_settings.read_bytes())
+    models = {kind: model_from(found["model"]) for kind, found in record["kinds"].items()}
+    return models[record["chosen"]], list(models.values())
 
 
-@dg.asset(group_name=GROUP, kinds={"optuna", "xgboost"}, deps=[training_dataset])
+@dg.asset(group_name=GROUP, kinds={"optuna"}, deps=[training_dataset])
 def model_settings(
     context: dg.AssetExecutionContext, market: MarketResource, config: TrainingConfig
 ) -> dg.MaterializeResult[None]:
-    """Settings of the boosted trees that a search found in the rows before the first scored fold."""
+    """Best settings of each kind of model in the rows before the first scored fold, and the kind chosen."""
 
     def make() -> dict[str, Any]:
         settings = config.settings
         data, splits = _known(market, config, settings)
-        found = search_settings(
+        searched = search_kinds(
             data.between(None, splits.folds[0].train_end),
+            settings.kinds,
             horizon=sorted(market.settings.horizons)[len(market.settings.horizons) // 2],
             trials=settings.trials,
             seed=settings.seed,
             threads=settings.threads,
-            after_trial=lambda trial, loss: context.log.info(
-                f"trial {trial + 1} of {settings.trials}: log loss {loss:.5f}"
+            after_trial=lambda kind, trial, loss: context.log.info(
+                f"{kind}: trial {trial + 1} of {settings.trials}: log loss {loss:.5f}"
             ),
         )
-        record = {"trees": asdict(found.settings), "losses": found.losses}
+        record = {
+            "chosen": searched.chosen.kind,
+            "kinds": {
+                kind: {"model": model_record(found.settings), "losses": found.losses}
+                for kind, found in searched.found.items()
+            },
+        }
         market.home.model_settings.write_text(json.dumps(record, indent=1))
         figure = line_figure(
-            {"validation log loss": found.losses}, title="The search", x="trial", y="log loss"
+            {kind: found.losses for kind, found in searched.found.items()},
+            title="The search: validation log loss",
+            x="trial",
+            y="log loss",
         )
-        return {"trees": record["trees"], "trials": settings.trials, "search": picture(figure)}
+        return {
+            "chosen": searched.chosen.kind,
+            "settings": record["kinds"],
+            "trials": settings.trials,
+            "search": picture(figure),
+        }
 
     return materialized(recipes.model_settings_recipe(market, config), make)
 
 
-@dg.asset(group_name=GROUP, kinds={"xgboost"}, deps=[training_dataset, model_settings])
+@dg.asset(group_name=GROUP, kinds={"scikitlearn"}, deps=[training_dataset, model_settings])
 def walk_forward_scores(
     context: dg.AssetExecutionContext, market: MarketResource, config: TrainingConfig
 ) -> dg.MaterializeResult[None]:
@@ -114,8 +133,9 @@ def walk_forward_scores(
     def make() -> dict[str, Any]:
         home, settings = market.home, config.settings
         data, splits = _known(market, config, settings)
+        chosen, models = _searched(home)
         results = procedure_predictions(
-            data, splits, _read_settings(home), market=market.settings, settings=settings, after_fold=tell
+            data, splits, models, market=market.settings, settings=settings, after_fold=tell
         )
         scores = score_table(results, market.settings, settings.bootstrap(market.settings))
         predictions = pl.concat(
@@ -124,10 +144,11 @@ def walk_forward_scores(
         )
         write_parquet_atomically(scores, home.procedure / recipes.SCORES_NAME)
         write_parquet_atomically(predictions, home.procedure / recipes.PREDICTIONS_NAME)
-        accuracy = procedure_figures(scores, predictions)["procedure_accuracy"]
+        accuracy = procedure_figures(scores, predictions, kind=chosen.kind)["procedure_accuracy"]
         return {
             "folds": settings.folds,
-            "rows": predictions.filter(pl.col("model") == OURS).height,
+            "rows": predictions.filter(pl.col("model") == chosen.kind).height,
+            "chosen": chosen.kind,
             "scores": table(scores, scores.height),
             "accuracy": picture(accuracy),
         }
@@ -135,7 +156,7 @@ def walk_forward_scores(
     return materialized(recipes.walk_forward_scores_recipe(market, config), make)
 
 
-@dg.asset(group_name=GROUP, kinds={"xgboost", "onnx", "mlflow"}, deps=[walk_forward_scores])
+@dg.asset(group_name=GROUP, kinds={"onnx", "mlflow"}, deps=[walk_forward_scores])
 def trained_forecaster(
     context: dg.AssetExecutionContext, market: MarketResource, config: TrainingConfig
 ) -> dg.MaterializeResult[None]:
@@ -148,7 +169,7 @@ def trained_forecaster(
             home.candidate,
             data,
             splits,
-            _read_settings(home),
+            _searched(home)[0],
             stored_window(home),
             market=market.settings,
             settings=settings,

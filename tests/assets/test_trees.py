@@ -1,4 +1,4 @@
-"""Boosted trees: the same seed gives the same model, and its intervals hold what they promise."""
+"""Tree forecasters: the same seed gives the same model, and its intervals hold what they promise."""
 
 from dataclasses import replace
 
@@ -8,14 +8,24 @@ import pytest
 from fakes.walk_rows import FEW_FEATURES, HORIZONS, walk_rows
 
 from cryptoai_assets.lib.datasets import Dataset
-from cryptoai_assets.lib.models.boosted_trees import (
-    INTERVAL_COVERAGE,
-    START_SETTINGS,
-    BoostedTrees,
-    FittedBoostedTrees,
+from cryptoai_assets.lib.models.tree_heads import (
+    ForestSettings,
+    LightgbmSettings,
+    TreeSettings,
+    XgboostSettings,
+)
+from cryptoai_assets.lib.models.trees import INTERVAL_COVERAGE, FittedTrees, Trees
+
+SETTINGS: tuple[TreeSettings, ...] = (
+    replace(XgboostSettings.start(), trees=30, learning_rate=0.1, min_child_weight=20.0),
+    replace(LightgbmSettings.start(), trees=30, learning_rate=0.1, rows_a_leaf=50),
+    replace(ForestSettings.start(), trees=30),
 )
 
-MODEL = BoostedTrees(replace(START_SETTINGS, trees=30, learning_rate=0.1, min_child_weight=20.0), threads=1)
+
+@pytest.fixture(scope="module", params=SETTINGS, ids=lambda settings: settings.kind)
+def model(request: pytest.FixtureRequest) -> Trees:
+    return Trees(request.param, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -34,25 +44,23 @@ def test(data: Dataset) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def fitted(train: Dataset) -> FittedBoostedTrees:
-    return MODEL.fit(train, horizons=HORIZONS, seed=1)
+def fitted(model: Trees, train: Dataset) -> FittedTrees:
+    return model.fit(train, horizons=HORIZONS, seed=1)
 
 
 def test_same_seed_gives_the_same_predictions_and_another_seed_others(
-    fitted: FittedBoostedTrees, train: Dataset, test: Dataset
+    model: Trees, fitted: FittedTrees, train: Dataset, test: Dataset
 ) -> None:
     said = fitted.predict(test)
-    same = MODEL.fit(train, horizons=HORIZONS, seed=1).predict(test)
-    other = MODEL.fit(train, horizons=HORIZONS, seed=2).predict(test)
+    same = model.fit(train, horizons=HORIZONS, seed=1).predict(test)
+    other = model.fit(train, horizons=HORIZONS, seed=2).predict(test)
     for name in ("expected_return", "probability_up", "expected_volatility"):
         assert np.array_equal(getattr(said, name), getattr(same, name))
         assert getattr(said, name).shape == (len(test), len(HORIZONS))
     assert not np.array_equal(said.probability_up, other.probability_up)
 
 
-def test_intervals_hold_the_share_of_outcomes_that_they_promise(
-    fitted: FittedBoostedTrees, test: Dataset
-) -> None:
+def test_intervals_hold_the_share_of_outcomes_that_they_promise(fitted: FittedTrees, test: Dataset) -> None:
     said = fitted.predict(test)
     for column, horizon in enumerate(HORIZONS):
         realised = test.target("return", horizon)
@@ -62,19 +70,19 @@ def test_intervals_hold_the_share_of_outcomes_that_they_promise(
         assert held.mean() == pytest.approx(INTERVAL_COVERAGE, abs=0.04)
 
 
-def test_volatility_of_a_steady_walk_is_about_its_own(fitted: FittedBoostedTrees, test: Dataset) -> None:
+def test_volatility_of_a_steady_walk_is_about_its_own(fitted: FittedTrees, test: Dataset) -> None:
     said = fitted.predict(test)
     assert np.median(said.expected_volatility[:, 2]) == pytest.approx(0.004 * np.sqrt(6), rel=0.15)
 
 
-def test_expected_return_follows_the_lead_of_the_probability(
-    fitted: FittedBoostedTrees, test: Dataset
-) -> None:
+def test_expected_return_follows_the_lead_of_the_probability(fitted: FittedTrees, test: Dataset) -> None:
     said = fitted.predict(test)
     assert (said.expected_return * (said.probability_up - 0.5) >= 0).all()
 
 
-def test_planted_direction_is_found_and_is_most_important(train: Dataset, test: Dataset) -> None:
+def test_planted_direction_is_found_and_is_most_important(
+    model: Trees, train: Dataset, test: Dataset
+) -> None:
     def turned(part: Dataset) -> Dataset:
         move = part.column("close_location") - 0.5
         noise = np.random.default_rng(3).normal(size=len(part)) * 0.1
@@ -84,7 +92,7 @@ def test_planted_direction_is_found_and_is_most_important(train: Dataset, test: 
         )
         return Dataset(part.keys, part.values, part.names, targets)
 
-    found = MODEL.fit(turned(train), horizons=(1,), seed=1)
+    found = model.fit(turned(train), horizons=(1,), seed=1)
     up = turned(test).target("up", 1)
     assert np.mean((found.predict(test).probability_up[:, 0] > 0.5) == (up > 0.5)) > 0.8
     importance = found.importance()
@@ -92,31 +100,33 @@ def test_planted_direction_is_found_and_is_most_important(train: Dataset, test: 
     assert sum(importance.values()) == pytest.approx(1)
 
 
-def test_constant_feature_is_not_read(train: Dataset, test: Dataset) -> None:
+def test_constant_feature_is_not_read(model: Trees, train: Dataset, test: Dataset) -> None:
     def flat(part: Dataset, level: float) -> Dataset:
         values = part.values.copy()
         values[:, :, 1] = level
         return Dataset(part.keys, values, part.names, part.targets)
 
-    found = MODEL.fit(flat(train, 1.0), horizons=(1,), seed=1)
+    found = model.fit(flat(train, 1.0), horizons=(1,), seed=1)
     assert 1 not in found.selected
     first, second = (found.predict(flat(test, level)).probability_up for level in (1.0, 99.0))
     assert np.array_equal(first, second)
 
 
-def test_training_range_holds_nearly_all_training_rows(fitted: FittedBoostedTrees, train: Dataset) -> None:
+def test_training_range_holds_nearly_all_training_rows(fitted: FittedTrees, train: Dataset) -> None:
     rows = train.values[:, -1, :]
     outside = ((rows < fitted.range_low) | (rows > fitted.range_high)).mean(axis=0)
     assert outside.shape == (len(FEW_FEATURES),)
     assert outside.max() < 0.002
 
 
-def test_rows_of_the_future_do_not_change_a_model_of_the_past(data: Dataset, train: Dataset) -> None:
+def test_rows_of_the_future_do_not_change_a_model_of_the_past(
+    model: Trees, data: Dataset, train: Dataset
+) -> None:
     cut = train.times[-1]
     later = (data.keys["open_time"] > cut).to_numpy()
     values = data.values.copy()
     values[later] *= 5
     changed = Dataset(data.keys, values, data.names, data.targets).between(None, data.times[3500])
     asked = data.between(None, cut)
-    said = [MODEL.fit(part, horizons=(1,), seed=1).predict(asked) for part in (train, changed)]
+    said = [model.fit(part, horizons=(1,), seed=1).predict(asked) for part in (train, changed)]
     assert np.array_equal(said[0].probability_up, said[1].probability_up)

@@ -1,17 +1,17 @@
-"""Gradient-boosted trees: a direction head and a volatility head per horizon, pooled over all symbols.
+"""Tree forecasters: a direction head and a volatility head per horizon, pooled over all symbols.
 
 The expected return follows from both heads: a coefficient per horizon, fitted on later rows than the trees,
 times the lead of the probability over one half, times the expected volatility.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
-import xgboost
 
 from cryptoai_assets.lib.datasets import Dataset, Float64Array
 from cryptoai_assets.lib.models.forecaster_model import Predictions, rows_of
+from cryptoai_assets.lib.models.tree_heads import Objective, TreeHead, TreeSettings
 from edge_bundle.windows import Float32Array
 
 # The feature whose level the volatility heads forecast relative to, so that calm and wild years look alike.
@@ -20,50 +20,6 @@ VOLATILITY_FLOOR = 1e-6
 CALIBRATION_SHARE = 0.2
 INTERVAL_COVERAGE = 0.8
 RANGE_QUANTILE = 0.0005
-DIRECTION_OBJECTIVE = "binary:logistic"
-VOLATILITY_OBJECTIVE = "reg:squarederror"
-
-
-@dataclass(frozen=True, slots=True)
-class TreeSettings:
-    """Settings of the boosted trees; each head has the same."""
-
-    trees: int
-    learning_rate: float
-    max_depth: int
-    min_child_weight: float
-    subsample: float
-    column_share: float
-    l2: float
-    max_bins: int = 64
-
-    def parameters(self, *, objective: str, seed: int, threads: int) -> dict[str, object]:
-        """Arguments of XGBoost's training function."""
-        return {
-            "objective": objective,
-            "eta": self.learning_rate,
-            "max_depth": self.max_depth,
-            "min_child_weight": self.min_child_weight,
-            "subsample": self.subsample,
-            "colsample_bytree": self.column_share,
-            "lambda": self.l2,
-            "max_bin": self.max_bins,
-            "tree_method": "hist",
-            "seed": seed,
-            "nthread": threads,
-        }
-
-
-# Where the search starts, and what a run without a search uses.
-START_SETTINGS = TreeSettings(
-    trees=150,
-    learning_rate=0.04,
-    max_depth=5,
-    min_child_weight=100.0,
-    subsample=0.7,
-    column_share=0.6,
-    l2=1.0,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +39,13 @@ class Coupling:
 
 
 @dataclass(frozen=True, slots=True)
-class FittedBoostedTrees:
+class FittedTrees:
     """Fitted heads; `cryptoai_assets.lib.export` writes them as one graph.
 
     Parameters
     ----------
     direction, volatility
-        One booster a horizon, over the features `selected`.
+        One head a horizon, over the features `selected`.
     range_low, range_high
         Per feature of the input; a value outside was hardly seen in training.
     """
@@ -97,8 +53,8 @@ class FittedBoostedTrees:
     horizons: tuple[int, ...]
     names: tuple[str, ...]
     selected: tuple[int, ...]
-    direction: tuple[xgboost.Booster, ...]
-    volatility: tuple[xgboost.Booster, ...]
+    direction: tuple[TreeHead, ...]
+    volatility: tuple[TreeHead, ...]
     coupling: tuple[Coupling, ...]
     range_low: Float32Array
     range_high: Float32Array
@@ -107,20 +63,18 @@ class FittedBoostedTrees:
     def predict(self, data: Dataset) -> Predictions:
         """Predictions of the native library, which the exported graph is compared with."""
         rows = rows_of(data.values)
-        matrix = xgboost.DMatrix(rows[:, self.selected])
+        inputs = np.ascontiguousarray(rows[:, self.selected])
         anchor = rows[:, self.names.index(VOLATILITY_ANCHOR)].astype(np.float64)
-        up = np.column_stack([head.predict(matrix) for head in self.direction]).astype(np.float64)
-        relative = np.column_stack([head.predict(matrix) for head in self.volatility]).astype(np.float64)
+        up = np.column_stack([head.predict(inputs) for head in self.direction])
+        relative = np.column_stack([head.predict(inputs) for head in self.volatility])
         volatility = np.exp(relative) * np.maximum(anchor, VOLATILITY_FLOOR)[:, None]
         slopes = np.array([coupling.return_slope for coupling in self.coupling])
         return Predictions(slopes * (2 * up - 1) * volatility, up, volatility)
 
     def importance(self) -> Mapping[str, float]:
         """Share of the total gain per feature, over the direction heads, largest first."""
-        gain = dict.fromkeys((self.names[k] for k in self.selected), 0.0)
-        for head in self.direction:
-            for key, value in head.get_score(importance_type="total_gain").items():
-                gain[self.names[self.selected[int(key[1:])]]] += float(np.mean(value))
+        gains = np.sum([head.gain() for head in self.direction], axis=0)
+        gain = {self.names[k]: float(added) for k, added in zip(self.selected, gains, strict=True)}
         total = sum(gain.values()) or 1.0
         return dict(sorted(((n, g / total) for n, g in gain.items()), key=lambda item: -item[1]))
 
@@ -130,23 +84,26 @@ class DirectionHead:
     """A direction head by itself."""
 
     selected: tuple[int, ...]
-    booster: xgboost.Booster
+    head: TreeHead
 
     def probability_up(self, data: Dataset) -> Float64Array:
         """Probability of up of every row."""
-        rows = rows_of(data.values)[:, self.selected]
-        return np.asarray(self.booster.predict(xgboost.DMatrix(rows)), dtype=np.float64)
+        return self.head.predict(np.ascontiguousarray(rows_of(data.values)[:, self.selected]))
 
 
 @dataclass(frozen=True, slots=True)
-class BoostedTrees:
-    """Boosted trees with their settings."""
+class Trees:
+    """A tree forecaster with the settings of its library."""
 
     settings: TreeSettings
     threads: int
-    kind: str = "boosted_trees"
 
-    def fit(self, data: Dataset, *, horizons: tuple[int, ...], seed: int) -> FittedBoostedTrees:
+    @property
+    def kind(self) -> str:
+        """Name of the library."""
+        return self.settings.kind
+
+    def fit(self, data: Dataset, *, horizons: tuple[int, ...], seed: int) -> FittedTrees:
         """Fit the heads on all rows, and what couples them on the last fifth, out of sample."""
         names = data.names
         selected = _varying(data)
@@ -160,7 +117,7 @@ class BoostedTrees:
         selected = _varying(data)
         rows = rows_of(data.values)[:, selected]
         return DirectionHead(
-            selected, self._booster(rows, data.target("up", horizon), DIRECTION_OBJECTIVE, seed + horizon)
+            selected, self._head(rows, data.target("up", horizon), "direction", seed + horizon)
         )
 
     def _heads(
@@ -171,21 +128,20 @@ class BoostedTrees:
         seed: int,
         coupling: tuple[Coupling, ...],
         names: tuple[str, ...],
-    ) -> FittedBoostedTrees:
+    ) -> FittedTrees:
         rows = rows_of(data.values)
         low, high = np.quantile(rows, [RANGE_QUANTILE, 1 - RANGE_QUANTILE], axis=0).astype(np.float32)
         outside = ((rows < low) | (rows > high)).mean(axis=1)
         inputs = rows[:, selected]
-        return FittedBoostedTrees(
+        return FittedTrees(
             horizons=horizons,
             names=names,
             selected=selected,
             direction=tuple(
-                self._booster(inputs, data.target("up", h), DIRECTION_OBJECTIVE, seed + h) for h in horizons
+                self._head(inputs, data.target("up", h), "direction", seed + h) for h in horizons
             ),
             volatility=tuple(
-                self._booster(inputs, _relative_volatility(data, h), VOLATILITY_OBJECTIVE, seed + h)
-                for h in horizons
+                self._head(inputs, _relative_volatility(data, h), "volatility", seed + h) for h in horizons
             ),
             coupling=coupling or tuple(Coupling(1.0, 1.0) for _ in horizons),
             range_low=low,
@@ -193,19 +149,11 @@ class BoostedTrees:
             range_limit=float(np.quantile(outside, 0.999)),
         )
 
-    def _booster(
-        self, rows: Float32Array, target: Float64Array, objective: str, seed: int
-    ) -> xgboost.Booster:
+    def _head(self, rows: Float32Array, target: Float64Array, objective: Objective, seed: int) -> TreeHead:
         known = np.isfinite(target)
-        matrix = xgboost.QuantileDMatrix(
-            rows[known], label=target[known], max_bin=self.settings.max_bins, nthread=self.threads
+        return self.settings.grow(
+            rows[known], target[known], objective=objective, seed=seed, threads=self.threads
         )
-        parameters = self.settings.parameters(objective=objective, seed=seed, threads=self.threads)
-        return xgboost.train(parameters, matrix, num_boost_round=self.settings.trees)
-
-    def describe(self) -> dict[str, object]:
-        """Settings for the record."""
-        return asdict(self.settings)
 
 
 def _relative_volatility(data: Dataset, horizon: int) -> Float64Array:

@@ -1,0 +1,295 @@
+"""Tree libraries behind one word: grow a head, one target from one set of rows.
+
+It knows nothing about horizons, bundles or scores; `trees` beside it makes forecasters of heads.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, Self
+
+import lightgbm
+import numpy as np
+import optuna
+import xgboost
+from sklearn.ensemble import RandomForestRegressor
+
+from cryptoai_assets.lib.datasets import Float64Array
+from edge_bundle.windows import Float32Array
+
+Objective = Literal["direction", "volatility"]
+
+
+class TreeHead(Protocol):
+    """Grown trees for one target."""
+
+    def predict(self, rows: Float32Array) -> Float64Array:
+        """(rows,) probability for a direction, log ratio for a volatility."""
+        ...
+
+    def gain(self) -> Float64Array:
+        """(features,) what each feature added, in the library's own unit."""
+        ...
+
+
+class TreeSettings(Protocol):
+    """Settings of one tree library; every head of a forecaster has the same."""
+
+    kind: ClassVar[str]
+
+    @classmethod
+    def start(cls) -> Self:
+        """Where a search starts, and what a training without a search uses."""
+        ...
+
+    @classmethod
+    def suggested(cls, trial: optuna.trial.BaseTrial) -> Self:
+        """Settings that a search tries."""
+        ...
+
+    def as_trial(self) -> Mapping[str, Any]:
+        """Parameters of a trial that suggests these settings."""
+        ...
+
+    def grow(
+        self, rows: Float32Array, target: Float64Array, *, objective: Objective, seed: int, threads: int
+    ) -> TreeHead:
+        """Grow trees on rows (rows, features) whose target is known."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class XgboostHead:
+    """Trees of XGBoost."""
+
+    booster: xgboost.Booster
+
+    def predict(self, rows: Float32Array) -> Float64Array:
+        """Predict every row."""
+        return np.asarray(self.booster.inplace_predict(rows), dtype=np.float64)
+
+    def gain(self) -> Float64Array:
+        """Total gain of each feature."""
+        gains = np.zeros(self.booster.num_features())
+        for key, value in self.booster.get_score(importance_type="total_gain").items():
+            gains[int(key[1:])] = float(np.mean(value))
+        return gains
+
+
+@dataclass(frozen=True, slots=True)
+class XgboostSettings:
+    """Gradient boosting by XGBoost, depth-wise over histograms."""
+
+    trees: int
+    learning_rate: float
+    max_depth: int
+    min_child_weight: float
+    subsample: float
+    column_share: float
+    l2: float
+    max_bins: int = 64
+    kind: ClassVar[str] = "xgboost"
+
+    @classmethod
+    def start(cls) -> Self:
+        """Small trees, many rows a leaf: a market has little signal."""
+        return cls(
+            trees=150,
+            learning_rate=0.04,
+            max_depth=5,
+            min_child_weight=100.0,
+            subsample=0.7,
+            column_share=0.6,
+            l2=1.0,
+        )
+
+    @classmethod
+    def suggested(cls, trial: optuna.trial.BaseTrial) -> Self:
+        """Settings that a search tries."""
+        return cls(
+            trees=trial.suggest_int("trees", 80, 240, step=10),
+            learning_rate=trial.suggest_float("learning_rate", 0.02, 0.08, log=True),
+            max_depth=trial.suggest_int("max_depth", 3, 7),
+            min_child_weight=trial.suggest_float("min_child_weight", 20.0, 400.0, log=True),
+            subsample=trial.suggest_float("subsample", 0.5, 0.9),
+            column_share=trial.suggest_float("column_share", 0.3, 0.9),
+            l2=trial.suggest_float("l2", 0.1, 30.0, log=True),
+        )
+
+    def as_trial(self) -> Mapping[str, Any]:
+        """Parameters of a trial that suggests these settings."""
+        names = ("trees", "learning_rate", "max_depth", "min_child_weight", "subsample", "column_share", "l2")
+        return {name: getattr(self, name) for name in names}
+
+    def grow(
+        self, rows: Float32Array, target: Float64Array, *, objective: Objective, seed: int, threads: int
+    ) -> XgboostHead:
+        """Grow with the logistic loss for a direction, the squared one for a volatility."""
+        matrix = xgboost.QuantileDMatrix(rows, label=target, max_bin=self.max_bins, nthread=threads)
+        parameters = {
+            "objective": "binary:logistic" if objective == "direction" else "reg:squarederror",
+            "eta": self.learning_rate,
+            "max_depth": self.max_depth,
+            "min_child_weight": self.min_child_weight,
+            "subsample": self.subsample,
+            "colsample_bytree": self.column_share,
+            "lambda": self.l2,
+            "max_bin": self.max_bins,
+            "tree_method": "hist",
+            "seed": seed,
+            "nthread": threads,
+        }
+        return XgboostHead(xgboost.train(parameters, matrix, num_boost_round=self.trees))
+
+
+@dataclass(frozen=True, slots=True)
+class LightgbmHead:
+    """Trees of LightGBM."""
+
+    booster: lightgbm.Booster
+
+    def predict(self, rows: Float32Array) -> Float64Array:
+        """Predict every row."""
+        return np.asarray(self.booster.predict(rows), dtype=np.float64)
+
+    def gain(self) -> Float64Array:
+        """Total gain of each feature."""
+        return np.asarray(self.booster.feature_importance("gain"), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class LightgbmSettings:
+    """Gradient boosting by LightGBM, leaf-wise over histograms."""
+
+    trees: int
+    learning_rate: float
+    leaves: int
+    rows_a_leaf: int
+    subsample: float
+    column_share: float
+    l2: float
+    max_bins: int = 63
+    kind: ClassVar[str] = "lightgbm"
+
+    @classmethod
+    def start(cls) -> Self:
+        """Small trees, many rows a leaf."""
+        return cls(
+            trees=150,
+            learning_rate=0.04,
+            leaves=31,
+            rows_a_leaf=500,
+            subsample=0.7,
+            column_share=0.6,
+            l2=1.0,
+        )
+
+    @classmethod
+    def suggested(cls, trial: optuna.trial.BaseTrial) -> Self:
+        """Settings that a search tries."""
+        return cls(
+            trees=trial.suggest_int("trees", 80, 240, step=10),
+            learning_rate=trial.suggest_float("learning_rate", 0.02, 0.08, log=True),
+            leaves=trial.suggest_int("leaves", 8, 63, log=True),
+            rows_a_leaf=trial.suggest_int("rows_a_leaf", 100, 2000, log=True),
+            subsample=trial.suggest_float("subsample", 0.5, 0.9),
+            column_share=trial.suggest_float("column_share", 0.3, 0.9),
+            l2=trial.suggest_float("l2", 0.1, 30.0, log=True),
+        )
+
+    def as_trial(self) -> Mapping[str, Any]:
+        """Parameters of a trial that suggests these settings."""
+        names = ("trees", "learning_rate", "leaves", "rows_a_leaf", "subsample", "column_share", "l2")
+        return {name: getattr(self, name) for name in names}
+
+    def grow(
+        self, rows: Float32Array, target: Float64Array, *, objective: Objective, seed: int, threads: int
+    ) -> LightgbmHead:
+        """Grow with the logistic loss for a direction, the squared one for a volatility."""
+        parameters = {
+            "objective": "binary" if objective == "direction" else "regression",
+            "learning_rate": self.learning_rate,
+            "num_leaves": self.leaves,
+            "min_data_in_leaf": self.rows_a_leaf,
+            "bagging_fraction": self.subsample,
+            "bagging_freq": 1,
+            "feature_fraction": self.column_share,
+            "lambda_l2": self.l2,
+            "max_bin": self.max_bins,
+            "seed": seed,
+            "num_threads": threads,
+            "deterministic": True,
+            "force_row_wise": True,
+            "verbosity": -1,
+        }
+        return LightgbmHead(
+            lightgbm.train(parameters, lightgbm.Dataset(rows, target), num_boost_round=self.trees)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ForestHead:
+    """Trees of a random forest."""
+
+    forest: RandomForestRegressor
+
+    def predict(self, rows: Float32Array) -> Float64Array:
+        """Predict every row."""
+        return np.asarray(self.forest.predict(rows), dtype=np.float64)
+
+    def gain(self) -> Float64Array:
+        """Mean decrease of the squared error by each feature."""
+        return np.asarray(self.forest.feature_importances_, dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class ForestSettings:
+    """A random forest by scikit-learn; a direction is the mean of its leaves' shares of rises."""
+
+    trees: int
+    max_depth: int
+    leaf_share: float
+    row_share: float
+    column_share: float
+    kind: ClassVar[str] = "random_forest"
+
+    @classmethod
+    def start(cls) -> Self:
+        """Trees on a sixth of the rows each, with broad leaves, so that the graph stays small."""
+        return cls(trees=80, max_depth=10, leaf_share=0.006, row_share=0.15, column_share=0.2)
+
+    @classmethod
+    def suggested(cls, trial: optuna.trial.BaseTrial) -> Self:
+        """Settings that a search tries."""
+        return cls(
+            trees=trial.suggest_int("trees", 60, 100, step=10),
+            max_depth=trial.suggest_int("max_depth", 6, 12),
+            leaf_share=trial.suggest_float("leaf_share", 0.005, 0.03, log=True),
+            row_share=trial.suggest_float("row_share", 0.1, 0.25),
+            column_share=trial.suggest_float("column_share", 0.1, 0.4),
+        )
+
+    def as_trial(self) -> Mapping[str, Any]:
+        """Parameters of a trial that suggests these settings."""
+        names = ("trees", "max_depth", "leaf_share", "row_share", "column_share")
+        return {name: getattr(self, name) for name in names}
+
+    def grow(
+        self,
+        rows: Float32Array,
+        target: Float64Array,
+        *,
+        objective: Objective,  # noqa: ARG002 — the squared error of a share is its Brier score
+        seed: int,
+        threads: int,
+    ) -> ForestHead:
+        """Grow on squared error, whatever the target."""
+        forest = RandomForestRegressor(
+            n_estimators=self.trees,
+            max_depth=self.max_depth,
+            min_samples_leaf=max(1, int(self.leaf_share * self.row_share * len(rows))),
+            max_samples=self.row_share,
+            max_features=self.column_share,
+            random_state=seed,
+            n_jobs=threads,
+        )
+        return ForestHead(forest.fit(rows, target))

@@ -18,6 +18,7 @@ from onnxmltools.convert.common.data_types import FloatTensorType
 
 from cryptoai_assets.lib.datasets import Dataset
 from cryptoai_assets.lib.market import Market
+from cryptoai_assets.lib.models.ensemble import EnsembleHead
 from cryptoai_assets.lib.models.forecaster_model import Predictions
 from cryptoai_assets.lib.models.tree_heads import ForestHead, LightgbmHead, TreeHead, XgboostHead
 from cryptoai_assets.lib.models.trees import (
@@ -80,6 +81,8 @@ class _GraphBuilder:
 
     def trees(self, head: TreeHead, rows: str, features: int, output: str) -> str:
         """Append the tree node of the library's converter; (batch, 1), a probability for a classifier."""
+        if isinstance(head, EnsembleHead):
+            return self._mean(head, rows, features, output)
         tree = _tree_node(head, features)
         tree.name = f"{output}_trees"
         tree.input[0] = rows
@@ -90,6 +93,15 @@ class _GraphBuilder:
         tree.output[0], tree.output[1] = f"{output}_label", f"{output}_classes"
         self.nodes.append(tree)
         return self.node("Gather", [tree.output[1], "second_column"], output, axis=1)
+
+    def _mean(self, head: EnsembleHead, rows: str, features: int, output: str) -> str:
+        """Weighted mean of the members; (batch, 1)."""
+        parts = [
+            self.trees(member, rows, features, f"{output}_{place}") for place, member in enumerate(head.heads)
+        ]
+        stacked = self.node("Concat", parts, f"{output}_members", axis=1)  # (batch, members)
+        weights = self.constant(f"{output}_weights", np.array(head.weights)[:, None])
+        return self.node("MatMul", [stacked, weights], output)
 
 
 def _tree_node(head: TreeHead, features: int) -> onnx.NodeProto:

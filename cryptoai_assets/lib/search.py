@@ -7,6 +7,7 @@ import numpy as np
 import optuna
 
 from cryptoai_assets.lib.datasets import Dataset
+from cryptoai_assets.lib.models.ensemble import EnsembleSettings
 from cryptoai_assets.lib.models.tree_heads import TreeSettings
 from cryptoai_assets.lib.models.trees import Trees
 from cryptoai_assets.lib.models.zoo import kind_settings
@@ -57,9 +58,18 @@ def search_kinds(
     threads: int,
     after_trial: Callable[[str, int, float], None],
 ) -> Searched:
-    """Search each kind on the same rows with as many trials; `after_trial` gets kind, number and loss."""
-    found = {}
+    """Search each kind on the same rows with as many trials; `after_trial` gets kind, number and loss.
+
+    An ensemble is made of the best of the kinds before it, and has nothing of its own to search.
+    """
+    found: dict[str, Found] = {}
     for kind in kinds:
+        if kind == EnsembleSettings.kind:
+            ensemble = EnsembleSettings.of([one.settings for one in found.values()])
+            loss = validation_loss(data, ensemble, horizon=horizon, seed=seed, threads=threads)
+            after_trial(kind, 0, loss)
+            found[kind] = Found(ensemble, (loss,))
+            continue
         found[kind] = search_settings(
             data,
             kind_settings(kind),
@@ -72,6 +82,17 @@ def search_kinds(
     return Searched(found)
 
 
+def validation_loss(data: Dataset, settings: TreeSettings, *, horizon: int, seed: int, threads: int) -> float:
+    """Log loss of a direction head on the last quarter of the rows, fitted on those before, purged."""
+    times = data.times
+    cut = int(len(times) * (1 - VALIDATION_SHARE))
+    train, validation = data.between(None, times[cut - horizon]), data.between(times[cut], None)
+    up = validation.target("up", horizon)
+    moved = np.isfinite(up)
+    head = Trees(settings, threads=threads).direction_head(train, horizon=horizon, seed=seed)
+    return float(log_loss(head.probability_up(validation)[moved], up[moved]).mean())
+
+
 def search_settings(
     data: Dataset,
     kind: type[TreeSettings],
@@ -82,7 +103,7 @@ def search_settings(
     threads: int,
     after_trial: Callable[[int, float], None],
 ) -> Found:
-    """Search the settings of the direction head by its log loss on the last quarter of the rows, purged.
+    """Search the settings of one kind by `validation_loss`.
 
     Parameters
     ----------
@@ -91,18 +112,10 @@ def search_settings(
     horizon
         Whose direction is validated; all heads get the same settings.
     """
-    times = data.times
-    cut = int(len(times) * (1 - VALIDATION_SHARE))
-    train, validation = data.between(None, times[cut - horizon]), data.between(times[cut], None)
-    up = validation.target("up", horizon)
-    moved = np.isfinite(up)
-
-    def loss(settings: TreeSettings) -> float:
-        head = Trees(settings, threads=threads).direction_head(train, horizon=horizon, seed=seed)
-        return float(log_loss(head.probability_up(validation)[moved], up[moved]).mean())
 
     def objective(trial: optuna.Trial) -> float:
-        value = loss(kind.suggested(trial))
+        settings = kind.suggested(trial)
+        value = validation_loss(data, settings, horizon=horizon, seed=seed, threads=threads)
         after_trial(trial.number, value)
         return value
 

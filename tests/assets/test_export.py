@@ -23,6 +23,7 @@ from cryptoai_assets.lib.export import (
     write_bundle,
 )
 from cryptoai_assets.lib.market import market_preset
+from cryptoai_assets.lib.models.ensemble import EnsembleSettings
 from cryptoai_assets.lib.models.forecaster_model import Predictions
 from cryptoai_assets.lib.models.tree_heads import (
     ForestSettings,
@@ -66,6 +67,7 @@ SETTINGS: tuple[TreeSettings, ...] = (
     replace(LightgbmSettings.start(), trees=40, learning_rate=0.1, rows_a_leaf=100),
     replace(ForestSettings.start(), trees=15),
 )
+SETTINGS = (*SETTINGS, EnsembleSettings.of(SETTINGS))
 
 
 @pytest.fixture(scope="module", params=SETTINGS, ids=lambda settings: settings.kind)

@@ -6,6 +6,7 @@ import pytest
 from fakes.walk_rows import walk_rows
 
 from cryptoai_assets.lib.datasets import Dataset
+from cryptoai_assets.lib.models.ensemble import EnsembleSettings
 from cryptoai_assets.lib.models.tree_heads import LightgbmSettings, XgboostSettings
 from cryptoai_assets.lib.search import Found, search_kinds, search_settings
 
@@ -69,7 +70,7 @@ def test_labels_between_training_and_validation_are_not_read(data: Dataset) -> N
 
 def test_kinds_are_searched_on_the_same_rows_and_the_least_loss_is_chosen(data: Dataset) -> None:
     told: list[tuple[str, int, float]] = []
-    kinds = ("lightgbm", "xgboost")
+    kinds = ("lightgbm", "xgboost", "tree_ensemble")
     searched = search_kinds(
         data,
         kinds,
@@ -79,7 +80,13 @@ def test_kinds_are_searched_on_the_same_rows_and_the_least_loss_is_chosen(data: 
         threads=1,
         after_trial=lambda *trial: told.append(trial),
     )
-    assert [(kind, trial) for kind, trial, _ in told] == [(kind, k) for kind in kinds for k in range(2)]
+    assert [(kind, trial) for kind, trial, _ in told] == [
+        *((kind, k) for kind in kinds[:2] for k in range(2)),
+        ("tree_ensemble", 0),
+    ]
+    ensemble = searched.found["tree_ensemble"].settings
+    assert isinstance(ensemble, EnsembleSettings)
+    assert ensemble.members == (searched.found["lightgbm"].settings, searched.found["xgboost"].settings)
     assert searched.found["xgboost"] == search(data, trials=2)
     assert isinstance(searched.found["lightgbm"].settings, LightgbmSettings)
     best = min(told, key=lambda trial: trial[2])

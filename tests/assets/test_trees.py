@@ -8,6 +8,7 @@ import pytest
 from fakes.walk_rows import FEW_FEATURES, HORIZONS, walk_rows
 
 from cryptoai_assets.lib.datasets import Dataset
+from cryptoai_assets.lib.models.ensemble import EnsembleHead, EnsembleSettings
 from cryptoai_assets.lib.models.tree_heads import (
     ForestSettings,
     LightgbmSettings,
@@ -21,6 +22,7 @@ SETTINGS: tuple[TreeSettings, ...] = (
     replace(LightgbmSettings.start(), trees=30, learning_rate=0.1, rows_a_leaf=50),
     replace(ForestSettings.start(), trees=30),
 )
+SETTINGS = (*SETTINGS, EnsembleSettings.of(SETTINGS))
 
 
 @pytest.fixture(scope="module", params=SETTINGS, ids=lambda settings: settings.kind)
@@ -130,3 +132,27 @@ def test_rows_of_the_future_do_not_change_a_model_of_the_past(
     asked = data.between(None, cut)
     said = [model.fit(part, horizons=(1,), seed=1).predict(asked) for part in (train, changed)]
     assert np.array_equal(said[0].probability_up, said[1].probability_up)
+
+
+def test_member_that_knows_nothing_loses_its_weight_and_the_spread_of_members_is_there_to_see(
+    train: Dataset, test: Dataset
+) -> None:
+    """A forest of stumps over one column in eight sees little; the first weights are .4, .4, .2."""
+    blind = replace(ForestSettings.start(), trees=1, max_depth=1, column_share=0.01, row_share=0.01)
+    ensemble = EnsembleSettings.of((*SETTINGS[:2], blind))
+    assert ensemble.direction_weights == (0.4, 0.4, 0.2)
+    fitted = Trees(ensemble, threads=1).fit(train, horizons=HORIZONS, seed=1)
+    head = fitted.volatility[2]
+    assert isinstance(head, EnsembleHead)
+    assert sum(head.weights) == pytest.approx(1)
+    assert head.weights[2] < 0.1
+    rows = np.ascontiguousarray(test.values[:, -1, fitted.selected])
+    members = head.members(rows)
+    assert members.shape == (3, len(test))
+    np.testing.assert_allclose(head.predict(rows), np.array(head.weights) @ members, rtol=1e-12)
+
+
+def test_members_without_any_skill_keep_the_first_weights() -> None:
+    ensemble = EnsembleSettings.of(SETTINGS[:3])
+    assert ensemble.weighted("direction", np.array([-1.0, 0.0, -0.1])).direction_weights == (0.4, 0.4, 0.2)
+    assert ensemble.weighted("volatility", np.array([0.1, 0.1, 0.0])).volatility_weights == (0.5, 0.5, 0.0)

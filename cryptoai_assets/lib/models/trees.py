@@ -4,14 +4,17 @@ The expected return follows from both heads: a coefficient per horizon, fitted o
 times the lead of the probability over one half, times the expected volatility.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
 from cryptoai_assets.lib.datasets import Dataset, Float64Array
+from cryptoai_assets.lib.models.ensemble import EnsembleHead, EnsembleSettings, reweighted
 from cryptoai_assets.lib.models.forecaster_model import Predictions, rows_of
 from cryptoai_assets.lib.models.tree_heads import Objective, TreeHead, TreeSettings
+from cryptoai_assets.lib.scoring import log_loss
 from edge_bundle.windows import Float32Array
 
 # The feature whose level the volatility heads forecast relative to, so that calm and wild years look alike.
@@ -71,6 +74,14 @@ class FittedTrees:
         slopes = np.array([coupling.return_slope for coupling in self.coupling])
         return Predictions(slopes * (2 * up - 1) * volatility, up, volatility)
 
+    def with_weights(self, settings: EnsembleSettings) -> Self:
+        """Return it with the weights of an ensemble's settings."""
+        return replace(
+            self,
+            direction=tuple(reweighted(head, settings.direction_weights) for head in self.direction),
+            volatility=tuple(reweighted(head, settings.volatility_weights) for head in self.volatility),
+        )
+
     def importance(self) -> Mapping[str, float]:
         """Share of the total gain per feature, over the direction heads, largest first."""
         gains = np.sum([head.gain() for head in self.direction], axis=0)
@@ -104,13 +115,18 @@ class Trees:
         return self.settings.kind
 
     def fit(self, data: Dataset, *, horizons: tuple[int, ...], seed: int) -> FittedTrees:
-        """Fit the heads on all rows, and what couples them on the last fifth, out of sample."""
-        names = data.names
+        """Fit the heads on all rows; what ties them together, and members' weights, on the last fifth."""
         selected = _varying(data)
         earlier, later = _calibration_split(data, max(horizons))
-        trial = self._heads(earlier, horizons, selected, seed, (), names)
+        trial = self._heads(earlier, horizons, selected, seed)
+        settings = self.settings
+        if isinstance(settings, EnsembleSettings):
+            settings = _weighted(settings, trial, later)
+            trial = trial.with_weights(settings)
         coupling = _coupling(trial.predict(later), later, horizons)
-        return self._heads(data, horizons, selected, seed, coupling, names)
+        return replace(
+            replace(self, settings=settings)._heads(data, horizons, selected, seed), coupling=coupling
+        )
 
     def direction_head(self, data: Dataset, *, horizon: int, seed: int) -> "DirectionHead":
         """Fit the direction head of one horizon alone, as a search does."""
@@ -126,8 +142,6 @@ class Trees:
         horizons: tuple[int, ...],
         selected: tuple[int, ...],
         seed: int,
-        coupling: tuple[Coupling, ...],
-        names: tuple[str, ...],
     ) -> FittedTrees:
         rows = rows_of(data.values)
         low, high = np.quantile(rows, [RANGE_QUANTILE, 1 - RANGE_QUANTILE], axis=0).astype(np.float32)
@@ -135,7 +149,7 @@ class Trees:
         inputs = rows[:, selected]
         return FittedTrees(
             horizons=horizons,
-            names=names,
+            names=data.names,
             selected=selected,
             direction=tuple(
                 self._head(inputs, data.target("up", h), "direction", seed + h) for h in horizons
@@ -143,7 +157,7 @@ class Trees:
             volatility=tuple(
                 self._head(inputs, _relative_volatility(data, h), "volatility", seed + h) for h in horizons
             ),
-            coupling=coupling or tuple(Coupling(1.0, 1.0) for _ in horizons),
+            coupling=tuple(Coupling(1.0, 1.0) for _ in horizons),
             range_low=low,
             range_high=high,
             range_limit=float(np.quantile(outside, 0.999)),
@@ -154,6 +168,37 @@ class Trees:
         return self.settings.grow(
             rows[known], target[known], objective=objective, seed=seed, threads=self.threads
         )
+
+
+def _weighted(settings: EnsembleSettings, trial: FittedTrees, later: Dataset) -> EnsembleSettings:
+    """Weights by each member's skill on rows after those that it saw, averaged over the horizons."""
+    rows = np.ascontiguousarray(rows_of(later.values)[:, trial.selected])
+    up = [later.target("up", h) for h in trial.horizons]
+    relative = [_relative_volatility(later, h) for h in trial.horizons]
+    settings = settings.weighted("direction", _skills(trial.direction, rows, up, log_loss))
+    return settings.weighted("volatility", _skills(trial.volatility, rows, relative, _squared_error))
+
+
+def _skills(
+    heads: Sequence[TreeHead],
+    rows: Float32Array,
+    targets: Sequence[Float64Array],
+    loss: Callable[[Float64Array, Float64Array], Float64Array],
+) -> Float64Array:
+    """(members,) share of the mean's loss that each member saves."""
+    saved = []
+    for head, target in zip(heads, targets, strict=True):
+        known = np.isfinite(target)
+        if not isinstance(head, EnsembleHead) or not known.any():
+            continue
+        mean = loss(np.full(known.sum(), target[known].mean()), target[known]).mean()
+        losses = np.array([loss(said, target[known]).mean() for said in head.members(rows[known])])
+        saved.append(1 - losses / max(mean, 1e-12))
+    return np.asarray(np.mean(saved, axis=0), dtype=np.float64)
+
+
+def _squared_error(said: Float64Array, realised: Float64Array) -> Float64Array:
+    return np.asarray((said - realised) ** 2, dtype=np.float64)
 
 
 def _relative_volatility(data: Dataset, horizon: int) -> Float64Array:

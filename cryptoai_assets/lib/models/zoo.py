@@ -5,6 +5,7 @@ from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any
 
+from cryptoai_assets.lib.models.ensemble import EnsembleSettings
 from cryptoai_assets.lib.models.tree_heads import (
     ForestSettings,
     LightgbmSettings,
@@ -13,7 +14,7 @@ from cryptoai_assets.lib.models.tree_heads import (
 )
 
 KINDS: Mapping[str, type[TreeSettings]] = MappingProxyType(
-    {kind.kind: kind for kind in (XgboostSettings, LightgbmSettings, ForestSettings)}
+    {kind.kind: kind for kind in (XgboostSettings, LightgbmSettings, ForestSettings, EnsembleSettings)}
 )
 
 
@@ -36,10 +37,20 @@ def kind_settings(name: str) -> type[TreeSettings]:
 
 def model_record(settings: TreeSettings) -> dict[str, Any]:
     """Settings with the name of their kind, as JSON keeps them."""
-    return {"kind": settings.kind, **asdict(settings)}  # type: ignore[call-overload] # all are dataclasses
+    fields: dict[str, Any] = asdict(settings)  # type: ignore[call-overload] # all are dataclasses
+    if isinstance(settings, EnsembleSettings):
+        fields["members"] = [model_record(member) for member in settings.members]
+    return {"kind": settings.kind, **fields}
 
 
 def model_from(record: Mapping[str, Any]) -> TreeSettings:
     """Settings that `model_record` wrote."""
-    fields = {name: value for name, value in record.items() if name != "kind"}
-    return kind_settings(record["kind"])(**fields)
+    fields = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in record.items()
+        if name != "kind"
+    }
+    kind = kind_settings(record["kind"])
+    if kind is EnsembleSettings:
+        fields["members"] = tuple(model_from(member) for member in fields["members"])
+    return kind(**fields)

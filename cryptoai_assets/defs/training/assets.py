@@ -91,7 +91,7 @@ def model_settings(
             seed=settings.seed,
             threads=settings.threads,
             after_trial=lambda kind, trial, loss: context.log.info(
-                f"{kind}: trial {trial + 1} of {settings.trials}: log loss {loss:.5f}"
+                f"{kind}: trial {trial + 1}, log loss {loss:.5f}"
             ),
         )
         record = {

@@ -9,6 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 from cryptoai_assets.lib.datasets import Dataset, Float64Array
 from cryptoai_assets.lib.models.forecaster_model import FittedModel, Predictions, rows_of
+from cryptoai_assets.lib.models.garch import Garch
 
 HAR_COLUMNS = ("return_deviation_5", "return_deviation_15", "return_deviation_60", "return_deviation_240")
 LAST_RETURN = "log_return_1"
@@ -166,4 +167,4 @@ def _har_inputs(data: Dataset) -> Float64Array:
 
 
 DIRECTION_BASELINES = (Zero(), Majority(), LastSignReversal(), Linear())
-VOLATILITY_BASELINES = (Har(),)
+VOLATILITY_BASELINES = (Har(), Garch())

@@ -8,7 +8,17 @@ import polars as pl
 
 
 class SourceError(Exception):
-    """A source cannot answer; the message names the source and what to do."""
+    """A source cannot answer; the message names the source and what to do.
+
+    ::
+
+        SourceError
+        └── SourceRefusedError    asking again is of no use
+    """
+
+
+class SourceRefusedError(SourceError):
+    """A source will not answer this question, however often it is asked."""
 
 
 @dataclass(frozen=True, slots=True)

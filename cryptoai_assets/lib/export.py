@@ -149,7 +149,8 @@ def trees_graph(fitted: FittedTrees, *, lookback: int) -> onnx.ModelProto:
     anchor_index = graph.constant("anchor_index", [fitted.names.index(VOLATILITY_ANCHOR)], np.int64)
     anchor = graph.node("Gather", [last, anchor_index], "anchor", axis=1)
     floored = graph.node("Max", [anchor, graph.constant("floor", [VOLATILITY_FLOOR])], "floored_anchor")
-    in_bps = graph.node("Mul", [floored, graph.constant("bps", [BASIS_POINTS])], "anchor_bps")
+    raised = [BASIS_POINTS * coupling.volatility_factor for coupling in fitted.coupling]
+    in_bps = graph.node("Mul", [floored, graph.constant("bps", raised)], "anchor_bps")  # (batch, horizons)
     volatility = graph.node("Mul", [level, in_bps], "expected_volatility_bps")
     lead = graph.node("Sub", [probability, graph.constant("half", [0.5])], "lead")
     slopes = [2 * coupling.return_slope for coupling in fitted.coupling]

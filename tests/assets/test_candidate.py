@@ -111,7 +111,7 @@ def test_loaded_bundle_is_scored_on_the_final_stretch_beside_the_baselines(
     forecaster = Forecaster.load(bundle_folder(folder))
     result = score_stretch(forecaster, data, splits, market=MARKET, settings=SETTINGS)
     assert result.test.times[0] >= splits.stretch.test_start
-    assert set(result.baselines) == {"zero", "majority", "last_sign_reversal", "linear", "har"}
+    assert set(result.baselines) == {"zero", "majority", "last_sign_reversal", "linear", "har", "garch"}
     accuracy = next(score for score in result.scores if score.name == "h1/accuracy")
     assert accuracy.lower < 0.5 < accuracy.upper
     assert result.coverage == pytest.approx([0.8] * len(HORIZONS), abs=0.08)

@@ -77,6 +77,13 @@ def test_volatility_of_a_steady_walk_is_about_its_own(fitted: FittedTrees, test:
     assert np.median(said.expected_volatility[:, 2]) == pytest.approx(0.004 * np.sqrt(6), rel=0.15)
 
 
+def test_volatility_is_right_in_the_mean_square(fitted: FittedTrees, test: Dataset) -> None:
+    said = fitted.predict(test)
+    for column, horizon in enumerate(HORIZONS):
+        ratio = test.target("volatility", horizon) / said.expected_volatility[:, column]
+        assert np.nanmean(ratio**2) == pytest.approx(1.0, abs=0.08)
+
+
 def test_expected_return_follows_the_lead_of_the_probability(fitted: FittedTrees, test: Dataset) -> None:
     said = fitted.predict(test)
     assert (said.expected_return * (said.probability_up - 0.5) >= 0).all()

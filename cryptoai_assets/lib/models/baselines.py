@@ -8,7 +8,12 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cryptoai_assets.lib.datasets import Dataset, Float64Array
-from cryptoai_assets.lib.models.forecaster_model import FittedModel, Predictions, rows_of
+from cryptoai_assets.lib.models.forecaster_model import (
+    FittedModel,
+    Predictions,
+    mean_square_factor,
+    rows_of,
+)
 from cryptoai_assets.lib.models.garch import Garch
 
 HAR_COLUMNS = ("return_deviation_5", "return_deviation_15", "return_deviation_60", "return_deviation_240")
@@ -131,12 +136,13 @@ class Linear:
 @dataclass(frozen=True, slots=True)
 class _Har:
     models: tuple[Ridge, ...]
+    factors: tuple[float, ...]
 
     def predict(self, data: Dataset) -> Predictions:
         said = Predictions.nothing(len(data), len(self.models))
         logs = _har_inputs(data)
-        for column, model in enumerate(self.models):
-            said.expected_volatility[:, column] = np.exp(model.predict(logs))
+        for column, (model, factor) in enumerate(zip(self.models, self.factors, strict=True)):
+            said.expected_volatility[:, column] = factor * np.exp(model.predict(logs))
         return said
 
 
@@ -152,12 +158,13 @@ class Har:
     def fit(self, data: Dataset, *, horizons: tuple[int, ...], seed: int) -> FittedModel:  # noqa: ARG002
         """Fit by least squares, pooled over the symbols."""
         logs = _har_inputs(data)
-        models = []
+        models, factors = [], []
         for horizon in horizons:
             realised = data.target("volatility", horizon)
             known = np.isfinite(realised) & (realised > 0)
             models.append(Ridge(alpha=_SMALL).fit(logs[known], np.log(realised[known])))
-        return _Har(tuple(models))
+            factors.append(mean_square_factor(np.exp(models[-1].predict(logs)), realised))
+        return _Har(tuple(models), tuple(factors))
 
 
 def _har_inputs(data: Dataset) -> Float64Array:

@@ -66,3 +66,14 @@ class ForecasterModel(Protocol):
 def rows_of(values: Float32Array) -> Float32Array:
     """(rows, features): the last bar of each input, which is all that a tree or a linear model reads."""
     return np.ascontiguousarray(values[:, -1, :])
+
+
+def mean_square_factor(expected: Float64Array, realised: Float64Array) -> float:
+    """Factor that makes the mean of (realised / expected)² one; one where nothing is known.
+
+    A model of log volatility says the middle of what may come; the mean square lies above it. It is the
+    factor of the least QLIKE. Source: Patton, "Volatility forecast comparison using imperfect proxies", 2011.
+    """
+    known = np.isfinite(realised) & np.isfinite(expected) & (expected > 0)
+    ratio = float(np.mean((realised[known] / expected[known]) ** 2)) if known.any() else 1.0
+    return ratio**0.5 if ratio > 0 else 1.0

@@ -12,7 +12,7 @@ import numpy as np
 
 from cryptoai_assets.lib.datasets import Dataset, Float64Array
 from cryptoai_assets.lib.models.ensemble import EnsembleHead, EnsembleSettings, reweighted
-from cryptoai_assets.lib.models.forecaster_model import Predictions, rows_of
+from cryptoai_assets.lib.models.forecaster_model import Predictions, mean_square_factor, rows_of
 from cryptoai_assets.lib.models.tree_heads import Objective, TreeHead, TreeSettings
 from cryptoai_assets.lib.scoring import log_loss
 from edge_bundle.windows import Float32Array
@@ -31,12 +31,15 @@ class Coupling:
 
     Parameters
     ----------
+    volatility_factor
+        By which a level that is right in the logarithm is raised, so that its square is the mean square.
     return_slope
         Expected return, in expected volatilities, at a probability of one (half of it at a lead of 0.25).
     interval_factor
         Half-width of the interval in expected volatilities.
     """
 
+    volatility_factor: float
     return_slope: float
     interval_factor: float
 
@@ -70,7 +73,8 @@ class FittedTrees:
         anchor = rows[:, self.names.index(VOLATILITY_ANCHOR)].astype(np.float64)
         up = np.column_stack([head.predict(inputs) for head in self.direction])
         relative = np.column_stack([head.predict(inputs) for head in self.volatility])
-        volatility = np.exp(relative) * np.maximum(anchor, VOLATILITY_FLOOR)[:, None]
+        factors = np.array([coupling.volatility_factor for coupling in self.coupling])
+        volatility = factors * np.exp(relative) * np.maximum(anchor, VOLATILITY_FLOOR)[:, None]
         slopes = np.array([coupling.return_slope for coupling in self.coupling])
         return Predictions(slopes * (2 * up - 1) * volatility, up, volatility)
 
@@ -157,7 +161,7 @@ class Trees:
             volatility=tuple(
                 self._head(inputs, _relative_volatility(data, h), "volatility", seed + h) for h in horizons
             ),
-            coupling=tuple(Coupling(1.0, 1.0) for _ in horizons),
+            coupling=tuple(Coupling(1.0, 1.0, 1.0) for _ in horizons),
             range_low=low,
             range_high=high,
             range_limit=float(np.quantile(outside, 0.999)),
@@ -228,7 +232,10 @@ def _coupling(predicted: Predictions, later: Dataset, horizons: tuple[int, ...])
     couplings = []
     for column, horizon in enumerate(horizons):
         realised = later.target("return", horizon)
-        volatility = predicted.expected_volatility[:, column]
+        factor = mean_square_factor(
+            predicted.expected_volatility[:, column], later.target("volatility", horizon)
+        )
+        volatility = factor * predicted.expected_volatility[:, column]
         lead = (2 * predicted.probability_up[:, column] - 1) * volatility
         known = np.isfinite(realised)
         lead, realised, volatility = lead[known], realised[known], volatility[known]
@@ -237,5 +244,5 @@ def _coupling(predicted: Predictions, later: Dataset, horizons: tuple[int, ...])
         slope = float((weight * lead * realised).sum() / max((weight * lead**2).sum(), 1e-12))
         slope = max(slope, 0.0)
         miss = np.abs(realised - slope * lead) / volatility
-        couplings.append(Coupling(slope, float(np.quantile(miss, INTERVAL_COVERAGE))))
+        couplings.append(Coupling(factor, slope, float(np.quantile(miss, INTERVAL_COVERAGE))))
     return tuple(couplings)

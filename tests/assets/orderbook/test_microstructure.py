@@ -150,6 +150,8 @@ def test_bars_end_on_a_live_clock_as_they_do_on_the_next_event() -> None:
 def test_clock_that_steps_back_reopens_no_bar() -> None:
     bars = bars_of([trade(0.0, 1), trade(1.1, 2), trade(0.5, 3), trade(2.0, 4)])
     assert [bar.flow.volume for bar in bars] == [1.0, 2.0]
+    bars = bars_of([trade(0.5, 1), trade(1.1, 2), trade(0.7, 3), trade(2.0, 4)])
+    assert [bar.flow.volume for bar in bars] == [2.0]
 
 
 def test_minutes_and_seconds_come_from_one_pass() -> None:
@@ -220,10 +222,11 @@ def test_stored_trades_give_the_bars_of_the_event_path(trades: list[tuple[int, f
 
 
 def test_stored_trades_outside_of_whole_bars_are_not_read() -> None:
-    frame = trade_frame([trade(0.2, 1), trade(1.5, 2), trade(2.5, 3)])
+    other = replace(trade(2.1, 1), symbol="ETHUSDT")
+    frame = trade_frame([trade(0.2, 1), trade(1.5, 2), trade(2.5, 3), other])
     late = START + timedelta(seconds=0.1)
     bars = trade_bars(frame, interval=SECOND, start=late, end=START + timedelta(seconds=2.9))
-    assert bars["open_time"].to_list() == [START + SECOND]
+    assert bars.select("open_time", "symbol").rows() == [(START + SECOND, "BTCUSDT")]
     assert bars["volume"].to_list() == [1.0]
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -154,6 +155,34 @@ def test_older_snapshot_does_not_take_a_served_book_back() -> None:
     book.take(diff(12, 12, bids=[(99.6, 1.0)]))
     assert kinds(book.take(snapshot(10))) == ["old snapshot"]
     assert book.bids(1) == [(99.6, 1.0)]
+
+
+def test_older_snapshot_is_refused_also_before_the_first_diff() -> None:
+    book = empty_book()
+    book.take(snapshot(10))
+    assert kinds(book.take(snapshot(9, bids=[(50.0, 1.0)]))) == ["old snapshot"]
+    assert book.bids(1) == BIDS[:1]
+
+
+def test_best_quote_that_came_before_the_snapshot_holds_where_it_is_newer() -> None:
+    book = empty_book()
+    book.take(quote(11, bid=98.0, ask=102.0))
+    book.take(snapshot(10))
+    assert (book.bids(1), book.asks(1)) == (BIDS[1:], ASKS[1:])
+
+
+def test_levels_that_come_and_go_leave_no_memory_behind() -> None:
+    book = empty_book()
+    book.take(snapshot(0))
+    tracemalloc.start()
+    for number in range(1, 40_001, 2):
+        price = 1.0 + number / 10**6
+        book.take(diff(number, number, bids=[(price, 1.0)]))
+        book.take(diff(number + 1, number + 1, bids=[(price, 0.0)]))
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert book.bids(9) == BIDS
+    assert peak_bytes < 700_000  # of which the 1,000 kept diffs are the most
 
 
 def test_best_quote_removes_better_levels_only_when_it_is_newer_than_the_book() -> None:

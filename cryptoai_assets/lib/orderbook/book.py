@@ -67,7 +67,7 @@ class SequenceRules:
     follows
         The diff comes right after the diff with this number.
     trades_count_up
-        The numbers of a symbol's trades have no holes.
+        The numbers of a symbol's trades have no holes; those of single and of aggregate trades do not mix.
     """
 
     name: str
@@ -93,8 +93,8 @@ BINANCE_FUTURES = SequenceRules(
     follows=lambda held, diff: diff.previous_id == held,
     trades_count_up=True,
 )
-# Bitstamp numbers nothing: its times tell order and duplicates, but a lost diff leaves no trace in them. It
-# shows when the book crosses, or at the next snapshot; take one often.
+# Bitstamp numbers nothing: its times tell order and duplicates, but a lost diff leaves no trace in them. The
+# book may cross by it, and the next snapshot puts it right without a word: take one often.
 BITSTAMP = SequenceRules(
     name="Bitstamp",
     superseded=lambda held, diff: diff.last_id < held,

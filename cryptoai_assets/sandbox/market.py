@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 from cryptoai_assets.sandbox.book import STEP_MS, Book, drawn_book
-from cryptoai_assets.sandbox.series import HALF_HOUR, KLINE_SCHEMA, Series
+from cryptoai_assets.sandbox.series import FEWEST_TRADES, HALF_HOUR, KLINE_SCHEMA, Series
 from edge_bundle.candles import CANDLE_SCHEMA, interval_duration, validated_candles
 
 _MINUTE = timedelta(minutes=1)
@@ -100,11 +100,17 @@ class SandboxMarket:
         running = _minute_of(self.trades(symbol, minute, minute + _MINUTE), minute)
         return resampled(pl.concat([closed, running]), step)
 
-    def trades(self, symbol: str, start: datetime, end: datetime) -> pl.DataFrame:
-        """Trades with ``start <= time < end`` that have happened, in `series.TRADE_SCHEMA`."""
+    def trades(
+        self, symbol: str, start: datetime, end: datetime, *, limit: int | None = None
+    ) -> pl.DataFrame:
+        """The first `limit` trades with ``start <= time < end`` that have happened, in `TRADE_SCHEMA`."""
         series = self._held(symbol)
+        rows = series.rows(start, min(end, self.now() + _MINUTE))
+        if limit is not None:
+            rows = rows[: limit // FEWEST_TRADES + 2]
         inside = pl.col("time").is_between(start, end, closed="left")
-        return self._happened(series.tape(series.rows(start, min(end, self.now() + _MINUTE))).filter(inside))
+        tape = self._happened(series.tape(rows).filter(inside))
+        return tape if limit is None else tape.head(limit)
 
     def trades_from(self, symbol: str, trade_id: int, limit: int) -> pl.DataFrame:
         """At most `limit` trades that have happened, numbered from `trade_id` on."""
@@ -116,8 +122,7 @@ class SandboxMarket:
     def newest_trades(self, symbol: str, limit: int) -> pl.DataFrame:
         """The last `limit` trades that have happened."""
         series, now = self._held(symbol), self.now()
-        # The fewest trades of a half-hour decide how many half-hours may be needed.
-        rows = series.rows(_EPOCH, now + timedelta(milliseconds=1))[-(limit // 200 + 2) :]
+        rows = series.rows(_EPOCH, now + timedelta(milliseconds=1))[-(limit // FEWEST_TRADES + 2) :]
         return self._happened(series.tape(rows)).tail(limit)
 
     def book(self, symbol: str, at: datetime) -> Book:
@@ -161,6 +166,8 @@ def resampled(bars: pl.DataFrame, step: timedelta) -> pl.DataFrame:
 def _grouped(bars: pl.DataFrame, step: timedelta) -> pl.DataFrame:
     rules = {"open": pl.col("open").first(), "high": pl.col("high").max(), "low": pl.col("low").min()}
     rules |= {"symbol": pl.col("symbol").first(), "close": pl.col("close").last()}
+    if "first_trade" in bars.columns:
+        rules["first_trade"] = pl.col("first_trade").first()
     summed = [name for name in bars.columns if name not in (*rules, "open_time")]
     slot = pl.col("open_time").dt.truncate(step)
     long = bars.group_by(slot, maintain_order=True).agg(*rules.values(), pl.col(summed).sum())
@@ -178,6 +185,7 @@ def _minute_of(tape: pl.DataFrame, minute: datetime) -> pl.DataFrame:
         volume=pl.col("volume").sum(),
         quote_volume=quote.sum(),
         trades=pl.len(),
+        first_trade=pl.col("trade_id").first(),
         buy_volume=pl.col("volume").filter("buy").sum(),
         buy_quote_volume=quote.filter(pl.col("buy")).sum(),
     )

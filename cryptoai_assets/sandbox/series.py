@@ -21,11 +21,12 @@ from cryptoai_assets.sandbox.path import (
 )
 from edge_bundle.candles import CANDLE_SCHEMA, UTC_MICROSECONDS
 
-# A bar with what Binance tells of it beyond the candle: volume in the quote, trades, and the buyers' part.
+# A bar with what Binance tells of it beyond the candle; `first_trade` means something where there are trades.
 KLINE_SCHEMA: dict[str, pl.DataType] = {
     **CANDLE_SCHEMA,
     "quote_volume": pl.Float64(),
     "trades": pl.Int64(),
+    "first_trade": pl.Int64(),
     "buy_volume": pl.Float64(),
     "buy_quote_volume": pl.Float64(),
 }
@@ -40,7 +41,9 @@ TRADE_SCHEMA: dict[str, pl.DataType] = {
 HALF_HOUR = timedelta(minutes=MINUTES)
 _HALF_HOUR_MS = HALF_HOUR // timedelta(milliseconds=1)
 _MINUTE_MS = 60_000
-_TYPICAL_TRADES, _FEWEST_TRADES, _MOST_TRADES = 600, 200, 3000
+# Of a half-hour.
+FEWEST_TRADES = 200
+_TYPICAL_TRADES, _MOST_TRADES = 600, 3000
 _ROWS_AT_ONCE = 1024
 
 
@@ -62,7 +65,7 @@ class Series:
         volume = self._candles[:, 4]
         typical = _TYPICAL_TRADES * np.sqrt(volume / np.median(volume))
         typical *= np.exp(uniform(self._keys, 600, 1)[:, 0] - 0.5)
-        self._trades = np.clip(typical.astype(np.int64), _FEWEST_TRADES, _MOST_TRADES)
+        self._trades = np.clip(typical.astype(np.int64), FEWEST_TRADES, _MOST_TRADES)
         # Trades are numbered from 1, without a gap.
         self._first_trade = 1 + np.concatenate([[0], np.cumsum(self._trades)])
         self.level_size = float(np.median(volume)) / _TYPICAL_TRADES
@@ -113,7 +116,8 @@ class Series:
     def _minutes(self, rows: range) -> pl.DataFrame:
         inside = self._inside_of(rows.start) if len(rows) == 1 else self._inside(rows)
         volume, prices = inside.volume, inside.prices
-        bought = volume * inside.buys
+        bought, trades = volume * inside.buys, inside.trades.sum(axis=2)
+        first_trade = self._first_trade[rows.start : rows.stop, None] + np.cumsum(trades, axis=1) - trades
         opened = self._open_ms[rows.start : rows.stop, None] + _MINUTE_MS * np.arange(MINUTES)
         columns = {
             "open": prices[:, :, 0],
@@ -122,7 +126,8 @@ class Series:
             "close": prices[:, :, -1],
             "volume": volume.sum(axis=2),
             "quote_volume": (prices * volume).sum(axis=2),
-            "trades": inside.trades.sum(axis=2),
+            "trades": trades,
+            "first_trade": first_trade,
             "buy_volume": bought.sum(axis=2),
             "buy_quote_volume": (prices * bought).sum(axis=2),
         }

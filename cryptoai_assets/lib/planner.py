@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from cryptoai_assets.lib.fingerprints import code_fingerprint, file_fingerprint, settings_fingerprint
+from cryptoai_assets.lib.fingerprints import code_fingerprint, settings_fingerprint
+from cryptoai_assets.lib.store import Place, content_fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class Recipe:
         Modules, or packages with all below them, whose change may change the result.
     """
 
-    reads: Mapping[str, Path]
-    writes: tuple[Path, ...]
+    reads: Mapping[str, Place]
+    writes: tuple[Place, ...]
     settings: Mapping[str, Any]
     code: tuple[str, ...]
 
@@ -40,8 +40,8 @@ class Recipe:
         )
 
     def content(self) -> str:
-        """SHA-256 over what was written."""
-        return settings_fingerprint({"files": [file_fingerprint(path) for path in self.writes]})
+        """SHA-256 over the content hashes of what was written."""
+        return settings_fingerprint({"files": [content_fingerprint(path) for path in self.writes]})
 
     def is_made(self) -> bool:
         """Whether everything that it writes is there."""
@@ -68,5 +68,5 @@ def together(stale: Iterable[str], every: Iterable[str]) -> list[tuple[str, str]
     return [(key, key) for key in keys]
 
 
-def _contents(files: Mapping[str, Path]) -> dict[str, str]:
-    return {name: file_fingerprint(path) if path.is_file() else "absent" for name, path in files.items()}
+def _contents(files: Mapping[str, Place]) -> dict[str, str]:
+    return {name: content_fingerprint(path) if path.is_file() else "absent" for name, path in files.items()}

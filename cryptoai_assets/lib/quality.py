@@ -1,8 +1,11 @@
 """Quality of raw candles: which rows are accepted, why the others are not, and which bars are absent."""
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import sqrt
+from statistics import median
 from types import MappingProxyType
 
 import pandera.polars as pa
@@ -18,8 +21,12 @@ ABSENT_SCHEMA: dict[str, pl.DataType] = {
     "kind": pl.String(),
 }
 OUT_OF_ORDER = "out_of_order"
+EXACT_COPY = "exact_copy"
 DUPLICATE = "duplicate_with_other_values"
 OFF_THE_GRID = "off_the_grid"
+SWAPPED = "base_and_quote_volume_swapped"
+FAR_OFF = "price_far_from_bars_before"
+QUOTE_VOLUME = "quote_volume"
 SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "candles_are_sorted": (OUT_OF_ORDER,),
@@ -52,6 +59,34 @@ def row_faults(interval: str) -> Mapping[str, pl.Expr]:
 
 
 @dataclass(frozen=True, slots=True)
+class Plausibility:
+    """How far a bar may lie from the bars before it; what it is compared with never includes a later bar.
+
+    Parameters
+    ----------
+    bars
+        Good bars before that a bar is compared with; one that has fewer is not judged.
+    typical_moves
+        Greatest distance of any of its prices from the median close of those bars, in typical one-bar
+        moves: the median absolute log return of those bars, scaled by the root of the time that they span.
+    least_move
+        Least typical move, as a log return: in a dead market the next trade is no fault.
+    volume_factor
+        Greatest multiple of the largest volume of those bars. A larger one at a price above this factor is
+        what quote volume in the place of base volume looks like; at a lower price the two cannot be told.
+    second_venue_move
+        Greatest log distance between the closes of two venues. A price far from the bars before it that
+        the second venue saw too is a crash and no fault.
+    """
+
+    bars: int
+    typical_moves: float
+    least_move: float
+    volume_factor: float
+    second_venue_move: float
+
+
+@dataclass(frozen=True, slots=True)
 class Screened:
     """Raw rows, told apart.
 
@@ -60,7 +95,8 @@ class Screened:
     accepted
         Sorted by symbol and time, one row a bar.
     rejected
-        The other rows as they came, with ``reason``: the first rule of `row_faults` that they break.
+        The other rows as they came, with ``reason``: the first rule of `row_faults` that they break, then
+        the first of the rules that look at the bars before.
     repeated
         Rows that were exact copies of another one and were dropped.
     reordered
@@ -72,27 +108,154 @@ class Screened:
     repeated: int
     reordered: int
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows by what was found: rejected ones by reason, exact copies, and rows that were out of order."""
+        reasons = self.rejected["reason"].value_counts().sort("reason").rows()
+        return {**dict(reasons), EXACT_COPY: self.repeated, OUT_OF_ORDER: self.reordered}
 
-def screened(candles: pl.DataFrame, *, interval: str) -> Screened:
+
+def screened(
+    candles: pl.DataFrame,
+    *,
+    interval: str,
+    plausibility: Plausibility | None = None,
+    before: pl.DataFrame | None = None,
+    second_venue: pl.DataFrame | None = None,
+) -> Screened:
     """Tell acceptable rows from the rest; nothing is mended and nothing is lost.
+
+    Of two versions of a bar of which one breaks a rule of its own, the other is accepted; where both could
+    be true, neither is.
 
     Parameters
     ----------
     candles
-        In `CANDLE_SCHEMA`, in any order.
+        In `CANDLE_SCHEMA`, in any order. A column ``quote_volume`` more says what was turned over in the
+        quote currency, and shows rows in which the two volumes are swapped; it is not handed on.
+    plausibility
+        None judges no bar by the bars before it.
+    before
+        Good candles right before these, with which the first ones are compared.
+    second_venue
+        Candles of the same symbols from elsewhere.
     """
     order = candles.select(_EARLIER_THAN_THE_ROW_BEFORE)
     distinct = candles.unique(maintain_order=True)
-    reason = pl.lit(None, pl.String)
-    for name, fault in reversed(list(row_faults(interval).items())):
-        reason = pl.when(fault).then(pl.lit(name)).otherwise(reason)
-    judged = distinct.with_columns(reason=reason)
+    judged = distinct.with_columns(reason=_first_fault(_own_faults(distinct, interval)))
+    judged = judged.with_columns(
+        reason=pl.when(pl.col("reason").is_null())
+        .then(_first_fault({DUPLICATE: pl.len().over("symbol", "open_time", "reason") > 1}))
+        .otherwise("reason")
+    ).drop(QUOTE_VOLUME, strict=False)
+    good = judged.filter(pl.col("reason").is_null()).drop("reason").sort("symbol", "open_time")
+    rejected = judged.filter(pl.col("reason").is_not_null())
+    if plausibility is not None and not good.is_empty():
+        reasons = _implausible(good, plausibility, interval=interval, before=before, second=second_venue)
+        rejected = pl.concat([rejected, good.with_columns(reason=reasons).filter(reasons.is_not_null())])
+        good = good.filter(reasons.is_null())
     return Screened(
-        accepted=judged.filter(pl.col("reason").is_null()).drop("reason").sort("symbol", "open_time"),
-        rejected=judged.filter(pl.col("reason").is_not_null()),
+        accepted=good,
+        rejected=rejected,
         repeated=candles.height - distinct.height,
         reordered=int(order.to_series().sum()),
     )
+
+
+def _first_fault(faults: Mapping[str, pl.Expr]) -> pl.Expr:
+    reason = pl.lit(None, pl.String)
+    for name, fault in reversed(list(faults.items())):
+        reason = pl.when(fault).then(pl.lit(name)).otherwise(reason)
+    return reason
+
+
+def _own_faults(candles: pl.DataFrame, interval: str) -> dict[str, pl.Expr]:
+    """Rules that a row breaks whatever the other rows are."""
+    faults = {name: fault for name, fault in row_faults(interval).items() if name != DUPLICATE}
+    if QUOTE_VOLUME not in candles.columns:
+        return faults
+    # Their ratio is the price; where it is nearer to one over the price, each stands in the other's place.
+    ratio, price = (pl.col(QUOTE_VOLUME) / pl.col("volume")).log(), pl.col("close").log()
+    turned = (pl.col("volume") > 0) & (pl.col(QUOTE_VOLUME) > 0)
+    return {**faults, SWAPPED: turned & ((ratio + price).abs() < (ratio - price).abs())}
+
+
+def _implausible(
+    good: pl.DataFrame,
+    rule: Plausibility,
+    *,
+    interval: str,
+    before: pl.DataFrame | None,
+    second: pl.DataFrame | None,
+) -> pl.Series:
+    """Reason for which a bar is not believed, in the order of `good`; null where it is."""
+    earlier = good.clear() if before is None else before.select(good.columns)
+    bars = pl.concat([earlier.with_columns(asked=False), good.with_columns(asked=True)])
+    bars = bars.sort("symbol", "open_time", maintain_order=True)
+    if second is not None:
+        seen = second.select("symbol", "open_time", seen="close")
+        bars = bars.join(seen, on=["symbol", "open_time"], how="left", maintain_order="left")
+    else:
+        bars = bars.with_columns(seen=pl.lit(None, pl.Float64))
+    apart = (pl.col("close") / pl.col("seen")).log().abs() > rule.second_venue_move
+    swapped = pl.concat(
+        _swapped(own["volume"], own["close"], rule)
+        for own in bars.partition_by("symbol", maintain_order=True)
+    )
+    judged = bars.with_columns(swapped=swapped, far=_far_off(rule, interval) & apart.fill_null(True))
+    reason = _first_fault({SWAPPED: pl.col("swapped"), FAR_OFF: pl.col("far")})
+    return judged.with_columns(reason=reason).filter("asked")["reason"]
+
+
+def _far_off(rule: Plausibility, interval: str) -> pl.Expr:
+    """Whether a price is far from the closes before it; false for the first bars."""
+    close = pl.col("close").log()
+    middle = close.shift(1).rolling_median(rule.bars).over("symbol")
+    typical = close.diff().abs().shift(1).rolling_median(rule.bars - 1).over("symbol")
+    span = (pl.col("open_time") - pl.col("open_time").shift(rule.bars).over("symbol")) / (
+        rule.bars * interval_duration(interval)
+    )
+    allowed = rule.typical_moves * pl.max_horizontal(typical, pl.lit(rule.least_move)) * span.sqrt()
+    farthest = pl.max_horizontal(
+        (pl.col(name).log() - middle).abs() for name in ("open", "high", "low", "close")
+    )
+    return (farthest > allowed).fill_null(False)
+
+
+def _swapped(volume: pl.Series, close: pl.Series, rule: Plausibility) -> pl.Series:
+    """Whether a volume looks like quote volume beside the good volumes before it.
+
+    After one that does, until as many bars in a row do not, the nearer explanation is taken: a volume
+    nearer to price times the usual one than to the usual one is swapped.
+    """
+    largest = volume.shift(1).rolling_max(rule.bars)
+    high_priced = close > rule.volume_factor
+    suspicious = ((volume > rule.volume_factor * largest) & high_priced & (largest > 0)).fill_null(False)
+    if not suspicious.any():
+        return suspicious
+    found: list[bool] = []
+    good: deque[float] = deque(maxlen=rule.bars)
+    calm = rule.bars
+    for own, price in zip(volume, close, strict=True):
+        full = len(good) == rule.bars and max(good) > 0 and price > rule.volume_factor
+        usual = (
+            max(good, default=0.0) * rule.volume_factor if calm >= rule.bars else median(good) * sqrt(price)
+        )
+        found.append(full and own > usual)
+        calm = 0 if found[-1] else calm + 1
+        if not found[-1]:
+            good.append(own)
+    return pl.Series(found, dtype=pl.Boolean)
+
+
+def deduplicated(trades: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """Trades without their exact copies, in their order, and how many copies there were.
+
+    Every column counts, so that trades that carry an id are told apart by it. Without one, two trades of
+    one millisecond, side, price and amount cannot be told from a trade that was delivered twice.
+    """
+    distinct = trades.unique(maintain_order=True)
+    return distinct, trades.height - distinct.height
 
 
 def candle_rules(interval: str) -> pa.DataFrameSchema:

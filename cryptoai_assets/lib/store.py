@@ -1,5 +1,6 @@
-"""The store: one Parquet file per symbol and month, each written whole or not at all."""
+"""The store: one Parquet file per symbol and month, on disk or on S3, each written whole or not at all."""
 
+import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,10 @@ from pathlib import Path
 import polars as pl
 
 from cryptoai_assets.lib.fingerprints import file_fingerprint
+from cryptoai_assets.lib.s3_path import SCHEME, S3Path, S3Settings
 
+# What the store is kept in; both answer the same few calls.
+Place = Path | S3Path
 SCHEMA_VERSION = "1"
 _VERSION_KEY = "cryptoai.schema_version"
 
@@ -18,13 +22,46 @@ class StoreError(Exception):
     """A stored file cannot be read by this version."""
 
 
-def write_parquet_atomically(frame: pl.DataFrame, path: Path) -> None:
+def place(address: str, s3: S3Settings | None) -> Place:
+    """Folder of an address: ``s3://bucket/prefix``, or a path on this machine.
+
+    Raises
+    ------
+    StoreError
+        When the address is on S3 and no settings say how to reach it.
+    """
+    if not address.startswith(SCHEME):
+        return Path(address)
+    if s3 is None:
+        raise StoreError(f"{address} is on S3: set its region, and its endpoint and keys where it has any")
+    return S3Path.from_address(address, s3)
+
+
+def content_fingerprint(path: Place) -> str:
+    """Hash of a file's content: SHA-256 of a local file, on S3 the one that the server keeps."""
+    return path.fingerprint() if isinstance(path, S3Path) else file_fingerprint(path)
+
+
+def write_parquet_atomically(frame: pl.DataFrame, path: Place) -> None:
     """Write a file so that a reader, or a run that was killed, finds the old bytes or the new ones."""
+    if isinstance(path, S3Path):
+        content = io.BytesIO()
+        _write(frame, content)
+        path.write_bytes(content.getvalue())
+    else:
+        _write_and_rename(frame, path)
+
+
+def _write(frame: pl.DataFrame, target: Path | io.BytesIO) -> None:
+    frame.write_parquet(target, compression="zstd", metadata={_VERSION_KEY: SCHEMA_VERSION})
+
+
+def _write_and_rename(frame: pl.DataFrame, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned_drafts(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        frame.write_parquet(draft, compression="zstd", metadata={_VERSION_KEY: SCHEMA_VERSION})
+        _write(frame, draft)
         with draft.open("rb") as file:
             os.fsync(file.fileno())
         draft.replace(path)
@@ -54,7 +91,7 @@ def _lives(process: int) -> bool:
     return True
 
 
-def read_stored_parquet(path: Path) -> pl.DataFrame:
+def read_stored_parquet(path: Place) -> pl.DataFrame:
     """Read a file of the store.
 
     Raises
@@ -62,15 +99,16 @@ def read_stored_parquet(path: Path) -> pl.DataFrame:
     StoreError
         When its schema version is another one than this code writes.
     """
-    version = pl.read_parquet_metadata(path).get(_VERSION_KEY)
+    content = path.open("rb") if isinstance(path, S3Path) else path
+    version = pl.read_parquet_metadata(content).get(_VERSION_KEY)
     if version != SCHEMA_VERSION:
         raise StoreError(f"{path} has schema version {version}; this code reads {SCHEMA_VERSION}")
-    return pl.read_parquet(path)
+    return pl.read_parquet(content)
 
 
 @dataclass(frozen=True, slots=True)
 class MonthlyStore:
-    """Frames by symbol and month under one folder.
+    """Frames by symbol and month under one folder, on disk or on S3.
 
     Parameters
     ----------
@@ -78,11 +116,11 @@ class MonthlyStore:
         Of an empty answer; None when the columns are only known from what is stored.
     """
 
-    root: Path
+    root: Place
     time_column: str
     schema: Mapping[str, pl.DataType] | None = None
 
-    def path(self, symbol: str, month: str) -> Path:
+    def path(self, symbol: str, month: str) -> Place:
         """File of one symbol and one month (``YYYY-MM``)."""
         return self.root / symbol / f"{month[:7]}.parquet"
 
@@ -102,6 +140,18 @@ class MonthlyStore:
         if not path.is_file():
             raise StoreError(f"{path} is absent: materialize what writes it first")
         return read_stored_parquet(path)
+
+    def month_or_empty(self, symbol: str, month: str) -> pl.DataFrame:
+        """Rows of one file, or an empty frame in the schema when it was not written yet."""
+        return self.month(symbol, month) if self.holds(symbol, month) else pl.DataFrame(schema=self.schema)
+
+    def holds(self, symbol: str, month: str) -> bool:
+        """Whether the file was written."""
+        return self.path(symbol, month).is_file()
+
+    def symbols(self) -> list[str]:
+        """Symbols that are stored, in order."""
+        return sorted(folder.name for folder in self.root.glob("*"))
 
     def months(self, symbol: str) -> list[str]:
         """Months that are stored, in order."""
@@ -129,11 +179,11 @@ class MonthlyStore:
         return frame if end is None else frame.filter(pl.col(self.time_column) < end)
 
     def fingerprints(self, symbols: Iterable[str], months: Sequence[str] | None = None) -> dict[str, str]:
-        """SHA-256 of those of `files` that are there."""
+        """Content hashes of those of `files` that are there."""
         files = self.files(symbols, months)
-        return {name: file_fingerprint(path) for name, path in files.items() if path.is_file()}
+        return {name: content_fingerprint(path) for name, path in files.items() if path.is_file()}
 
-    def files(self, symbols: Iterable[str], months: Sequence[str] | None = None) -> dict[str, Path]:
+    def files(self, symbols: Iterable[str], months: Sequence[str] | None = None) -> dict[str, Place]:
         """Paths by ``folder/symbol/month``, written or not; all months that are stored when None."""
         return {
             f"{self.root.name}/{symbol}/{month[:7]}": self.path(symbol, month)

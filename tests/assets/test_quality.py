@@ -1,13 +1,24 @@
 """Quality rules: each fault is blamed by name, good rows are kept, absent bars are told apart."""
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
+from fakes.archives import embedded_candles
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptoai_assets.lib.quality import SENTENCES, absent_bars, broken_rows, screened, verdicts
+from cryptoai_assets.lib.quality import (
+    SENTENCES,
+    Plausibility,
+    absent_bars,
+    broken_rows,
+    deduplicated,
+    screened,
+    verdicts,
+)
 from edge_bundle.candles import CANDLE_SCHEMA, candle_frame, validated_candles
 
 START = datetime(2018, 1, 1, tzinfo=UTC)
@@ -89,6 +100,13 @@ def test_bar_given_twice_with_other_values_is_rejected_in_every_version() -> Non
     assert told.rejected["reason"].to_list() == ["duplicate_with_other_values"] * 2
     assert sorted(told.rejected["close"]) == [104.0, 104.5]
     assert told.accepted["open_time"].to_list() == [START + place * BAR for place in (0, 1, 2, 4, 5)]
+
+
+def test_true_version_of_a_bar_survives_one_that_cannot_be_true() -> None:
+    impossible = bars().slice(3, 1).with_columns(high=pl.lit(1.0))
+    told = screened(pl.concat([bars(), impossible]), interval="30m")
+    assert told.rejected["reason"].to_list() == ["high_below_low"]
+    assert told.accepted.equals(bars())
 
 
 def test_bars_out_of_order_are_sorted_and_counted() -> None:
@@ -185,30 +203,163 @@ def test_symbol_without_a_bar_is_one_run() -> None:
     assert runs(bars(4), quiet=[], bars_in_window=4) == []
 
 
-def test_real_collector_that_lost_four_fifths_is_listed_as_missing(shared_data) -> None:  # type: ignore[no-untyped-def]
+def test_real_collector_that_lost_four_fifths_is_listed_as_missing(
+    shared_data: Callable[[str], Path],
+) -> None:
     raw = pl.read_parquet(shared_data("bad/bybit_btc_1m_80pct_missing.parquet"))
     candles = candle_frame(raw.rename({"ts": "open_time"}).with_columns(symbol=pl.lit("BTCUSDT")))
     told = screened(candles, interval="1m")
-    assert told.accepted.height == 40_000
+    assert (told.accepted.height, told.rejected.height, told.repeated) == (40_000, 0, 0)
+    first, minute = told.accepted["open_time"][0], timedelta(minutes=1)
     gaps = absent_bars(
         told.accepted,
         symbols=["BTCUSDT"],
         interval="1m",
         no_trade=told.accepted.select("symbol", "open_time").clear(),
-        start=told.accepted["open_time"][0],
-        end=told.accepted["open_time"][-1],
+        start=first,
+        end=first + 200 * 1_001 * minute,
     )
-    assert gaps["bars"].unique().to_list() == [801]
+    # It asked every 1,001 minutes for the next 200.
     assert gaps["kind"].unique().to_list() == ["missing"]
+    assert gaps["bars"].unique().to_list() == [801]
+    assert gaps["from"].to_list() == [first + (200 + 1_001 * place) * minute for place in range(200)]
 
 
-def test_real_archive_that_is_newest_first_is_put_in_order(shared_data) -> None:  # type: ignore[no-untyped-def]
-    raw = pl.read_parquet(shared_data("bad/btcusd_1h_swapped_volume_newest_first.parquet"))
-    candles = raw.select(
+def swapped_archive(path: Path) -> pl.DataFrame:
+    return pl.read_parquet(path).select(
         pl.from_epoch("unix").dt.replace_time_zone("UTC").dt.cast_time_unit("us").alias("open_time"),
         *(column for column in CANDLE_SCHEMA if column != "open_time"),
+        quote_volume="Volume USD",
     )
+
+
+def test_real_archive_is_caught_for_its_order_and_its_swapped_volumes(
+    shared_data: Callable[[str], Path],
+) -> None:
+    candles = swapped_archive(shared_data("bad/btcusd_1h_swapped_volume_newest_first.parquet"))
     told = screened(candles, interval="1h")
-    assert told.reordered > 33_000
+    assert told.counts == {"base_and_quote_volume_swapped": 20_143, "out_of_order": 33_258, "exact_copy": 0}
+    assert told.rejected["open_time"].max() == datetime(2020, 10, 12, 8, tzinfo=UTC)
     validated_candles(told.accepted, interval="1h")
-    assert told.accepted.height + told.rejected.height + told.repeated == candles.height
+    good = candles.filter(~(pl.col("volume") > pl.col("quote_volume"))).drop("quote_volume")
+    assert told.accepted.equals(good.sort("open_time"))
+
+
+def test_real_volumes_that_become_quote_volumes_are_told_by_the_volumes_before(
+    shared_data: Callable[[str], Path],
+) -> None:
+    archive = swapped_archive(shared_data("bad/btcusd_1h_swapped_volume_newest_first.parquet"))
+    honest = archive.sort("open_time").with_columns(volume=pl.min_horizontal("volume", "quote_volume"))
+    assert screened(honest.drop("quote_volume"), interval="1h", plausibility=RULE).rejected.is_empty()
+    swapped = pl.int_range(pl.len()).is_between(13_000, 15_999)
+    mixed = honest.with_columns(
+        volume=pl.when(swapped).then(pl.col("volume") * pl.col("close")).otherwise("volume")
+    )
+    told = screened(mixed.drop("quote_volume"), interval="1h", plausibility=RULE)
+    assert set(told.counts) == {"base_and_quote_volume_swapped", "exact_copy", "out_of_order"}
+    wrong = mixed.filter(swapped)["open_time"]
+    assert told.rejected["open_time"].is_in(wrong.implode()).all()
+    assert told.rejected.height >= 0.99 * wrong.len()
+
+
+def test_real_trades_that_came_twice_are_dropped_and_counted(shared_data: Callable[[str], Path]) -> None:
+    trades = pl.read_parquet(shared_data("bad/okcoin_trades_with_duplicates.parquet"))
+    distinct, copies = deduplicated(trades)
+    assert (distinct.height, copies) == (102_605, 9_823)
+    assert distinct["timestamp"].is_sorted()
+    assert distinct.is_unique().all()
+
+
+# --- bars that are judged by the bars before them
+
+RULE = Plausibility(
+    bars=20, typical_moves=200.0, least_move=0.001, volume_factor=150.0, second_venue_move=0.05
+)
+NUMBERS = ("open", "high", "low", "close")
+
+
+def long_history() -> pl.DataFrame:
+    """Sixty bars at 1,000 and more, of which each moves by a thousandth."""
+    wave = [1_000.0 * (1 + 0.001 * (place % 2)) for place in range(60)]
+    return bars(60).with_columns(pl.Series(name, wave) for name in NUMBERS)
+
+
+def times(factor: float, *places: int, columns: Sequence[str] = NUMBERS) -> pl.DataFrame:
+    here = pl.int_range(pl.len()).is_in(places)
+    return long_history().with_columns(
+        pl.when(here).then(pl.col(name) * factor).otherwise(name).alias(name) for name in columns
+    )
+
+
+def rejected_places(candles: pl.DataFrame, **more: pl.DataFrame) -> list[tuple[int, str]]:
+    told = screened(candles, interval="30m", plausibility=RULE, **more)
+    assert told.accepted.height + told.rejected.height == candles.height
+    return [((row[0] - START) // BAR, row[-1]) for row in told.rejected.rows()]
+
+
+@pytest.mark.parametrize("factor", [0.1, 0.7, 1.3, 10.0])
+def test_price_far_from_the_bars_before_it_is_rejected_and_its_neighbours_are_not(factor: float) -> None:
+    assert rejected_places(times(factor, 40)) == [(40, "price_far_from_bars_before")]
+    wick = "high" if factor > 1 else "low"
+    assert rejected_places(times(factor, 40, columns=[wick])) == [(40, "price_far_from_bars_before")]
+
+
+def test_bar_is_judged_by_no_later_bar() -> None:
+    raw = times(3.0, 30, 31, 45)
+    for length in range(1, 61):
+        expected = [place for place in rejected_places(raw) if place[0] < length]
+        assert rejected_places(raw.head(length)) == expected
+
+
+def test_plausible_moves_first_bars_and_new_levels_are_no_faults() -> None:
+    assert rejected_places(times(1.15, 40)) == []
+    assert rejected_places(times(10.0, 0, 7, 19)) == []
+    lasting = rejected_places(times(2.0, *range(30, 60)))
+    assert [place for place, _ in lasting] == list(range(30, 41))  # then most of the bars before agree
+
+
+def test_price_after_a_long_hole_may_have_gone_further() -> None:
+    shifted = times(1.3, *range(30, 60)).with_columns(
+        open_time=pl.when(pl.int_range(pl.len()) < 30)
+        .then("open_time")
+        .otherwise(pl.col("open_time") + 200 * BAR)
+    )
+    assert rejected_places(shifted) == []
+    assert rejected_places(times(1.3, *range(30, 60))) != []
+
+
+def test_bars_before_the_first_one_are_compared_with_it() -> None:
+    raw = times(10.0, 40)
+    assert rejected_places(raw.tail(20)) != rejected_places(raw)
+    assert rejected_places(raw.tail(20), before=raw.head(40)) == rejected_places(raw)
+
+
+def test_crash_that_a_second_venue_saw_is_no_fault() -> None:
+    crash = times(0.5, 40)
+    elsewhere = crash.with_columns(pl.col("close") * 1.01)
+    assert rejected_places(crash, second_venue=elsewhere) == []
+    alone = rejected_places(crash, second_venue=long_history())
+    assert alone == [(40, "price_far_from_bars_before")]
+    assert rejected_places(crash, second_venue=elsewhere.filter(pl.col("open_time") < START)) == alone
+
+
+def test_volume_in_the_quote_currency_is_told_by_the_volumes_before_it() -> None:
+    swapped = times(1_000.0, *range(40, 60), columns=["volume"])
+    expected = [(place, "base_and_quote_volume_swapped") for place in range(40, 60)]
+    assert rejected_places(swapped) == expected
+    assert rejected_places(times(100.0, 40, columns=["volume"])) == []
+    cheap = swapped.with_columns(pl.col(*NUMBERS) / 100)
+    assert rejected_places(cheap) == []
+
+
+def test_quote_volume_at_a_price_below_one_is_the_smaller_of_the_two() -> None:
+    cheap = long_history().with_columns(pl.col(*NUMBERS) / 10_000, quote_volume=pl.lit(1.0))
+    assert screened(cheap, interval="30m").rejected.is_empty()
+    turned = cheap.with_columns(quote_volume=pl.lit(100.0))
+    assert screened(turned, interval="30m").rejected["reason"].unique().to_list() == [
+        "base_and_quote_volume_swapped"
+    ]
+
+
+def test_embedded_sample_passes_every_rule() -> None:
+    assert screened(embedded_candles(), interval="30m", plausibility=RULE).rejected.is_empty()

@@ -33,7 +33,12 @@ def serving(app: ASGIApp) -> Iterator[Loopback]:
     with socket.socket() as listener:
         listener.bind((HOST, 0))
         config = uvicorn.Config(
-            app, log_config=None, lifespan="off", ws="websockets-sansio", timeout_graceful_shutdown=1
+            app,
+            log_config=None,
+            log_level="critical",
+            lifespan="off",
+            ws="websockets-sansio",
+            timeout_graceful_shutdown=1,
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -13,7 +13,8 @@ class SourceError(Exception):
     ::
 
         SourceError
-        └── SourceRefusedError    asking again is of no use
+        └── SourceRefusedError          asking again is of no use
+            └── NotConfiguredError      it lacks a setting, see `fact_source`
     """
 
 

@@ -1,0 +1,111 @@
+"""Daily closes of another market, from a CSV file with the epoch second at which each session opened."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from cryptoai_assets.lib.sources.fact_source import (
+    NotConfiguredError,
+    Reading,
+    Witness,
+    facts_of,
+    number,
+    plausible,
+    understood,
+)
+
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Hours of a market.
+
+    Parameters
+    ----------
+    closes_at
+        On its own clock, in ``zone``; a session that closes early is taken to close then too.
+    """
+
+    zone: ZoneInfo
+    closes_at: time
+
+    def close(self, opened: datetime) -> datetime:
+        """Next close after the session opened, in UTC."""
+        local = opened.astimezone(self.zone)
+        closing = datetime.combine(local.date(), self.closes_at, self.zone)
+        if closing.astimezone(UTC) <= opened:
+            closing = datetime.combine(local.date() + _DAY, self.closes_at, self.zone)
+        return closing.astimezone(UTC)
+
+
+NEW_YORK = ZoneInfo("America/New_York")
+# https://www.nyse.com/markets/hours-calendars, https://www.cboe.com/tradable_products/vix/,
+# https://www.ice.com/products/194/us-dollar-index-futures
+STOCKS = Session(NEW_YORK, time(16))
+VOLATILITY = Session(NEW_YORK, time(16, 15))
+CURRENCIES = Session(NEW_YORK, time(17))
+
+
+@dataclass(frozen=True, slots=True)
+class DailyCsvSource:
+    """Closes of one series, of the whole market, known when its session ends.
+
+    Parameters
+    ----------
+    series
+        Name of the facts.
+    file
+        With the columns ``timestamp`` and ``close``; None when there is none. A ``date`` column is not read:
+        it may be of any time zone.
+    """
+
+    series: str
+    file: Path | None
+    session: Session
+    witness: Witness
+    name: str = "daily file"
+
+    @property
+    def missing(self) -> str | None:
+        """What must be set before it can be read, as a sentence; None when nothing is missing."""
+        if self.file is None:
+            return f"no file of {self.series} is set"
+        return None if self.file.is_file() else f"the file {self.file.name} is not there"
+
+    def fetch(self, start: datetime, end: datetime) -> pl.DataFrame:
+        """Facts of the sessions that open in ``[start, end)``.
+
+        Raises
+        ------
+        NotConfiguredError
+            When there is no file.
+        SourceError
+            When it is not understood.
+        """
+        if self.missing or self.file is None:
+            raise NotConfiguredError(f"{self.name} is not configured: {self.missing}")
+        with understood(self.name):
+            text = self.file.read_bytes().decode("utf-8-sig")
+            readings = list(session_readings(text, series=self.series, session=self.session))
+        return facts_of(readings, start, end, source=self.name, witness=self.witness)
+
+
+def session_readings(text: str, *, series: str, session: Session) -> Iterator[Reading]:
+    """Readings of a file.
+
+    Raises
+    ------
+    KeyError, ValueError
+        When a column is absent, or a value cannot be read.
+    """
+    for row in csv.DictReader(text.splitlines(), strict=True):
+        opened, value = plausible(datetime.fromtimestamp(int(row["timestamp"]), UTC)), number(row["close"])
+        if value is not None:
+            closed = session.close(opened)
+            yield Reading(series, None, opened, closed, closed, value)

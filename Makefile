@@ -7,8 +7,11 @@ READY := $(VENV)/.installed
 PYTEST_FLAGS ?= -n 2
 ONLY ?=
 VERSION ?=
+FULL ?=
+MARKET ?= $(or $(CRYPTOAI_MARKET),sample)
 FLAGS ?=
 
+export CRYPTOAI_MARKET := $(MARKET)
 # No library reports home, and none takes all cores for one row.
 export BENTOML_DO_NOT_TRACK := True
 export DAGSTER_DISABLE_TELEMETRY := 1
@@ -19,7 +22,7 @@ export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test up check bench evaluate reproduce format-check lint types contracts
+.PHONY: help demo sandbox test up check bench evaluate reproduce format-check lint types contracts
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -27,8 +30,11 @@ help: ## this list
 demo: $(READY) ## materialize the whole asset graph on the embedded sample and print a summary
 	@$(RUN) -m cryptoai_assets.demo $(FLAGS)
 
+sandbox: $(READY) ## simulated venues on loopback, to try the live mode on: make up MARKET=sandbox beside it
+	@$(RUN) -m cryptoai_assets.sandbox $(FLAGS)
+
 test: $(READY) ## run all tests
-	@$(RUN) -m pytest $(PYTEST_FLAGS)
+	@CRYPTOAI_MARKET=sample $(RUN) -m pytest $(PYTEST_FLAGS)
 
 up: $(READY) ## Dagster UI, MLflow UI and the forecast endpoint together; Ctrl-C ends all three
 	@$(RUN) -m cryptoai_assets.up $(FLAGS)
@@ -38,8 +44,8 @@ check: format-check lint types contracts test ## what CI runs: format, lint, typ
 bench: $(READY) ## speed, against a peer or the limit, into build/bench.json (ONLY=features runs one room)
 	@PYTHONPATH=tests $(RUN) -m benchmarks $(ONLY)
 
-evaluate: $(READY) ## quality on real data, with baselines and intervals, into build/evaluate.json (ONLY=room)
-	@$(RUN) -m cryptoai_assets.evaluate $(ONLY)
+evaluate: $(READY) ## quality on real data, with baselines and intervals, into build/evaluate.json (ONLY=room, FULL=1)
+	@$(RUN) -m cryptoai_assets.evaluate $(ONLY) $(if $(FULL),--full)
 
 reproduce: $(READY) ## train a registered version again from its record: make reproduce VERSION=1
 	@$(RUN) -m cryptoai_assets.reproduce $(or $(VERSION),$(error which version? make reproduce VERSION=1))

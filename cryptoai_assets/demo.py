@@ -20,7 +20,7 @@ from cryptoai_assets.defs.market_data.partitions import SYMBOL_MONTH
 from cryptoai_assets.defs.materialization import UNPARTITIONED
 from cryptoai_assets.defs.recipes import IN_ORDER, stale_partitions
 from cryptoai_assets.defs.release.recipes import DECISION_NAME
-from cryptoai_assets.defs.resources import MarketResource, configured_market
+from cryptoai_assets.defs.resources import MarketResource, configured_resource
 from cryptoai_assets.defs.training.recipes import SCORES_NAME, STRETCH_SCORES_NAME
 from cryptoai_assets.lib.candidate import Candidate, bundle_folder
 from cryptoai_assets.lib.home import Home
@@ -49,7 +49,7 @@ def main() -> int:
     for name in ("dagster", "alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    market = MarketResource(name=configured_market().name)
+    market = configured_resource()
     with project_instance() as instance:
         try:
             made = materialize_stale(instance, market)
@@ -135,10 +135,7 @@ def summary(home: Home) -> list[str]:
     channel = read_channel(home.releases, candidate.model)
     champion = channel.champion if channel else None
     decision = json.loads((home.candidate / DECISION_NAME).read_bytes())
-    rows = sum(
-        pl.scan_parquet(path).select(pl.len()).collect().item()
-        for path in home.stores.clean_candles.files(home.market.symbols).values()
-    )
+    rows = home.stores.clean_candles.read(home.market.symbols).height
     size = sum(path.stat().st_size for path in bundle_folder(home.candidate).iterdir())
     lines = [
         ("market", f"{home.market.name}: {', '.join(home.market.symbols)}, {home.market.interval} bars"),

@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from cryptoai_assets.defs.resources import MarketResource, configured_market
+from cryptoai_assets.defs.resources import configured_resource
 from cryptoai_assets.lib.reproduction import ReproductionError, reproduce, table
 from cryptoai_assets.lib.store import StoreError
 from cryptoai_assets.lib.tracking import TrackingError
@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     version = parser.parse_args(arguments).version
     logging.getLogger("alembic").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    home = MarketResource(name=configured_market().name).home
+    home = configured_resource().home
     sys.stdout.write(f"Training version {version} again from its record …\n")
     sys.stdout.flush()
     try:

@@ -1,4 +1,4 @@
-"""`make up`: the three servers of the platform, started together and ended together.
+"""`make up`: the servers of the platform, started together and ended together.
 
 It knows nothing about what they serve: a command, an address, a log file each.
 """
@@ -15,6 +15,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from urllib.parse import urlsplit
+
+from cryptoai_assets.defs.resources import SANDBOX, configured_resource
+from cryptoai_assets.lib.home import Home
+from edge_bundle.releases import read_channel
 
 HOST = "127.0.0.1"
 LOGS = Path("build/up")
@@ -45,18 +50,31 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
-    """A program that this process started, leader of a process group of its own."""
+class Task:
+    """Something to do once beside the servers, which go on whatever becomes of it."""
 
-    program: Program
+    name: str
+    title: str
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What this process started, leader of a process group of its own."""
+
+    program: Program | Task
     process: subprocess.Popen[bytes]
     log: Path
 
 
-def programs(*, dagster_port: int, mlflow_port: int, serving_port: int) -> tuple[Program, ...]:
-    """Return the three servers, run by the Python that runs this."""
+def programs(
+    *, dagster_port: int, mlflow_port: int, serving_port: int, sandbox_port: int | None = None
+) -> tuple[Program, ...]:
+    """Return the servers, run by the Python that runs this; the simulated venues where they have a port."""
     python = (sys.executable, "-m")
+    venues = () if sandbox_port is None else (_sandbox(python, sandbox_port),)
     return (
+        *venues,
         Program(
             "dagster",
             "Dagster UI",
@@ -87,15 +105,21 @@ def programs(*, dagster_port: int, mlflow_port: int, serving_port: int) -> tuple
     )
 
 
+def _sandbox(python: tuple[str, ...], port: int) -> Program:
+    command = (*python, "cryptoai_assets.sandbox", "--port", str(port))
+    return Program("sandbox", "Simulated venues", port, command)
+
+
 def supervise(
     wanted: Sequence[Program],
+    tasks: Sequence[Task] = (),
     *,
     logs: Path,
     stop: threading.Event,
     tell: Callable[[str], None],
     grace_seconds: float = GRACE_SECONDS,
 ) -> int:
-    """Run the programs until `stop` is set or one of them ends; then end all that were started here.
+    """Run the servers until `stop` is set or one of them ends; then end all that were started here.
 
     Returns
     -------
@@ -112,14 +136,15 @@ def supervise(
     logs.mkdir(parents=True, exist_ok=True)
     started: list[Started] = []
     try:
-        for program in wanted:
-            started.append(_start(program, logs))  # noqa: PERF401 — ended below when a later one fails
+        everything: list[Program | Task] = [*wanted, *tasks]
+        for one in everything:
+            started.append(_start(one, logs))  # noqa: PERF401 — ended below when a later one fails
         return _watch(started, stop, tell)
     finally:
         _end([one.process for one in started], grace_seconds)
 
 
-def _start(program: Program, logs: Path) -> Started:
+def _start(program: Program | Task, logs: Path) -> Started:
     path = logs / f"{program.name}.log"
     with path.open("wb") as log:
         # A group of its own: a Ctrl-C in the terminal reaches this process alone, which ends the others.
@@ -134,21 +159,30 @@ def _start(program: Program, logs: Path) -> Started:
 
 
 def _watch(started: Sequence[Started], stop: threading.Event, tell: Callable[[str], None]) -> int:
-    waiting = list(started)
+    running, waiting = list(started), [one for one in started if isinstance(one.program, Program)]
     while not stop.is_set():
-        for one in started:
-            if one.process.poll() is not None:
-                status = one.process.returncode
+        for one in [one for one in running if one.process.poll() is not None]:
+            status = one.process.returncode
+            if status or isinstance(one.program, Program):
                 tell(f"{one.program.title} ended with status {status}:\n{_tail(one.log)}")
+            if isinstance(one.program, Program):
                 return 1
-        for ready in [one for one in waiting if one.program.listens()]:
+            running.remove(one)
+            if not status:
+                tell(f"{one.program.title} is done")
+        for ready in [one for one in waiting if isinstance(one.program, Program) and one.program.listens()]:
             waiting.remove(ready)
-            tell(f"{ready.program.title:<18} {ready.program.address}   log: {ready.log}")
+            tell(_announcement(ready))
             if not waiting:
                 tell("Ctrl-C ends all of them.")
         stop.wait(POLL_SECONDS)
     tell("ending …")
     return 0
+
+
+def _announcement(one: Started) -> str:
+    address = one.program.address if isinstance(one.program, Program) else ""
+    return f"{one.program.title:<18} {address}   log: {one.log}"
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]], grace_seconds: float) -> None:
@@ -178,18 +212,31 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dagster-port", type=int, default=3000)
     parser.add_argument("--mlflow-port", type=int, default=5000)
     parser.add_argument("--serving-port", type=int, default=3600)
+    parser.add_argument(
+        "--sandbox-port", type=int, default=urlsplit(SANDBOX).port, help="of the market sandbox"
+    )
     options = parser.parse_args(arguments)
     if not Path("workspace.yaml").is_file():
         parser.error("start it in the project's root, where workspace.yaml is")
-    return run(programs(**vars(options)))
+    home = configured_resource().home
+    if home.market.source != "sandbox":
+        options.sandbox_port = None
+    return run(programs(**vars(options)), first_tasks(home))
 
 
-def run(wanted: Sequence[Program]) -> int:
+def first_tasks(home: Home) -> tuple[Task, ...]:
+    """Return what has to be made before a market that grows has a forecast; nothing once one is released."""
+    if not home.market.grows or read_channel(home.releases, home.market.model) is not None:
+        return ()
+    return (Task("demo", "First training", (sys.executable, "-m", "cryptoai_assets.demo")),)
+
+
+def run(wanted: Sequence[Program], tasks: Sequence[Task] = ()) -> int:
     """Supervise the programs on this terminal until a signal asks to stop."""
     stop = threading.Event()
     for request in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(request, lambda *_: stop.set())
-    return supervise(wanted, logs=LOGS, stop=stop, tell=_tell)
+    return supervise(wanted, tasks, logs=LOGS, stop=stop, tell=_tell)
 
 
 def _tell(text: str) -> None:

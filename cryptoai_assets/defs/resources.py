@@ -2,7 +2,9 @@
 
 import logging
 import os
+import random
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,9 +14,16 @@ import dagster as dg
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.market import Market, market_preset
 from cryptoai_assets.lib.market_data import MarketStores
-from cryptoai_assets.lib.sources.candle_source import CandleSource, SourceError
+from cryptoai_assets.lib.sources.candle_source import CandleSource
+from cryptoai_assets.lib.sources.exchange import ExchangeSource
+from cryptoai_assets.lib.sources.patience import Patience
 from cryptoai_assets.lib.sources.sample import SampleSource, sample_file
 from edge_bundle.alerts import Channel, LoggedChannel, SlackChannel
+
+SANDBOX = "http://127.0.0.1:3800"
+TIMEOUT_SECONDS = 10.0
+# Six tries within about a minute, or as long as the venue asks for, up to two minutes at once.
+PATIENCE = Patience(tries=6, first_seconds=1.0, longest_seconds=120.0, sleep=time.sleep, jitter=random.random)
 
 
 def configured_market() -> Market:
@@ -34,13 +43,16 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     archive
         Candles that are read in place of the embedded sample's.
     time
-        ISO 8601 with an offset, in place of the clock of a live market.
+        ISO 8601 with an offset, in place of the clock.
+    sandbox
+        Address of the simulated venues.
     """
 
     name: str
     root: str = "."
     archive: str | None = None
     time: str | None = None
+    sandbox: str = SANDBOX
 
     @property
     def settings(self) -> Market:
@@ -64,24 +76,29 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @property
     def source_files(self) -> dict[str, Path]:
-        """Files that the source reads, by name; none when it asks an exchange."""
+        """Files that the source reads, by name; none when it asks a venue."""
         if self.settings.source != "sample":
             return {}
         return {"archive": Path(self.archive) if self.archive else sample_file()}
 
     def source(self) -> CandleSource:
-        """Return the source of candles.
-
-        Raises
-        ------
-        SourceError
-            When this version has no source of that name.
-        """
+        """Return the source of candles."""
         if self.settings.source == "sample":
             return SampleSource(archive=Path(self.archive) if self.archive else None)
-        raise SourceError(
-            f"market {self.name} reads the source {self.settings.source!r}, which this version lacks: "
-            "set CRYPTOAI_MARKET=sample"
+        return self.exchange()
+
+    def exchange(self) -> ExchangeSource:
+        """Return the market's venue, or its simulation in the sandbox."""
+        simulated = self.settings.source == "sandbox"
+        return ExchangeSource(
+            self.settings.venue,
+            self.settings.interval,
+            base_url=f"{self.sandbox}/binance" if simulated else None,
+            patience=PATIENCE,
+            timeout_seconds=TIMEOUT_SECONDS,
+            clock=self.clock,
+            simulated=simulated,
+            milliseconds_between_requests=0.0 if simulated else None,
         )
 
     def clock(self) -> datetime:
@@ -89,13 +106,28 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return datetime.fromisoformat(self.time) if self.time else datetime.now(UTC)
 
     def now(self) -> datetime:
-        """Return the present: the end of the history for a market that is not live."""
-        if self.time:
-            return datetime.fromisoformat(self.time)
+        """Return the market's present, which its preset says whose it is.
+
+        Raises
+        ------
+        SourceError
+            When the venue has the clock and does not answer.
+        """
+        if self.time or self.settings.clock == "wall":
+            return self.clock()
         end = self.settings.history_end
-        if self.settings.live or end is None:
-            return datetime.now(UTC)
+        if self.settings.clock == "venue" or end is None:
+            return self.exchange().now()
         return datetime(end.year, end.month, end.day, tzinfo=UTC)
+
+
+def configured_resource() -> MarketResource:
+    """Return the market of this environment, in its folder."""
+    return MarketResource(
+        name=configured_market().name,
+        root=os.environ.get("CRYPTOAI_ROOT", "."),
+        sandbox=os.environ.get("CRYPTOAI_SANDBOX", SANDBOX),
+    )
 
 
 class AlertsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -143,10 +175,9 @@ def _is_said_by_an_asset(record: logging.LogRecord) -> bool:
 @dg.definitions
 def resources() -> dg.Definitions:
     """Resources of this environment, and the executor of every job: one process, since steps are short."""
-    root = os.environ.get("CRYPTOAI_ROOT", ".")
     return dg.Definitions(
         resources={
-            "market": MarketResource(name=configured_market().name, root=root),
+            "market": configured_resource(),
             "alerts": AlertsResource(
                 slack_webhook=os.environ.get("CRYPTOAI_SLACK_WEBHOOK") or None,
                 dagster_address=os.environ.get("CRYPTOAI_DAGSTER_ADDRESS", "http://127.0.0.1:3000"),

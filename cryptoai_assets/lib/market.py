@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from types import MappingProxyType
+from typing import Literal
 
 from edge_bundle.candles import interval_duration
+
+Clock = Literal["data", "wall", "venue"]
 
 
 class UnknownMarketError(Exception):
@@ -27,8 +30,8 @@ class Market:
         Missing bars in a row that are bridged; a longer hole splits the series.
     max_rejected_share
         Of the rows of a run; when quality rules reject more, what is downstream stops.
-    live
-        Whether "now" is the clock; a market that is not live ends with its data.
+    clock
+        What "now" is: the end of the ``data``, the ``wall`` clock, or the clock of the ``venue``.
     history_start, history_end
         First day, and the day after the last one; an open end is today.
     """
@@ -43,9 +46,19 @@ class Market:
     lookback: int
     max_missing_bars: int
     max_rejected_share: float
-    live: bool
+    clock: Clock
     history_start: date
     history_end: date | None
+
+    @property
+    def live(self) -> bool:
+        """Whether now is now: bars grow stale by the wall clock."""
+        return self.clock == "wall"
+
+    @property
+    def grows(self) -> bool:
+        """Whether new bars keep arriving."""
+        return self.clock != "data"
 
     @property
     def model(self) -> str:
@@ -78,7 +91,7 @@ PRESETS = MappingProxyType(
                 lookback=1,
                 max_missing_bars=3,
                 max_rejected_share=0.0,
-                live=False,
+                clock="data",
                 history_start=date(2017, 10, 1),
                 history_end=date(2019, 10, 1),
             ),
@@ -93,9 +106,25 @@ PRESETS = MappingProxyType(
                 lookback=1,
                 max_missing_bars=3,
                 max_rejected_share=0.01,
-                live=True,
+                clock="wall",
                 history_start=date(2026, 1, 1),
                 history_end=None,
+            ),
+            # The sample's candles again, their minutes drawn by seed: a venue to try the live mode on.
+            Market(
+                name="sandbox",
+                source="sandbox",
+                venue="Binance.US",
+                quote="USDT",
+                symbols=("BTCUSDT", "ETHUSDT"),
+                interval="1m",
+                horizons=(5, 10, 30),
+                lookback=1,
+                max_missing_bars=3,
+                max_rejected_share=0.01,
+                clock="venue",
+                history_start=date(2019, 7, 1),
+                history_end=date(2019, 10, 1),
             ),
         )
     }

@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fakes.releases import release_tiny_bundle
 
-from cryptoai_assets.up import HOST, Program, programs, supervise
+from cryptoai_assets.lib.home import Home
+from cryptoai_assets.lib.market import market_preset
+from cryptoai_assets.up import HOST, Program, Task, first_tasks, programs, supervise
 
 SERVER = """
 import http.server, sys
@@ -67,6 +70,41 @@ def bystander() -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         yield process
         process.kill()
+
+
+def test_task_that_ends_is_told_and_one_that_fails_shows_why_and_both_leave_the_servers(
+    tmp_path: Path,
+) -> None:
+    [port] = free_ports(1)
+    tasks = [
+        Task("well", "Well", (sys.executable, "-c", "")),
+        Task("ill", "Ill", (sys.executable, "-c", FAILING)),
+    ]
+    told = Console("never")
+
+    def tell(text: str) -> None:
+        told.tell(text)
+        if sum(title in line for line in told.lines for title in ("Well is done", "no such", "Ctrl-C")) == 3:
+            told.stop.set()
+
+    assert supervise([toy("one", port)], tasks, logs=tmp_path, stop=told.stop, tell=tell) == 0
+    assert "Well is done" in told.lines
+    assert any("Ill ended with status 1" in line and "no such database" in line for line in told.lines)
+
+
+def test_sandbox_is_among_the_servers_only_where_it_has_a_port() -> None:
+    ports = {"dagster_port": 3001, "mlflow_port": 5001, "serving_port": 3601}
+    assert [program.name for program in programs(**ports)] == ["dagster", "mlflow", "serving"]
+    assert programs(**ports, sandbox_port=3801)[0].address == f"http://{HOST}:3801"
+
+
+def test_market_that_grows_is_trained_first_until_something_is_released(tmp_path: Path) -> None:
+    def tasks(name: str) -> list[str]:
+        return [task.title for task in first_tasks(Home(tmp_path, market_preset(name)))]
+
+    assert (tasks("sample"), tasks("sandbox")) == ([], ["First training"])
+    release_tiny_bundle(tmp_path / "releases", version=1, seed=1, market="sandbox")
+    assert tasks("sandbox") == []
 
 
 def test_three_servers_are_announced_and_ended_and_a_bystander_lives(

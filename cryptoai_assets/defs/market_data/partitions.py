@@ -27,4 +27,9 @@ def symbol_and_month(partition_key: str) -> tuple[str, str]:
     return symbol, month[:7]
 
 
+def symbol_months_at(market: Market, now: datetime) -> list[str]:
+    """Keys of the month that is running at a time, one a symbol."""
+    return [f"{now:%Y-%m}-01|{symbol}" for symbol in market.symbols]
+
+
 SYMBOL_MONTH = symbol_months(configured_market())

@@ -153,7 +153,12 @@ def released_bundle(market: MarketResource) -> dg.MaterializeResult[None]:
     return materialized(recipes.released_bundle_recipe(market), make)
 
 
-@dg.asset(group_name=GROUP, kinds={"sqlite"}, deps=[clean_candles])
+@dg.asset(
+    group_name=GROUP,
+    kinds={"sqlite"},
+    deps=[clean_candles],
+    automation_condition=dg.AutomationCondition.any_deps_updated() & ~dg.AutomationCondition.in_progress(),
+)
 def online_bars(market: MarketResource) -> dg.MaterializeResult[None]:
     """The newest closed bars of each symbol, one row a bar, where the service reads them."""
 

@@ -2,8 +2,17 @@
 
 import dagster as dg
 
+from cryptoai_assets.defs.release.assets import online_bars
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.releases import PromotionError
+
+# Materializes what has a condition to follow what it reads.
+assets_follow_what_they_read = dg.AutomationConditionSensorDefinition(
+    "assets_follow_what_they_read",
+    target=dg.AssetSelection.assets(online_bars),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=30,
+)
 
 
 @dg.sensor(target=None, minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)

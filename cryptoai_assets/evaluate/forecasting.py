@@ -30,7 +30,7 @@ from cryptoai_assets.lib.training import FULL
 from cryptoai_assets.lib.walk_forward import out_of_sample, prediction_frame
 from edge_bundle.candles import bar_grid
 from edge_bundle.facts import no_trade_slots
-from edge_bundle.features.catalog import catalog, feature_frame
+from edge_bundle.features.catalog import feature_frame, short_memory
 
 ROOM = "forecasting"
 SYMBOLS = ("BTCUSD", "ETHUSD")
@@ -64,7 +64,7 @@ def sample_market() -> SampleMarket:
         max_missing_bars=market.max_missing_bars,
         no_trade=no_trade_slots(facts),
     )
-    names = list(catalog())
+    names = list(short_memory())
     targets = target_frame(grid, horizons=market.horizons)
     data = dataset(feature_frame(grid, names), targets, names, lookback=1, bar=market.bar)
     return SampleMarket(market, grid, candles, data)

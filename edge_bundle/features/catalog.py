@@ -9,10 +9,22 @@ from types import MappingProxyType
 import polars as pl
 
 from edge_bundle.errors import BundleRefusedError
-from edge_bundle.features import calendar, momentum, price, statistics, trend, volatility, volume
-from edge_bundle.features.feature import SHARED_STEPS, Feature
+from edge_bundle.features import (
+    calendar,
+    candlesticks,
+    momentum,
+    price,
+    statistics,
+    trend,
+    volatility,
+    volume,
+)
+from edge_bundle.features.feature import Feature
+from edge_bundle.features.steps import planned_steps
 
-FAMILIES = (price, trend, momentum, volatility, volume, statistics, calendar)
+FAMILIES = (price, trend, momentum, volatility, volume, statistics, candlesticks, calendar)
+# Bars: a longer memory costs a small history its first rows, of the whole training set.
+SHORT_MEMORY_BARS = 800
 KEY_COLUMNS = ("open_time", "symbol", "traded", "missing_run", "segment")
 
 
@@ -21,6 +33,16 @@ def catalog() -> Mapping[str, Feature]:
     """Every feature by name, in the order of the families."""
     members = [feature for family in FAMILIES for feature in family.features()]
     return MappingProxyType({feature.name: feature for feature in members})
+
+
+def short_memory() -> tuple[str, ...]:
+    """Names of the members that a model is trained on unless it names others.
+
+    The catalog's longest memory, of an EMA over 200 bars, is 76 days of half hours: a row is complete only
+    when all its features are, so one such member costs a training set all rows before, and a device as many
+    bars to fetch. Who has the history names those members as well.
+    """
+    return tuple(name for name, feature in catalog().items() if feature.warmup <= SHORT_MEMORY_BARS)
 
 
 def chosen_features(names: Sequence[str]) -> tuple[Feature, ...]:
@@ -85,8 +107,8 @@ def computed_features(grid: pl.DataFrame, features: Iterable[Feature]) -> pl.Dat
 def _segment_features(segment: pl.DataFrame, features: Sequence[Feature]) -> pl.DataFrame:
     # Eager on purpose: planning this many expressions costs a lazy query 90 ms, a tail is computed in 15.
     keys = segment.select(KEY_COLUMNS)
-    for step in SHARED_STEPS:
-        segment = segment.with_columns(step)
+    for steps in planned_steps(frozenset().union(*(feature.columns for feature in features))):
+        segment = segment.with_columns(steps)
     values = segment.select(feature.expression.alias(feature.name) for feature in features)
     blank = pl.repeat(None, segment.height, dtype=pl.Float64, eager=True)
     return keys.hstack([_warmed(values[feature.name], feature.warmup, blank) for feature in features])

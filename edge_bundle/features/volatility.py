@@ -5,31 +5,29 @@ import math
 import polars as pl
 import polars_talib as talib
 
-from edge_bundle.features.feature import (
+from edge_bundle.features.feature import Feature, quiet_memory, wilder_memory
+from edge_bundle.features.steps import (
+    DECAYS,
     DEVIATION_SPANS,
-    Feature,
-    one_bar_return,
+    REALISED_SPANS,
+    REGIME_SPANS,
     quotient,
-    return_deviation,
     root,
-    wilder_memory,
+    step,
 )
 
 
 def features() -> list[Feature]:
     """Members of the family."""
-    high_low = (pl.col("high") / pl.col("low")).log()
-    close_open = (pl.col("close") / pl.col("open")).log()
-    garman_klass = 0.5 * high_low**2 - (2 * math.log(2) - 1) * close_open**2
-    one_bar = one_bar_return()
-    downside = pl.when(one_bar < 0).then(one_bar**2).otherwise(0.0).rolling_mean(60)
-    bipower = (one_bar.abs() * one_bar.shift(1).abs()).rolling_mean(60) * (math.pi / 2)
-    variance = (one_bar**2).rolling_mean(60)
+    return [*_from_closes(), *_decayed(), *_from_ranges(), *_bands(), *_shapes()]
+
+
+def _from_closes() -> list[Feature]:
     return [
         *(
             Feature(
                 f"return_deviation_{n}",
-                return_deviation(n),
+                step(f"deviation_{n}"),
                 n,
                 "log return",
                 f"Root mean square of the one-bar return over {n} bars.",
@@ -37,21 +35,109 @@ def features() -> list[Feature]:
             )
             for n in DEVIATION_SPANS
         ),
-        Feature(
-            "parkinson_20",
-            root((high_low**2).rolling_mean(20) / (4 * math.log(2))),
-            19,
-            "log return",
-            "Volatility a bar from highs and lows of 20 bars (Parkinson 1980).",
-            1e-3,
+        *(
+            Feature(
+                f"realised_volatility_{n}",
+                root(step(f"squares_{n}")),
+                n,
+                "log return",
+                f"Root of the summed squares of one-bar returns over {n} bars: a term of HAR (Corsi 2009).",
+                1e-2,
+            )
+            for n in REALISED_SPANS
+        ),
+        *(
+            Feature(
+                f"bipower_volatility_{n}",
+                root(step(f"bipower_{n}")),
+                n + 1,
+                "log return",
+                f"Volatility a bar over {n} bars that no jump enters (Barndorff-Nielsen and Shephard 2004).",
+                1e-3,
+            )
+            for n in (60, 240)
         ),
         Feature(
-            "garman_klass_60",
-            root(garman_klass.rolling_mean(60)),
-            59,
+            "roll_spread_60",
+            2 * root(step("mirrored_autocovariance_60")),
+            61,
             "log return",
-            "Volatility a bar from open, high, low, close of 60 bars (Garman and Klass 1980).",
+            "Spread between bid and ask that the bounce of 60 one-bar returns shows (Roll 1984).",
             1e-3,
+        ),
+    ]
+
+
+def _decayed() -> list[Feature]:
+    return [
+        Feature(
+            f"decayed_volatility_{100 * decay:.0f}",
+            root(step(f"decayed_{100 * decay:.0f}")),
+            1 + quiet_memory(1 - decay),
+            "log return",
+            f"Volatility a bar with the decay {decay} of RiskMetrics.",
+            1e-3,
+        )
+        for decay in DECAYS
+    ]
+
+
+def _from_ranges() -> list[Feature]:
+    return [
+        *(
+            Feature(
+                f"parkinson_{n}",
+                root(step(f"high_low_square_{n}")) * (4 * math.log(2)) ** -0.5,
+                n - 1,
+                "log return",
+                f"Volatility a bar from highs and lows of {n} bars (Parkinson 1980).",
+                1e-3,
+            )
+            for n in (20, 60)
+        ),
+        *(
+            Feature(
+                f"garman_klass_{n}",
+                root(step(f"garman_klass_{n}")),
+                n - 1,
+                "log return",
+                f"Volatility a bar from open, high, low, close of {n} bars (Garman and Klass 1980).",
+                1e-3,
+            )
+            for n in (20, 60)
+        ),
+        *(
+            Feature(
+                f"rogers_satchell_{n}",
+                root(step(f"rogers_satchell_{n}")),
+                n - 1,
+                "log return",
+                f"Volatility a bar of {n} bars that a trend leaves alone (Rogers and Satchell 1991).",
+                1e-3,
+            )
+            for n in (20, 60)
+        ),
+        *(
+            Feature(
+                f"yang_zhang_{n}",
+                root(step(f"yang_zhang_{n}")),
+                n,
+                "log return",
+                f"Volatility a bar of {n} bars, gaps between them included (Yang and Zhang 2000).",
+                1e-3,
+            )
+            for n in (20, 60)
+        ),
+        *(
+            Feature(
+                f"high_low_{n}",
+                (step(f"highest_{n}") / step(f"lowest_{n}")).log(),
+                n - 1,
+                "log return",
+                f"Log of the highest high over the lowest low of {n} bars.",
+                1e-2,
+            )
+            for n in (20, 60)
         ),
         Feature(
             "average_true_range_14",
@@ -61,36 +147,76 @@ def features() -> list[Feature]:
             "Wilder's average true range over the close.",
             1e-3,
         ),
+    ]
+
+
+def _bands() -> list[Feature]:
+    """Bollinger's bands, two deviations wide on either side of the mean."""
+    return [
         Feature(
-            "volatility_ratio_5_60",
-            quotient(return_deviation(5), return_deviation(60)),
-            60,
+            "bollinger_width_20",
+            4 * step("price_deviation_20"),
+            19,
             "ratio",
-            "Volatility of 5 bars over that of 60.",
-            1.0,
+            "Width of Bollinger's bands over their middle, 20 bars.",
+            1e-2,
         ),
         Feature(
-            "volatility_ratio_60_240",
-            quotient(return_deviation(60), return_deviation(240)),
-            240,
-            "ratio",
-            "Volatility of 60 bars over that of 240.",
+            "bollinger_position_20",
+            0.5 + (pl.col("close") / step("mean_20") - 1) * step("per_price_deviation_20") * 0.25,
+            19,
+            "bands",
+            "Where the close lies between Bollinger's bands of 20 bars, %b: 0 is the lower, 1 the upper.",
             1.0,
+        ),
+    ]
+
+
+def _shapes() -> list[Feature]:
+    """Volatility against volatility."""
+    one_bar = step("return")
+    downside = pl.when(one_bar < 0).then(step("square")).otherwise(0.0).rolling_mean(60)
+    return [
+        *(
+            Feature(
+                f"volatility_ratio_{short}_{long}",
+                step(f"deviation_{short}") * step(f"per_deviation_{long}"),
+                long,
+                "ratio",
+                f"Volatility of {short} bars over that of {long}.",
+                1.0,
+            )
+            for short, long in ((5, 60), (60, 240))
+        ),
+        *(
+            Feature(
+                f"volatility_regime_{n}",
+                quotient(step(f"calm_{n}"), step(f"calm_deviation_{n}")),
+                59 + n,
+                "deviations",
+                f"Volatility of 60 bars against its mean of {n} bars, in its deviations.",
+                1.0,
+            )
+            for n in REGIME_SPANS
         ),
         Feature(
             "downside_share_60",
-            quotient(downside * 1e6, variance * 1e6),
+            downside * step("per_variance_60"),
             60,
             "0 to 1",
             "Share of the variance of 60 bars that fell bars made.",
             1.0,
         ),
-        Feature(
-            "jump_share_60",
-            quotient((variance - bipower).clip(lower_bound=0.0) * 1e6, variance * 1e6),
-            61,
-            "0 to 1",
-            "Share of the variance of 60 bars above its bipower variation (Barndorff-Nielsen 2004).",
-            1.0,
+        *(
+            Feature(
+                f"jump_share_{n}",
+                (1 - step(f"bipower_{n}") * step(f"per_variance_{n}")).clip(lower_bound=0.0)
+                * (step(f"deviation_{n}") > 0),
+                n + 1,
+                "0 to 1",
+                f"Share of the variance of {n} bars above its bipower variation (Barndorff-Nielsen 2004).",
+                1.0,
+            )
+            for n in (60, 240)
         ),
     ]

@@ -4,9 +4,9 @@ from cryptoai_assets.defs.market_data.partitions import symbol_and_month
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.monthly_features import months_read
 from cryptoai_assets.lib.planner import Recipe
-from edge_bundle.features.catalog import catalog, fingerprint
+from edge_bundle.features.catalog import fingerprint, short_memory
 
-FEATURE_NAMES = tuple(catalog())
+FEATURE_NAMES = short_memory()
 
 
 def features_recipe(market: MarketResource, partition_key: str) -> Recipe:

@@ -5,7 +5,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal, Self
 
-AbstentionReason = Literal["stale_data", "too_many_gaps", "too_few_bars", "outside_training_range"]
+AbstentionReason = Literal[
+    "stale_data", "too_many_gaps", "too_few_bars", "missing_facts", "outside_training_range"
+]
 VALUE_NAMES = ("expected_return_bps", "probability_up", "expected_volatility_bps", "lower_bps", "upper_bps")
 
 

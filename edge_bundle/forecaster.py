@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
 
@@ -13,6 +13,7 @@ import polars as pl
 from edge_bundle.candles import interval_duration
 from edge_bundle.errors import BundleRefusedError, WindowRefusedError
 from edge_bundle.features.catalog import chosen_features, feature_frame, fingerprint
+from edge_bundle.features.sources import with_sources
 from edge_bundle.forecast import VALUE_NAMES, Abstention, Forecast, HorizonForecast
 from edge_bundle.manifest import GOLDEN_NAME, GRAPH_NAME, Manifest, bundle_digest
 from edge_bundle.session import ModelSession
@@ -111,7 +112,7 @@ class Forecaster:
                 f"the bar of {newest:%Y-%m-%d %H:%M} UTC closes at {newest + step:%H:%M}, after now "
                 f"({now:%Y-%m-%d %H:%M:%S}): send closed bars only"
             )
-        bars_by_symbol = grid.partition_by("symbol", maintain_order=True)
+        bars_by_symbol = self._sourced(grid, window).partition_by("symbol", maintain_order=True)
         return tuple(self._symbol_forecast(bars, now or newest + step) for bars in bars_by_symbol)
 
     def outputs(self, values: Float32Array) -> dict[str, Float32Array]:
@@ -125,14 +126,13 @@ class Forecaster:
         outputs = self.outputs(golden["window"])
         differences = [_standardised(outputs[name], golden[name]) for name in (*VALUE_NAMES, OUTSIDE_RANGE)]
         candles = pl.read_parquet(self.folder / GOLDEN_CANDLES_NAME)
+        window = MarketWindow(candles)
         grid = window_grid(
-            MarketWindow(candles),
-            interval=self.manifest.interval,
-            max_missing_bars=self.manifest.max_missing_bars,
+            window, interval=self.manifest.interval, max_missing_bars=self.manifest.max_missing_bars
         )
         scales = np.array([feature.scale for feature in chosen_features(self.manifest.features)])
         known = golden["candle_window"]
-        computed = self._newest_input(grid).values
+        computed = self._newest_input(self._sourced(grid, window)).values
         drift = (
             np.abs(computed - known) / np.maximum(np.abs(known), scales)
             if computed.size
@@ -162,6 +162,15 @@ class Forecaster:
                 f"bars of {symbol} are {step} apart; this bundle reads {manifest.interval} bars"
             )
 
+    def _sourced(self, grid: pl.DataFrame, window: MarketWindow) -> pl.DataFrame:
+        return with_sources(
+            grid,
+            self.manifest.features,
+            facts=window.facts,
+            greatest_age={name: timedelta(seconds=age) for name, age in self.manifest.facts.items()},
+            bar=interval_duration(self.manifest.interval),
+        )
+
     def _newest_input(self, grid: pl.DataFrame) -> ModelInput:
         """Input of the last bar, from exactly `bars_needed` bars: the same bits whatever came before."""
         tail = grid.filter(pl.col("segment") == pl.col("segment").last()).tail(self.manifest.bars_needed)
@@ -181,9 +190,12 @@ class Forecaster:
         input_sha256 = None
         if abstention is None:
             newest = self._newest_input(grid)
-            values = self.outputs(newest.values)
-            input_sha256 = newest.input_sha256(0)
-            abstention = self._outside(float(values[OUTSIDE_RANGE][0]))
+            if not len(newest.values):
+                abstention = Abstention("missing_facts", self._unknown(grid))
+            else:
+                values = self.outputs(newest.values)
+                input_sha256 = newest.input_sha256(0)
+                abstention = self._outside(float(values[OUTSIDE_RANGE][0]))
         answered = values if abstention is None else None
         return Forecast(
             symbol=grid["symbol"][0],
@@ -223,6 +235,13 @@ class Forecaster:
                 "too_many_gaps", f"{bridged} of the last {needed} bars are missing ones, bridged"
             )
         return None
+
+    def _unknown(self, grid: pl.DataFrame) -> str:
+        last = feature_frame(grid.tail(self.manifest.bars_needed), self.manifest.features).tail(1)
+        null = [name for name in self.manifest.features if last[name][0] is None]
+        return (
+            f"not known at the newest bar or in the lookback before it: {', '.join(null) or 'earlier ones'}"
+        )
 
     def _outside(self, share: float) -> Abstention | None:
         if share <= self.manifest.range_limit:

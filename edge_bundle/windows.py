@@ -1,7 +1,7 @@
 """The market window that a forecast is made from, and the model's input made from its features."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from edge_bundle.candles import bar_grid, validated_candles
+from edge_bundle.candles import bar_grid, interval_duration, validated_candles
 from edge_bundle.facts import empty_facts, no_trade_slots, validated_facts
 from edge_bundle.features.catalog import feature_frame, largest_warmup
+from edge_bundle.features.sources import with_sources
 
 Float32Array = npt.NDArray[np.float32]
 INPUT_KEYS = ("open_time", "symbol", "traded")
@@ -66,10 +67,23 @@ def window_grid(window: MarketWindow, *, interval: str, max_missing_bars: int) -
 
 
 def window_features(
-    window: MarketWindow, names: Sequence[str], *, interval: str, max_missing_bars: int
+    window: MarketWindow,
+    names: Sequence[str],
+    *,
+    interval: str,
+    max_missing_bars: int,
+    greatest_age: Mapping[str, timedelta] | None = None,
 ) -> pl.DataFrame:
-    """Features of every grid bar of a window; see `feature_frame`."""
-    return feature_frame(window_grid(window, interval=interval, max_missing_bars=max_missing_bars), names)
+    """Features of every grid bar of a window; see `feature_frame`.
+
+    Parameters
+    ----------
+    greatest_age
+        By fact that the features read; see `edge_bundle.features.sources.with_sources`.
+    """
+    grid = window_grid(window, interval=interval, max_missing_bars=max_missing_bars)
+    bar, ages = interval_duration(interval), greatest_age or {}
+    return feature_frame(with_sources(grid, names, facts=window.facts, greatest_age=ages, bar=bar), names)
 
 
 def model_input(frame: pl.DataFrame, names: Sequence[str], *, lookback: int, bar: timedelta) -> ModelInput:

@@ -12,7 +12,10 @@ from edge_bundle.errors import BundleRefusedError
 from edge_bundle.features import (
     calendar,
     candlesticks,
+    context,
+    microstructure,
     momentum,
+    outside,
     price,
     statistics,
     trend,
@@ -20,8 +23,9 @@ from edge_bundle.features import (
     volume,
 )
 from edge_bundle.features.feature import Feature
-from edge_bundle.features.steps import planned_steps
+from edge_bundle.features.steps import columns_read, planned_steps
 
+# Their members read the candles of one symbol, and nothing else: what a device can always have.
 FAMILIES = (price, trend, momentum, volatility, volume, statistics, candlesticks, calendar)
 # Bars: a longer memory costs a small history its first rows, of the whole training set.
 SHORT_MEMORY_BARS = 800
@@ -30,9 +34,43 @@ KEY_COLUMNS = ("open_time", "symbol", "traded", "missing_run", "segment")
 
 @cache
 def catalog() -> Mapping[str, Feature]:
-    """Every feature by name, in the order of the families."""
-    members = [feature for family in FAMILIES for feature in family.features()]
+    """Every feature of one symbol's candles by name, in the order of the families."""
+    return _named([feature for family in FAMILIES for feature in family.features()])
+
+
+def sourced_catalog(*, symbols: Sequence[str], facts: Sequence[str]) -> Mapping[str, Feature]:
+    """Every feature that a market's sources allow by name: the `catalog`, then what reads more than it.
+
+    Parameters
+    ----------
+    symbols
+        Of the market; context needs bitcoin, and others beside it.
+    facts
+        Names of the facts that are configured. A feature whose fact is not among them is absent, and no
+        fingerprint holds it.
+    """
+    market = len(symbols) > 1 and any(symbol.startswith(context.LEADER) for symbol in symbols)
+    columns = {name for name in facts if name.startswith(microstructure.PREFIX)}
+    book = [feature for feature in microstructure.features() if feature.columns & columns]
+    slow = [feature for name in facts if name not in columns for feature in outside.features(name)]
+    sourced = _named([*(context.features() if market else ()), *book, *slow])
+    return MappingProxyType({**catalog(), **sourced})
+
+
+def _named(members: Iterable[Feature]) -> Mapping[str, Feature]:
     return MappingProxyType({feature.name: feature for feature in members})
+
+
+@cache
+def _sourced_members() -> Mapping[str, Feature]:
+    return _named([*context.features(), *microstructure.features()])
+
+
+def _member(name: str) -> Feature | None:
+    """Feature of a name, which tells its family and its fact by itself."""
+    if name.startswith(outside.PREFIX):
+        return _named(outside.features(outside.fact_read(name))).get(name)
+    return catalog().get(name) or _sourced_members().get(name)
 
 
 def short_memory() -> tuple[str, ...]:
@@ -46,18 +84,19 @@ def short_memory() -> tuple[str, ...]:
 
 
 def chosen_features(names: Sequence[str]) -> tuple[Feature, ...]:
-    """Return the named members of the catalog, in the order of `names`.
+    """Return the named members of a catalog, sourced or not, in the order of `names`.
 
     Raises
     ------
     BundleRefusedError
         When a name is not in the catalog.
     """
-    if unknown := [name for name in names if name not in catalog()]:
+    members = [_member(name) for name in names]
+    if unknown := [name for name, member in zip(names, members, strict=True) if member is None]:
         raise BundleRefusedError(
             f"features not in this catalog: {', '.join(unknown)}; install the matching version"
         )
-    return tuple(catalog()[name] for name in names)
+    return tuple(member for member in members if member is not None)
 
 
 def largest_warmup(names: Sequence[str]) -> int:
@@ -73,9 +112,11 @@ def fingerprint(names: Sequence[str]) -> str:
 
 def family_of(name: str) -> str:
     """Name of the module that a feature lives in."""
+    if name.startswith(outside.PREFIX):
+        return "outside"
     return next(
         family.__name__.rpartition(".")[2]
-        for family in FAMILIES
+        for family in (*FAMILIES, context, microstructure)
         if any(feature.name == name for feature in family.features())
     )
 
@@ -86,13 +127,19 @@ def feature_frame(grid: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     Parameters
     ----------
     grid
-        From `edge_bundle.candles.bar_grid`, sorted by symbol and open time.
+        From `edge_bundle.candles.bar_grid`, sorted by symbol and open time; for features that read more than
+        candles with the columns of `edge_bundle.features.sources.with_sources`.
 
     Returns
     -------
     DataFrame
         The key columns and one Float64 column a feature, one row a grid bar. A feature is null until its
-        warm-up is full, counted anew in every segment; it is never NaN.
+        warm-up is full, counted anew in every segment, and where its meaning says so; it is never NaN.
+
+    Raises
+    ------
+    BundleRefusedError
+        When a name is not in the catalog, or the grid lacks a column that a feature reads.
     """
     return computed_features(grid, chosen_features(names))
 
@@ -100,6 +147,9 @@ def feature_frame(grid: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
 def computed_features(grid: pl.DataFrame, features: Iterable[Feature]) -> pl.DataFrame:
     """Compute features that need not be catalog members; see `feature_frame`."""
     chosen = tuple(features)
+    columns: frozenset[str] = frozenset().union(*(feature.columns for feature in chosen))
+    if absent := sorted(columns_read(columns) - set(grid.columns)):
+        raise BundleRefusedError(f"the grid lacks {', '.join(absent)}: with_sources() adds them")
     segments = grid.partition_by("symbol", "segment", maintain_order=True) or [grid]
     return pl.concat([_segment_features(segment, chosen) for segment in segments], rechunk=True)
 
@@ -107,8 +157,8 @@ def computed_features(grid: pl.DataFrame, features: Iterable[Feature]) -> pl.Dat
 def _segment_features(segment: pl.DataFrame, features: Sequence[Feature]) -> pl.DataFrame:
     # Eager on purpose: planning this many expressions costs a lazy query 90 ms, a tail is computed in 15.
     keys = segment.select(KEY_COLUMNS)
-    for steps in planned_steps(frozenset().union(*(feature.columns for feature in features))):
-        segment = segment.with_columns(steps)
+    for round_of_steps in planned_steps(frozenset().union(*(feature.columns for feature in features))):
+        segment = segment.with_columns(round_of_steps)
     values = segment.select(feature.expression.alias(feature.name) for feature in features)
     blank = pl.repeat(None, segment.height, dtype=pl.Float64, eager=True)
     return keys.hstack([_warmed(values[feature.name], feature.warmup, blank) for feature in features])

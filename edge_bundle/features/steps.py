@@ -5,7 +5,7 @@ feature stays a short expression: the time to plan one grows with the square of 
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
 
@@ -95,19 +95,25 @@ def planned_steps(columns: frozenset[str]) -> tuple[tuple[pl.Expr, ...], ...]:
     return tuple(tuple(rounds[depth]) for depth in sorted(rounds))
 
 
-def _needed(columns: Iterable[str]) -> frozenset[str]:
-    own = frozenset(columns).intersection(steps())
+@cache
+def columns_read(columns: frozenset[str]) -> frozenset[str]:
+    """Columns that a grid must have for these: the given ones, and what the steps among them are made of."""
+    return (columns | frozenset().union(*(_read(name) for name in _needed(columns)))) - steps().keys()
+
+
+def _needed(columns: frozenset[str]) -> frozenset[str]:
+    own = columns.intersection(steps())
     return own.union(*(_needed(_read(name)) for name in own))
 
 
 @cache
 def _read(name: str) -> frozenset[str]:
-    return frozenset(steps()[name].meta.root_names()).intersection(steps())
+    return frozenset(steps()[name].meta.root_names())
 
 
 @cache
 def _depth(name: str) -> int:
-    return 1 + max((_depth(read) for read in _read(name)), default=0)
+    return 1 + max((_depth(read) for read in _read(name) if read in steps()), default=0)
 
 
 _open, _high, _low, _close, _volume = (pl.col(name) for name in ("open", "high", "low", "close", "volume"))
@@ -220,6 +226,9 @@ def _return_steps() -> dict[str, pl.Expr]:
         **{f"path_{n}": one_bar.abs().rolling_sum(n) for n in (20, 60, 240)},
         **{f"decayed_{100 * decay:.0f}": square.ewm_mean(alpha=1 - decay, adjust=False) for decay in DECAYS},
         **{f"spread_{n}": pl.col(f"_variance_{n}") - (log_return(n) / n) ** 2 for n in (15, 60)},
+        "leader_product": one_bar * pl.col("_leader_return"),
+        "leader_square": pl.col("_leader_return") ** 2,
+        **{f"leader_mean_square_{n}": pl.col("_leader_square").rolling_mean(n) for n in (60, 240)},
         "mirrored_autocovariance_60": -pl.col("_autocovariance_60"),
         **{
             f"calm_{n}": pl.col("_deviation_60") - pl.col("_deviation_60").rolling_mean(n)

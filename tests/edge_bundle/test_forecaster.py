@@ -368,3 +368,15 @@ def test_message_of_a_refusal_holds_no_newline(forecaster: Forecaster) -> None:
     with pytest.raises(WindowRefusedError) as refused:
         forecaster.forecast(MarketWindow(candles(symbols=("DOGEUSD",))))
     assert re.fullmatch(r"[^\n]+", str(refused.value))
+
+
+def test_bundle_that_reads_bitcoin_forecasts_with_it_and_abstains_without_it(tmp_path: Path) -> None:
+    names = ("log_return_1", "bitcoin_return_lag_1", "bitcoin_beta_60")
+    forecaster = Forecaster.load(write_tiny_bundle(tmp_path / "bundle", features=names, seed=3))
+    assert forecaster.selftest().passed
+    both = walk_candles(("BTCUSD", "ETHUSD"), bars=forecaster.manifest.bars_needed, interval="30m", seed=4)
+    assert [forecast.abstention for forecast in forecaster.forecast(MarketWindow(both))] == [None, None]
+    [alone] = forecaster.forecast(MarketWindow(both.filter(pl.col("symbol") == "ETHUSD")))
+    assert alone.abstention is not None
+    assert alone.abstention.reason == "missing_facts"
+    assert "bitcoin_return_lag_1, bitcoin_beta_60" in alone.abstention.detail

@@ -15,7 +15,9 @@ import polars as pl
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_bundle.candles import UTC_MICROSECONDS, candle_frame, interval_duration
-from edge_bundle.features.catalog import catalog, feature_frame, fingerprint
+from edge_bundle.facts import empty_facts
+from edge_bundle.features.catalog import chosen_features, feature_frame, fingerprint
+from edge_bundle.features.sources import with_sources
 from edge_bundle.forecast import VALUE_NAMES
 from edge_bundle.forecaster import GOLDEN_CANDLES_NAME, OUTSIDE_RANGE
 from edge_bundle.manifest import GOLDEN_NAME, GRAPH_NAME, Manifest, file_sha256
@@ -85,6 +87,7 @@ def write_tiny_bundle(
     candles = walk_candles(symbols[:1], bars=needed + GOLDEN_BARS, interval=interval, seed=seed)
     grid = window_grid(MarketWindow(candles), interval=interval, max_missing_bars=3)
     bar = interval_duration(interval)
+    grid = with_sources(grid, features, facts=empty_facts(), greatest_age={}, bar=bar)
     values = model_input(feature_frame(grid, features), features, lookback=lookback, bar=bar).values
     last = feature_frame(grid.tail(needed), features).tail(lookback)
     candles.tail(needed).write_parquet(folder / GOLDEN_CANDLES_NAME)
@@ -110,7 +113,7 @@ def write_tiny_bundle(
         max_missing_bars=3,
         facts={},
         features=features,
-        warmups=tuple(catalog()[name].warmup for name in features),
+        warmups=tuple(feature.warmup for feature in chosen_features(features)),
         feature_fingerprint=fingerprint(features),
         interval_coverage=0.9,
         range_limit=0.1,
@@ -126,7 +129,7 @@ def write_tiny_bundle(
 def _graph(features: tuple[str, ...], horizons: int, lookback: int, seed: int) -> onnx.ModelProto:
     """Every output is linear in the features of the last bar, but for the sigmoid of the probability."""
     random = np.random.default_rng(seed)
-    scales = np.array([catalog()[name].scale for name in features], dtype=np.float32)
+    scales = np.array([feature.scale for feature in chosen_features(features)], dtype=np.float32)
     constants: dict[str, npt.NDArray[Any]] = {
         "last_bar": np.array(lookback - 1, dtype=np.int64),
         "scales": scales,

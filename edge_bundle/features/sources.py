@@ -1,0 +1,120 @@
+"""What features read besides the candles of their own symbol, added to a grid as columns."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+import polars as pl
+
+from edge_bundle.facts import as_of_join
+from edge_bundle.features import context, microstructure, outside
+from edge_bundle.features.catalog import chosen_features, computed_features
+from edge_bundle.features.steps import columns_read
+
+
+def facts_read(names: Sequence[str]) -> frozenset[str]:
+    """Names of the facts that the named features are made from; empty when candles are enough."""
+    columns = _columns(names)
+    return frozenset(outside.fact_read(name) for name in columns if name.startswith(outside.PREFIX)) | {
+        name for name in columns if name.startswith(microstructure.PREFIX)
+    }
+
+
+def reads_candles_only(names: Sequence[str]) -> bool:
+    """Whether the named features need nothing but the candles of their own symbol, as on a device."""
+    return not facts_read(names) and not _columns(names) & context.COLUMNS
+
+
+def _columns(names: Sequence[str]) -> frozenset[str]:
+    return columns_read(frozenset().union(*(feature.columns for feature in chosen_features(names))))
+
+
+def with_sources(
+    grid: pl.DataFrame,
+    names: Sequence[str],
+    *,
+    facts: pl.DataFrame,
+    greatest_age: Mapping[str, timedelta],
+    bar: timedelta,
+) -> pl.DataFrame:
+    """Add to a grid the columns that the named features read besides its own; none for candle features.
+
+    Parameters
+    ----------
+    grid
+        Of all symbols of the market, sorted by symbol and open time: taken apart by symbol afterwards only.
+    greatest_age
+        By fact: the age of an event at which it no longer counts.
+    """
+    columns = _columns(names)
+    if columns & context.COLUMNS:
+        grid = _with_market(grid)
+    for column in sorted(columns):
+        if column.startswith(outside.PREFIX):
+            fact = outside.fact_read(column)
+            known = outside.changes(facts, fact)
+        elif column.startswith(microstructure.PREFIX):
+            fact, known = column, facts
+        else:
+            continue
+        grid = as_of_join(grid, known, name=column, interval=bar, greatest_age=greatest_age[fact])
+    return grid
+
+
+_RETURN, _VOLUME = f"log_return_{context.RANK_SPAN}", f"volume_ratio_{context.RANK_SPAN}"
+
+
+def _with_market(grid: pl.DataFrame) -> pl.DataFrame:
+    """Add the columns of `edge_bundle.features.context`."""
+    own = computed_features(grid, chosen_features(["log_return_1", _RETURN, _VOLUME]))
+    symbols = own["symbol"].unique(maintain_order=True).to_list()
+    times = own.select(pl.col("open_time").unique().sort())
+    wide = {
+        symbol: times.join(
+            own.filter(pl.col("symbol") == symbol), on="open_time", how="left", maintain_order="left"
+        )
+        for symbol in symbols
+    }
+    returns = pl.DataFrame([wide[symbol][_RETURN].alias(symbol) for symbol in symbols])
+    volumes = pl.DataFrame([wide[symbol][_VOLUME].alias(symbol) for symbol in symbols])
+    leader = next((symbol for symbol in symbols if symbol.startswith(context.LEADER)), None)
+    leading = (
+        wide[leader]["log_return_1"] if leader else pl.repeat(None, len(times), dtype=pl.Float64, eager=True)
+    )
+    market = times.with_columns(
+        leading.alias(context.LEADER_RETURN),
+        returns.select(_breadth(symbols)).to_series().alias(context.BREADTH),
+    )
+    parts = [
+        bars.join(
+            market.with_columns(
+                returns.select(_rank(bars["symbol"][0], symbols)).to_series().alias(context.RETURN_RANK),
+                volumes.select(_rank(bars["symbol"][0], symbols)).to_series().alias(context.VOLUME_RANK),
+            ),
+            on="open_time",
+            how="left",
+            maintain_order="left",
+        )
+        for bars in grid.partition_by("symbol", maintain_order=True)
+    ]
+    return pl.concat(parts)
+
+
+def _present(symbols: Sequence[str]) -> pl.Expr:
+    """How many symbols have a value, where at least two have; null elsewhere."""
+    count = pl.sum_horizontal(pl.col(symbol).is_not_null() for symbol in symbols)
+    return pl.when(count > 1).then(count)
+
+
+def _breadth(symbols: Sequence[str]) -> pl.Expr:
+    return pl.sum_horizontal(pl.col(symbol) > 0 for symbol in symbols) / _present(symbols)
+
+
+def _rank(symbol: str, symbols: Sequence[str]) -> pl.Expr:
+    """0 for the lowest, 1 for the highest; equals share their place."""
+    own, others = pl.col(symbol), [pl.col(other) for other in symbols if other != symbol]
+    if not others:
+        return pl.repeat(None, pl.len(), dtype=pl.Float64)
+    below = pl.sum_horizontal(other < own for other in others)
+    level = pl.sum_horizontal(other == own for other in others)
+    place = (below + 0.5 * level) / (_present(symbols) - 1)
+    return pl.when(own.is_not_null()).then(place)

@@ -12,7 +12,7 @@ import polars as pl
 
 from edge_bundle.candles import interval_duration
 from edge_bundle.errors import BundleRefusedError, WindowRefusedError
-from edge_bundle.features.catalog import chosen_features, feature_frame, fingerprint
+from edge_bundle.features.catalog import chosen_features, fingerprint, newest_features
 from edge_bundle.features.sources import with_sources
 from edge_bundle.forecast import VALUE_NAMES, Abstention, Forecast, HorizonForecast
 from edge_bundle.manifest import GOLDEN_NAME, GRAPH_NAME, Manifest, bundle_digest
@@ -173,14 +173,16 @@ class Forecaster:
 
     def _newest_input(self, grid: pl.DataFrame) -> ModelInput:
         """Input of the last bar, from exactly `bars_needed` bars: the same bits whatever came before."""
-        tail = grid.filter(pl.col("segment") == pl.col("segment").last()).tail(self.manifest.bars_needed)
-        frame = feature_frame(tail, self.manifest.features)
         return model_input(
-            frame.tail(self.manifest.lookback),
+            self._newest_features(grid),
             self.manifest.features,
             lookback=self.manifest.lookback,
             bar=interval_duration(self.manifest.interval),
         )
+
+    def _newest_features(self, grid: pl.DataFrame) -> pl.DataFrame:
+        tail = grid.filter(pl.col("segment") == pl.col("segment").last()).tail(self.manifest.bars_needed)
+        return newest_features(tail, self.manifest.features, bars=self.manifest.lookback)
 
     def _symbol_forecast(self, grid: pl.DataFrame, now: datetime) -> Forecast:
         open_time = grid["open_time"][-1]
@@ -237,11 +239,9 @@ class Forecaster:
         return None
 
     def _unknown(self, grid: pl.DataFrame) -> str:
-        last = feature_frame(grid.tail(self.manifest.bars_needed), self.manifest.features).tail(1)
-        null = [name for name in self.manifest.features if last[name][0] is None]
-        return (
-            f"not known at the newest bar or in the lookback before it: {', '.join(null) or 'earlier ones'}"
-        )
+        newest = self._newest_features(grid)
+        null = [name for name in self.manifest.features if newest[name].has_nulls()]
+        return f"not known in the {newest.height} newest bars: {', '.join(null)}"
 
     def _outside(self, share: float) -> Abstention | None:
         if share <= self.manifest.range_limit:

@@ -144,12 +144,27 @@ def feature_frame(grid: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     return computed_features(grid, chosen_features(names))
 
 
+def newest_features(segment: pl.DataFrame, names: Sequence[str], *, bars: int) -> pl.DataFrame:
+    """Last rows of the `feature_frame` of one segment, from no longer a tail than they need.
+
+    Features of short and of long memory are computed from a tail each: most remember little, and a bar whose
+    value nobody reads costs as much as any other.
+    """
+    chosen = chosen_features(names)
+    short = [feature for feature in chosen if feature.warmup <= SHORT_MEMORY_BARS]
+    long = [feature for feature in chosen if feature.warmup > SHORT_MEMORY_BARS]
+    newest = segment.tail(bars).select(KEY_COLUMNS)
+    for group in filter(None, (short, long)):
+        tail = segment.tail(bars + max(feature.warmup for feature in group))
+        newest.hstack(
+            _segment_features(tail, group).tail(bars).drop(KEY_COLUMNS).get_columns(), in_place=True
+        )
+    return newest.select(*KEY_COLUMNS, *names)
+
+
 def computed_features(grid: pl.DataFrame, features: Iterable[Feature]) -> pl.DataFrame:
     """Compute features that need not be catalog members; see `feature_frame`."""
     chosen = tuple(features)
-    columns: frozenset[str] = frozenset().union(*(feature.columns for feature in chosen))
-    if absent := sorted(columns_read(columns) - set(grid.columns)):
-        raise BundleRefusedError(f"the grid lacks {', '.join(absent)}: with_sources() adds them")
     segments = grid.partition_by("symbol", "segment", maintain_order=True) or [grid]
     return pl.concat([_segment_features(segment, chosen) for segment in segments], rechunk=True)
 
@@ -157,7 +172,10 @@ def computed_features(grid: pl.DataFrame, features: Iterable[Feature]) -> pl.Dat
 def _segment_features(segment: pl.DataFrame, features: Sequence[Feature]) -> pl.DataFrame:
     # Eager on purpose: planning this many expressions costs a lazy query 90 ms, a tail is computed in 15.
     keys = segment.select(KEY_COLUMNS)
-    for round_of_steps in planned_steps(frozenset().union(*(feature.columns for feature in features))):
+    columns: frozenset[str] = frozenset().union(*(feature.columns for feature in features))
+    if absent := sorted(columns_read(columns) - set(segment.columns)):
+        raise BundleRefusedError(f"the grid lacks {', '.join(absent)}: with_sources() adds them")
+    for round_of_steps in planned_steps(columns):
         segment = segment.with_columns(round_of_steps)
     values = segment.select(feature.expression.alias(feature.name) for feature in features)
     blank = pl.repeat(None, segment.height, dtype=pl.Float64, eager=True)
@@ -166,4 +184,4 @@ def _segment_features(segment: pl.DataFrame, features: Sequence[Feature]) -> pl.
 
 def _warmed(values: pl.Series, warmup: int, blank: pl.Series) -> pl.Series:
     """Null while the warm-up is not full, whatever a kernel says there."""
-    return blank.slice(0, warmup).rename(values.name).append(values.slice(warmup))
+    return blank.slice(0, warmup).alias(values.name).append(values.slice(warmup)) if warmup else values

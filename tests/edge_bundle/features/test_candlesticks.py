@@ -20,8 +20,8 @@ LADDER = [0.4 * rung for rung in range(20)]
 FALL: list[Candle] = [(108 - k, 108.3 - k, 107.3 - k, 107.6 - k) for k in LADDER]
 RISE: list[Candle] = [(200 - o, 200 - low, 200 - h, 200 - c) for o, h, low, c in FALL]
 
-# name: what comes before, the candles (open, high, low, close), and those that come near. Each opens where the
-# one before it closed, but where a near miss is that it does not.
+# What comes before, the candles (open, high, low, close), and those that come near. Each opens where the one
+# before it closed, but where a near miss is that it does not.
 DRAWN: dict[str, tuple[list[Candle], list[Candle], list[list[Candle]]]] = {
     "doji": (
         FALL,

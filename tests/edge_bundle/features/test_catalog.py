@@ -33,6 +33,8 @@ from edge_bundle.features.catalog import (
     feature_frame,
     fingerprint,
     largest_warmup,
+    newest_features,
+    short_memory,
 )
 from edge_bundle.features.steps import step
 from edge_bundle.windows import MarketWindow, window_grid
@@ -211,6 +213,25 @@ def test_segment_knows_nothing_of_the_one_before_it(name: str) -> None:
         assert computed_features(grid, [catalog()[name]])[name].equals(segment[name])
 
 
+@pytest.mark.parametrize("bars", [1, 7])
+@pytest.mark.parametrize("names", [NAMES, NAMES[::-1], short_memory(), ("ema_distance_200",)])
+def test_newest_features_are_the_last_rows_of_all_features(names: tuple[str, ...], bars: int) -> None:
+    found = newest_features(grid_of("real"), names, bars=bars)
+    assert found.columns == [*KEY_COLUMNS, *names]
+    wanted = features_of("real").tail(bars)
+    assert found.select(KEY_COLUMNS).equals(wanted.select(KEY_COLUMNS))
+    for name in names:
+        assert_close(name, values(found, name), values(wanted, name))
+
+
+def test_newest_features_are_null_where_the_segment_is_too_short() -> None:
+    start = grid_of("real").head(100)
+    found = newest_features(start, NAMES, bars=3)
+    assert found.select(pl.all().is_null()).equals(
+        feature_frame(start, NAMES).tail(3).select(pl.all().is_null())
+    )
+
+
 # --- units
 
 
@@ -301,6 +322,11 @@ def test_catalog_holds_many_features_and_none_that_remembers_more_than_4500_bars
     assert len(NAMES) >= 130
     assert largest_warmup(NAMES) == max(feature.warmup for feature in catalog().values()) <= 4500
     assert largest_warmup([]) == 0
+
+
+def test_short_memory_is_most_of_the_catalog_and_costs_less_than_a_quarter_of_its_warmup() -> None:
+    assert len(short_memory()) >= 130
+    assert 4 * largest_warmup(short_memory()) < largest_warmup(NAMES)
 
 
 def test_feature_says_its_unit_meaning_and_scale() -> None:

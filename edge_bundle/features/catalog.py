@@ -165,7 +165,10 @@ def newest_features(segment: pl.DataFrame, names: Sequence[str], *, bars: int) -
 def computed_features(grid: pl.DataFrame, features: Iterable[Feature]) -> pl.DataFrame:
     """Compute features that need not be catalog members; see `feature_frame`."""
     chosen = tuple(features)
-    segments = grid.partition_by("symbol", "segment", maintain_order=True) or [grid]
+    place = ["symbol", "segment"]
+    if grid.select(place).head(1).equals(grid.select(place).tail(1)):
+        return _segment_features(grid, chosen)
+    segments = grid.partition_by(place, maintain_order=True) or [grid]
     return pl.concat([_segment_features(segment, chosen) for segment in segments], rechunk=True)
 
 

@@ -26,8 +26,7 @@ from edge_bundle.windows import MarketWindow, window_features
 BAR = timedelta(minutes=30)
 SYMBOLS = ("BTCUSD", "ETHUSD", "LTCUSD")
 BARS = 900
-BOOK = ("imbalance", "spread", "microprice_deviation", "trade_intensity", "signed_volume")
-BOOK_FACTS = tuple(f"microstructure/{name}" for name in BOOK)
+BOOK_FACTS = tuple(f"microstructure/{name}" for name in microstructure.FACTS)
 FACTS = ("fear_and_greed", *BOOK_FACTS)
 AGES = {"fear_and_greed": timedelta(days=2), **dict.fromkeys(BOOK_FACTS, BAR)}
 CONTEXT = tuple(feature.name for feature in context.features())
@@ -258,7 +257,7 @@ def test_late_revision_of_an_old_event_hides_no_newer_one() -> None:
 
 def test_book_fact_counts_for_its_own_bar_only() -> None:
     position = pl.int_range(pl.len()).over("symbol", "name")
-    dropped = (pl.col("name") == "microstructure/imbalance") & (position == 500)
+    dropped = (pl.col("name") == "microstructure/top_imbalance") & (position == 500)
     frame = features(candles(), facts().filter(~dropped))
     assert column(frame, "book_imbalance").is_null().arg_true().to_list() == [500]
     assert column(frame, "book_imbalance_mean_5").is_null().arg_true().to_list()[4:] == [

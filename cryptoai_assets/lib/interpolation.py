@@ -24,6 +24,9 @@ TOLERANCE = 0.02
 # supply of ether two thirds; a line from week to week, day by day, has six sevenths.
 MOST_ON_A_CURVE = 0.75
 FEWEST_VALUES = 20
+# A step of fewer units of the last decimal is not judged: on coarse numbers two equal steps are no line.
+FEWEST_UNITS = 4
+_MOST_DECIMALS = 9
 _SECONDS = pl.col("event_time").dt.epoch("us") / 1e6
 
 
@@ -108,9 +111,17 @@ def _on_a_curve(times: Float64Array, sides: int, stride: int, values: Float64Arr
     own = sides
     others = [place for place in range(len(places)) if place != own]
     curve = sum(weight * height[place] for place, weight in _lagrange(at, own, others))
-    moving = np.all(steps != 0, axis=0)
+    moving = np.all(np.abs(steps) > FEWEST_UNITS * _unit(values), axis=0)
     near: npt.NDArray[np.bool_] = np.abs(height[own] - curve) <= TOLERANCE * size
     return near[moving]
+
+
+def _unit(values: Float64Array) -> float:
+    """Unit of the last decimal that the values have; 0 when they have more than nine."""
+    whole = (
+        10.0**-places for places in range(_MOST_DECIMALS + 1) if np.array_equal(values.round(places), values)
+    )
+    return next(whole, 0.0)
 
 
 def _lagrange(at: Float64Array, own: int, others: list[int]) -> Iterator[tuple[int, Float64Array]]:

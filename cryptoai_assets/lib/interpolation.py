@@ -22,10 +22,12 @@ STRIDES = (1, 2, 4)
 TOLERANCE = 0.02
 # On independent steps a fiftieth of the values is on the curve, on a mean over 200 bars a quarter, on the
 # supply of ether two thirds; a line from week to week, day by day, has six sevenths.
-MOST_ON_A_CURVE = 0.75
+MOST_ON_A_CURVE = 0.8
 FEWEST_VALUES = 20
 # A step of fewer units of the last decimal is not judged: on coarse numbers two equal steps are no line.
 FEWEST_UNITS = 4
+# A few judged values may lie on curves by chance.
+LEAST_JUDGED = 0.1
 _MOST_DECIMALS = 9
 _SECONDS = pl.col("event_time").dt.epoch("us") / 1e6
 
@@ -61,7 +63,7 @@ def interpolated_lookahead(facts: pl.DataFrame) -> list[Interpolation]:
 
     Each value is judged as it was first known. Nothing is said of a series with fewer than `FEWEST_VALUES`
     moving values. Smoothing is not told from the values alone: a centred mean, which knows the future,
-    passes, and a mean of a trailing mean, which does not, is named.
+    passes, and a mean of a trailing mean, which does not, may be named.
     """
     first = facts.filter(pl.col("value").is_finite()).sort("known_at", maintain_order=True)
     first = first.unique(["symbol", "name", "event_time"], keep="first", maintain_order=True)
@@ -88,11 +90,13 @@ def share_on_a_curve(times: Float64Array, values: Float64Array) -> tuple[float, 
         Shape ``(rows,)``, times increasing.
     """
     rows = np.arange(len(values), dtype=np.float64)
+    moving = int(np.count_nonzero(np.diff(values)))
+    fewest = max(FEWEST_VALUES, LEAST_JUDGED * moving)
     shares = [
-        np.mean(on) if len(on) >= FEWEST_VALUES else 0.0
+        np.mean(on) if len(on) >= fewest else 0.0
         for on in (_on_a_curve(*choice, values) for choice in product((rows, times), SIDES, STRIDES))
     ]
-    return float(max(shares)), int(np.count_nonzero(np.diff(values)))
+    return float(max(shares)), moving
 
 
 def _on_a_curve(times: Float64Array, sides: int, stride: int, values: Float64Array) -> npt.NDArray[np.bool_]:

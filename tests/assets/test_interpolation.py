@@ -45,7 +45,7 @@ WAYS = {
     "line": lambda days, values: np.interp(GRID, days, values),
     "spline": lambda days, values: CubicSpline(days, values)(GRID),
     "monotone": lambda days, values: PchipInterpolator(days, values)(GRID),
-    "rounded line": lambda days, values: np.round(np.interp(GRID, days, values), 3),
+    "rounded line": lambda days, values: np.round(np.interp(GRID, days, values), 5),
 }
 
 

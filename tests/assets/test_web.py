@@ -270,23 +270,6 @@ def test_any_bytes_are_json_or_an_error_of_ours(
     server.script.clear()
 
 
-@settings(max_examples=20)
-@given(jitter=st.floats(0, 1, exclude_max=True), tries=st.integers(1, 12))
-def test_waits_grow_to_the_longest_and_never_vanish(jitter: float, tries: int) -> None:
-    waits: list[float] = []
-    patience = Patience(tries, first_seconds=1, longest_seconds=30, sleep=waits.append, jitter=lambda: jitter)
-    with scripted_server() as gone:
-        url = gone.url
-    client = WebClient(
-        "Test", url, requests_per_second=1e9, timeout_seconds=1, patience=patience, clock=lambda: NOW
-    )
-    with pytest.raises(SourceError):
-        client.json("/v1", {})
-    assert len(waits) == tries - 1
-    longest = [min(2.0**place, 30) for place in range(tries - 1)]
-    assert all(limit / 2 <= wait <= limit for wait, limit in zip(waits, longest, strict=True))
-
-
 def test_date_without_a_zone_is_read_as_utc(
     server: ScriptedServer, client: WebClient, waits: list[float]
 ) -> None:

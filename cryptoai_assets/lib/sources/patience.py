@@ -27,7 +27,7 @@ class SourceUnavailableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Tries with exponentially growing waits and full jitter, or the wait that the source asks for.
+    """Tries with exponentially growing waits, up to half of each drawn, or the wait that the source asks for.
 
     Parameters
     ----------
@@ -87,6 +87,6 @@ def asked_wait(retry_after: str | None, now: datetime) -> float | None:
         pass
     try:
         moment = email.utils.parsedate_to_datetime(retry_after)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max((moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds(), 0.0)

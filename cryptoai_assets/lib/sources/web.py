@@ -35,7 +35,8 @@ class WebClient:
     clock
         Against which a ``Retry-After`` date is read.
     secrets
-        Parameters that go with every question and are never shown, such as an API key.
+        Parameters that go with every question and are never shown, such as an API key. The client below
+        logs each address that it asks as information: where there are secrets, keep ``httpx`` at warnings.
     max_body_bytes
         Of an answer, decompressed.
     stopwatch

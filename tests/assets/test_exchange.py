@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
@@ -127,6 +128,25 @@ def test_span_before_the_listing_is_passed_over(source: ExchangeSource) -> None:
     fetched = source.fetch("BTCUSDT", LISTED - timedelta(days=400), LISTED + 3 * MINUTE)
     assert_frame_equal(fetched.candles, minute_candles(LISTED, 3))
     assert fetched.facts.is_empty()
+
+
+def test_span_that_lies_before_every_bar_is_given_up_without_asking_it_page_by_page(
+    server: BinanceServer, source: ExchangeSource
+) -> None:
+    assert source.fetch("BTCUSDT", LISTED - timedelta(days=400), LISTED).candles.is_empty()
+    assert len(server.pages()) == 2
+
+
+@pytest.mark.parametrize(("chosen", "seconds"), [({"milliseconds_between_requests": 30.0}, 0.06), ({}, 0.12)])
+def test_rate_that_is_set_or_that_the_venue_allows_is_kept(
+    chosen: dict[str, float], seconds: float, server: BinanceServer, waits: list[float]
+) -> None:
+    source = exchange_source(server.url, waits, **{"milliseconds_between_requests": None, **chosen})
+    begun = time.monotonic()
+    source.fetch("BTCUSDT", START, slot(1))
+    assert time.monotonic() - begun >= seconds - 0.003  # two pauses between three questions; ccxt rounds
+    assert len(server.asked) == 3
+    source.close()
 
 
 def test_server_that_gives_less_than_asked_is_asked_on(server: BinanceServer, source: ExchangeSource) -> None:
@@ -404,11 +424,11 @@ def test_row_doubled_inside_an_answer_is_left_to_the_quality_rules(
 
 
 def overlapping(change: Callable[[Row], Row]) -> Fault:
-    """A page that begins with the three bars before it, of which the last may be another."""
+    """A page that begins with the three bars before it, of which the first may be another."""
 
     def reshaped(rows: list[Row]) -> list[Row]:
         before = [kline(rows[0][0] - back * MINUTE_MS) for back in (3, 2, 1)]
-        return [*before[:2], change(before[2]), *rows]
+        return [change(before[0]), *before[1:], *rows]
 
     return Fault(reshapes=reshaped)
 
@@ -425,8 +445,8 @@ def test_revision_at_the_border_of_two_pages_is_kept_beside_the_first_version(
     candles = source.fetch("BTCUSDT", START, slot(1500)).candles
     assert candles.height == 1501
     assert candles["open_time"].is_sorted()
-    revised = candles.filter(pl.col("open_time") == slot(999))
-    assert revised["volume"].to_list() == [minute_candles(slot(999), 1)["volume"][0], 99.0]
+    revised = candles.filter(pl.col("open_time") == slot(997))
+    assert revised["volume"].to_list() == [minute_candles(slot(997), 1)["volume"][0], 99.0]
 
 
 def test_answer_of_the_same_old_rows_comes_to_an_end(server: BinanceServer, source: ExchangeSource) -> None:
@@ -486,7 +506,13 @@ def bitstamp(server: ScriptedServer, *pages: list[int]) -> ExchangeSource:
         "trading": "Enabled",
         "market_type": "SPOT",
     }
-    server.will_answer(reply(json.dumps([listing])))
+    perpetual = {
+        **listing,
+        "market_symbol": "btcusd-perp",
+        "name": "BTC/USD-PERP",
+        "market_type": "PERPETUAL",
+    }
+    server.will_answer(reply(json.dumps([listing, perpetual])))
     prices = dict.fromkeys(("open", "high", "low", "close"), "100.5")
     for minutes in pages:
         bars = [
@@ -547,6 +573,79 @@ def test_venue_that_answers_with_newer_bars_only_has_not_spoken_about_the_older(
 
 def test_pages_without_a_bar_before_the_first_are_not_no_trade(quiet_venue: ScriptedServer) -> None:
     assert quiet_minutes(quiet_venue, 1003, [], [], [1001, 1002], [1001, 1002]) == [1000]
+
+
+# Venues that speak otherwise.
+
+SECONDS = milliseconds(0) // 1000
+VENUE_ANSWERS = {
+    "Kraken": [
+        {
+            "result": {
+                "XXBTZUSD": {
+                    "altname": "XBTUSD",
+                    "wsname": "XBT/USD",
+                    "base": "XXBT",
+                    "quote": "ZUSD",
+                    "pair_decimals": 1,
+                    "lot_decimals": 8,
+                    "leverage_buy": [],
+                    "leverage_sell": [],
+                    "fees": [[0, 0.26]],
+                    "fees_maker": [[0, 0.16]],
+                    "status": "online",
+                }
+            }
+        },
+        {"result": {"unixtime": SECONDS + 200}},
+        {
+            "result": {
+                "XXBTZUSD": [[SECONDS + 60 * n, "4", "5", "3", "4.5", "4.2", "7", 9] for n in range(-1, 4)]
+            }
+        },
+    ],
+    "Coinbase": [
+        {
+            "products": [
+                {
+                    "product_id": "BTC-USD",
+                    "base_increment": "0.00000001",
+                    "price_increment": "0.01",
+                    "product_type": "SPOT",
+                    "base_currency_id": "BTC",
+                    "quote_currency_id": "USD",
+                }
+            ]
+        },
+        {"products": []},
+        {"products": []},
+        {"data": {"epoch": SECONDS + 200}},
+        {
+            "candles": [
+                {
+                    "start": f"{SECONDS + 60 * n}",
+                    "low": "3",
+                    "high": "5",
+                    "open": "4",
+                    "close": "4.5",
+                    "volume": "7",
+                }
+                for n in (3, 2, 1, 0)
+            ]
+        },
+    ],
+}
+
+
+@pytest.mark.parametrize("venue", VENUE_ANSWERS)
+def test_venue_is_read_as_it_speaks(venue: str, quiet_venue: ScriptedServer) -> None:
+    quiet_venue.will_answer(*[reply(json.dumps(answer)) for answer in VENUE_ANSWERS[venue]])
+    source = exchange_source(quiet_venue.url, [], venue)
+    fetched = source.fetch("BTCUSD", START, slot(9))
+    source.close()
+    assert len(quiet_venue.asked) == len(VENUE_ANSWERS[venue])
+    assert fetched.candles.rows() == [(slot(n), "BTCUSD", 4.0, 5.0, 3.0, 4.5, 7.0) for n in range(3)]
+    assert fetched.facts.is_empty()
 
 
 # Whatever else an answer may be.

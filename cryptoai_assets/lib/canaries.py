@@ -112,7 +112,7 @@ def random_walks_stay_unknown(
     )
     if not len(rows):
         return CanaryResult(name, False, f"no complete input in {bars} bars")
-    predicted = graph_predictions(forecaster, rows.values)
+    predicted = graph_predictions(forecaster, rows)
     deviations = []
     for column, horizon in enumerate(manifest.horizons):
         up = rows.target("up", horizon)

@@ -52,6 +52,8 @@ class Candidate:
 
     Parameters
     ----------
+    features_offered, feature_fingerprint
+        Names among which the training chose, and the fingerprint of those that the bundle reads.
     cause
         Why it was trained: `NO_CAUSE`, or the cause that a sensor recorded.
     version, run_id
@@ -65,6 +67,7 @@ class Candidate:
     stretch_start: datetime
     stretch_end: datetime
     data_fingerprint: str
+    features_offered: tuple[str, ...]
     feature_fingerprint: str
     settings: TrainingSettings
     model_settings: TreeSettings
@@ -103,6 +106,7 @@ class Candidate:
             ),
             "model_settings": model_from(record["model_settings"]),
             "agreement": Agreement(**record["agreement"]),
+            "features_offered": tuple(record["features_offered"]),
         }
         return cls(**{**record, **times, **parts})
 
@@ -160,9 +164,7 @@ def train_candidate(
         git_commit=git_commit,
     )
     compared = train.between(train.times[-min(4000, len(train.times))], None)
-    found = verify_agreement(
-        agreement(fitted.predict(compared), graph_predictions(forecaster, compared.values))
-    )
+    found = verify_agreement(agreement(fitted.predict(compared), graph_predictions(forecaster, compared)))
     candidate = Candidate(
         market=market.name,
         model=market.model,
@@ -171,6 +173,7 @@ def train_candidate(
         stretch_start=splits.stretch.test_start,
         stretch_end=splits.stretch.test_end,
         data_fingerprint=data_fingerprint,
+        features_offered=data.names,
         feature_fingerprint=forecaster.manifest.feature_fingerprint,
         settings=settings,
         model_settings=model,
@@ -206,7 +209,7 @@ def score_stretch(
     """Run the loaded bundle and the baselines over the final stretch."""
     test = data.between(splits.stretch.test_start, splits.stretch.test_end)
     train = data.between(None, splits.stretch.train_end)
-    predictions = graph_predictions(forecaster, test.values)
+    predictions = graph_predictions(forecaster, test)
     baselines = {
         model.kind: model.fit(train, horizons=market.horizons, seed=settings.seed).predict(test)
         for model in (*DIRECTION_BASELINES, *VOLATILITY_BASELINES)
@@ -227,7 +230,7 @@ def score_stretch(
 
 def _coverage(forecaster: Forecaster, test: Dataset, market: Market) -> tuple[float, ...]:
     """Share of known outcomes between the bundle's lower and upper ends, by horizon."""
-    outputs = forecaster.outputs(test.values)
+    outputs = forecaster.outputs(test.with_features(forecaster.manifest.features).values)
     shares = []
     for column, horizon in enumerate(market.horizons):
         realised = test.target("return", horizon) * BASIS_POINTS
@@ -289,10 +292,7 @@ def _champion_comparison(
     if champion is None:
         return None
     ours = direction_loss(result.predictions, result.test, market.horizons)
-    columns = [result.test.names.index(name) for name in champion.manifest.features]
-    theirs = direction_loss(
-        graph_predictions(champion, result.test.values[:, :, columns]), result.test, market.horizons
-    )
+    theirs = direction_loss(graph_predictions(champion, result.test), result.test, market.horizons)
     trained = max(datetime.fromisoformat(f.manifest.trained_until) for f in (champion, forecaster))
     fresh = (result.test.keys["open_time"] >= trained).to_numpy()
     theirs[~fresh] = float("nan")

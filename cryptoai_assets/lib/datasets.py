@@ -49,6 +49,14 @@ class Dataset:
             mask &= (self.keys["open_time"] < end).to_numpy()
         return self.rows(mask)
 
+    def with_features(self, names: Sequence[str]) -> Self:
+        """Keep some features, in the order of `names`; the same dataset where they are its own."""
+        if tuple(names) == self.names:
+            return self
+        columns = [self.names.index(name) for name in names]
+        values = np.ascontiguousarray(self.values[:, :, columns])
+        return type(self)(self.keys, values, tuple(names), self.targets)
+
     def of_symbols(self, symbols: Sequence[str]) -> Self:
         """Rows of some symbols."""
         return self.rows(self.keys["symbol"].is_in(list(symbols)).to_numpy())

@@ -262,7 +262,7 @@ def _write_golden_rows(
     lookback: int,
 ) -> None:
     picked = np.unique(np.linspace(0, len(golden) - 1, GOLDEN_ROWS).astype(int))
-    values = golden.values[picked]
+    values = golden.with_features(fitted.names).values[picked]
     grid = window_grid(
         MarketWindow(candles), interval=market.interval, max_missing_bars=market.max_missing_bars
     )
@@ -287,8 +287,9 @@ def _unbroken_candles(window: MarketWindow, market: Market, needed: int) -> pl.D
     return runs.filter(own).tail(needed).drop("run")
 
 
-def graph_predictions(forecaster: Forecaster, values: Float32Array, *, batch: int = 4096) -> Predictions:
-    """Outputs of a loaded bundle for many inputs, in log-return units."""
+def graph_predictions(forecaster: Forecaster, data: Dataset, *, batch: int = 4096) -> Predictions:
+    """Outputs of a loaded bundle for every row, from the features that it reads, in log-return units."""
+    values = data.with_features(forecaster.manifest.features).values
     parts = [forecaster.outputs(values[start : start + batch]) for start in range(0, len(values), batch)]
     stacked = {
         name: np.concatenate([part[name] for part in parts]).astype(np.float64) for name in VALUE_NAMES

@@ -81,7 +81,7 @@ def reproduce(home: Home, version: int) -> Reproduction:
         names, recorded_graph = Manifest.read(bundle).features, file_fingerprint(bundle / GRAPH_NAME)
         _refuse_other_inputs(home, candidate, names, version)
         frame = read_stored_parquet(home.training_dataset)
-        data = known_dataset(frame, names, market, candidate.as_of)
+        data = known_dataset(frame, candidate.features_offered, market, candidate.as_of)
         splits = training_splits(data, market, candidate.settings)
         folder, commit = Path(scratch) / "again", git_commit()
         train_candidate(

@@ -8,8 +8,9 @@ import optuna
 
 from cryptoai_assets.lib.datasets import Dataset
 from cryptoai_assets.lib.models.ensemble import EnsembleSettings
+from cryptoai_assets.lib.models.feature_choice import chosen_features
 from cryptoai_assets.lib.models.tree_heads import TreeSettings
-from cryptoai_assets.lib.models.trees import Trees
+from cryptoai_assets.lib.models.trees import VOLATILITY_ANCHOR, Trees
 from cryptoai_assets.lib.models.zoo import kind_settings
 from cryptoai_assets.lib.scoring import log_loss
 
@@ -60,9 +61,13 @@ def search_kinds(
 ) -> Searched:
     """Search each kind on the same rows with as many trials; `after_trial` gets kind, number and loss.
 
-    An ensemble is made of the best of the kinds before it, and has nothing of its own to search.
+    All read what `chosen_features` finds in the rows before validation. An ensemble is made of the best of
+    the kinds before it, and has nothing of its own to search.
     """
     found: dict[str, Found] = {}
+    train = data.between(None, data.times[_validation_cut(data) - horizon])
+    chosen = chosen_features(train, horizons=(horizon,), always=VOLATILITY_ANCHOR, seed=seed, threads=threads)
+    data = data.with_features(chosen)
     for kind in kinds:
         if kind == EnsembleSettings.kind:
             ensemble = EnsembleSettings.of([one.settings for one in found.values()])
@@ -84,13 +89,16 @@ def search_kinds(
 
 def validation_loss(data: Dataset, settings: TreeSettings, *, horizon: int, seed: int, threads: int) -> float:
     """Log loss of a direction head on the last quarter of the rows, fitted on those before, purged."""
-    times = data.times
-    cut = int(len(times) * (1 - VALIDATION_SHARE))
+    times, cut = data.times, _validation_cut(data)
     train, validation = data.between(None, times[cut - horizon]), data.between(times[cut], None)
     up = validation.target("up", horizon)
     moved = np.isfinite(up)
     head = Trees(settings, threads=threads).direction_head(train, horizon=horizon, seed=seed)
     return float(log_loss(head.probability_up(validation)[moved], up[moved]).mean())
+
+
+def _validation_cut(data: Dataset) -> int:
+    return int(len(data.times) * (1 - VALIDATION_SHARE))
 
 
 def search_settings(

@@ -103,7 +103,7 @@ def forecaster(
 def test_graph_agrees_with_its_original_on_real_rows(
     fitted: FittedTrees, forecaster: Forecaster, data: Dataset
 ) -> None:
-    found = agreement(fitted.predict(data), graph_predictions(forecaster, data.values))
+    found = agreement(fitted.predict(data), graph_predictions(forecaster, data))
     assert found.rows == len(data) > 10_000
     assert found.share >= 0.999
     assert found.largest_difference <= AGREEMENT_TOLERANCE

@@ -135,7 +135,7 @@ def test_graph_answers_as_the_trees_that_it_was_made_of(place: Place) -> None:
     _, splits = candidate_rows(MarketResource(name="sample", root=str(place.root)), place.candidate)
     fitted = fit_version(place.rows, splits, place.candidate.trees, market=market, settings=settings)
     stretch = place.rows.between(splits.stretch.test_start, None)
-    found = agreement(fitted.predict(stretch), graph_predictions(place.forecaster, stretch.values))
+    found = agreement(fitted.predict(stretch), graph_predictions(place.forecaster, stretch))
     assert found.rows > 1000
     assert found.share >= TREES_SHARE, found
 
@@ -143,12 +143,13 @@ def test_graph_answers_as_the_trees_that_it_was_made_of(place: Place) -> None:
 def test_training_rows_and_the_device_s_tail_give_the_same_forecast(place: Place) -> None:
     """Where they do not, a feature lies within two units in the last place of a split."""
     splits = split_values(place.forecaster)
-    keys = place.rows.keys.with_row_index("row").filter(symbol="BTCUSD").tail(COMPARED_WINDOWS)
+    rows = place.rows.with_features(place.forecaster.manifest.features)
+    keys = rows.keys.with_row_index("row").filter(symbol="BTCUSD").tail(COMPARED_WINDOWS)
     agreed, unexplained = 0, []
     for row, open_time in keys.select("row", "open_time").iter_rows():
         window = place.window("BTCUSD", open_time + place.home.market.bar)
         [forecast] = place.forecaster.forecast(window)
-        trained_on = place.rows.values[row : row + 1]  # (1, lookback, features)
+        trained_on = rows.values[row : row + 1]  # (1, lookback, features)
         [values] = place.forecaster.outputs(trained_on)["probability_up"]
         answered = [horizon.probability_up for horizon in forecast.horizons]
         if forecast.abstention is not None or np.allclose(values, answered, rtol=0, atol=TREES_AGREE):

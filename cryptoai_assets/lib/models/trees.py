@@ -12,6 +12,7 @@ import numpy as np
 
 from cryptoai_assets.lib.datasets import Dataset, Float64Array
 from cryptoai_assets.lib.models.ensemble import EnsembleHead, EnsembleSettings, reweighted
+from cryptoai_assets.lib.models.feature_choice import chosen_features, varying
 from cryptoai_assets.lib.models.forecaster_model import Predictions, mean_square_factor, rows_of
 from cryptoai_assets.lib.models.tree_heads import Objective, TreeHead, TreeSettings
 from cryptoai_assets.lib.scoring import log_loss
@@ -68,7 +69,7 @@ class FittedTrees:
 
     def predict(self, data: Dataset) -> Predictions:
         """Predictions of the native library, which the exported graph is compared with."""
-        rows = rows_of(data.values)
+        rows = rows_of(data.with_features(self.names).values)
         inputs = np.ascontiguousarray(rows[:, self.selected])
         anchor = rows[:, self.names.index(VOLATILITY_ANCHOR)].astype(np.float64)
         up = np.column_stack([head.predict(inputs) for head in self.direction])
@@ -120,7 +121,11 @@ class Trees:
 
     def fit(self, data: Dataset, *, horizons: tuple[int, ...], seed: int) -> FittedTrees:
         """Fit the heads on all rows; what ties them together, and members' weights, on the last fifth."""
-        selected = _varying(data)
+        chosen = chosen_features(
+            data, horizons=horizons, always=VOLATILITY_ANCHOR, seed=seed, threads=self.threads
+        )
+        data = data.with_features(chosen)
+        selected = varying(data)
         earlier, later = _calibration_split(data, max(horizons))
         trial = self._heads(earlier, horizons, selected, seed)
         settings = self.settings
@@ -134,7 +139,7 @@ class Trees:
 
     def direction_head(self, data: Dataset, *, horizon: int, seed: int) -> "DirectionHead":
         """Fit the direction head of one horizon alone, as a search does."""
-        selected = _varying(data)
+        selected = varying(data)
         rows = rows_of(data.values)[:, selected]
         return DirectionHead(
             selected, self._head(rows, data.target("up", horizon), "direction", seed + horizon)
@@ -214,12 +219,6 @@ def _relative_volatility(data: Dataset, horizon: int) -> Float64Array:
     # A still bar has no logarithm; it counts as one twentieth of the usual move.
     relative = np.where(realised == 0, -3.0, relative)
     return np.clip(relative, -3.0, 4.0)
-
-
-def _varying(data: Dataset) -> tuple[int, ...]:
-    """Select the features that are not constant in the training rows."""
-    spread = np.ptp(rows_of(data.values), axis=0)
-    return tuple(int(k) for k in np.flatnonzero(spread > 0))
 
 
 def _calibration_split(data: Dataset, horizon: int) -> tuple[Dataset, Dataset]:

@@ -19,6 +19,9 @@ PARTITIONED: Mapping[str, Callable[[MarketResource, str], Recipe]] = {
     **features.RECIPES,
 }
 WHOLE: Mapping[str, Callable[[MarketResource], Recipe]] = {
+    # The features are judged, and described, before anything is trained on them.
+    "training_dataset": training.RECIPES["training_dataset"],
+    **features.WHOLE_RECIPES,
     **training.RECIPES,
     **release.RECIPES,
     **monitoring.RECIPES,

@@ -121,6 +121,12 @@ class Tracking:
             tags={"mlflow.experimentKind": "custom_model_development"},
         )
 
+    def finished_run(self, tag: str, value: str) -> str | None:
+        """Id of the newest run that carries this tag and ended well; None when there is none."""
+        wanted = f"tags.`{tag}` = '{value}' and attributes.status = 'FINISHED'"
+        found = self._client.search_runs([self._experiment_id()], wanted, max_results=1)
+        return str(found[0].info.run_id) if found else None
+
     def log(
         self,
         run_id: str,
@@ -148,6 +154,10 @@ class Tracking:
     def log_figure(self, run_id: str, figure: "Figure", name: str) -> None:
         """Keep a figure with a run."""
         self._client.log_figure(run_id, figure, f"figures/{name}.png")
+
+    def log_file(self, run_id: str, path: Path, folder: str) -> None:
+        """Keep a copy of a file with a run, in a folder of its artifacts."""
+        self._client.log_artifact(run_id, str(path), folder)
 
     def log_record(self, run_id: str, record: Mapping[str, Any], name: str) -> None:
         """Keep a JSON record with a run."""

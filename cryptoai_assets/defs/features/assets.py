@@ -1,16 +1,32 @@
-"""Features of every bar, by symbol and month."""
+"""Features of every bar by symbol and month, their audit, and a report about them."""
 
 from typing import Any
 
 import dagster as dg
 
-from cryptoai_assets.defs.features.recipes import FEATURE_NAMES, features_recipe
+from cryptoai_assets.defs.features.recipes import (
+    FEATURE_NAMES,
+    audit_path,
+    feature_audit_recipe,
+    feature_report_recipe,
+    features_recipe,
+    report_paths,
+)
 from cryptoai_assets.defs.market_data.assets import ONE_RUN, clean_candles
 from cryptoai_assets.defs.market_data.partitions import SYMBOL_MONTH, symbol_and_month
-from cryptoai_assets.defs.materialization import materialized_partitions, table
+from cryptoai_assets.defs.materialization import materialized, materialized_partitions, picture, table
 from cryptoai_assets.defs.resources import MarketResource, configured_market
-from cryptoai_assets.lib.monthly_features import month_features, months_before
-from edge_bundle.features.catalog import largest_warmup
+from cryptoai_assets.lib.feature_audit import AUDITED_TIMES, MOST_BARS, audited_times
+from cryptoai_assets.lib.feature_audit import feature_audit as audit_table
+from cryptoai_assets.lib.feature_figures import report_figures
+from cryptoai_assets.lib.feature_report import feature_report as described_features
+from cryptoai_assets.lib.feature_report import record_report
+from cryptoai_assets.lib.monthly_features import month_features, months_before, stored_window
+from cryptoai_assets.lib.store import read_stored_parquet, write_parquet_atomically
+from cryptoai_assets.lib.training import SMALL
+from edge_bundle.candles import newest_bars
+from edge_bundle.features.catalog import catalog, largest_warmup
+from edge_bundle.windows import window_grid
 
 # A month's features read the months before it, as far back as the longest warm-up reaches.
 WARMED_MONTHS = dg.MultiPartitionMapping(
@@ -55,3 +71,69 @@ def features(context: dg.AssetExecutionContext, market: MarketResource) -> dg.Ma
         }
 
     return materialized_partitions(context, lambda key: features_recipe(market, key), compute)
+
+
+@dg.asset(group_name="features", kinds={"polars", "parquet"}, deps=[clean_candles])
+def feature_audit(market: MarketResource) -> dg.MaterializeResult[None]:
+    """One row per catalog feature: whether it reads later bars, and whether its warm-up is long enough.
+
+    Computed anew from `clean_candles`: from the bars up to a few times, from tails of these, and from the whole
+    history. Its checks stop what is downstream.
+    """
+
+    def make() -> dict[str, Any]:
+        home, settings = market.home, market.settings
+        grid = window_grid(
+            stored_window(home), interval=settings.interval, max_missing_bars=settings.max_missing_bars
+        )
+        asked = newest_bars(grid, MOST_BARS)
+        times = audited_times(asked, count=AUDITED_TIMES)
+        audit = audit_table(asked, catalog().values(), times=times)
+        write_parquet_atomically(audit, audit_path(home))
+        return {
+            "dagster/row_count": audit.height,
+            "times": [f"{time:%Y-%m-%d %H:%M}" for time in times],
+            "bars": asked.height,
+            "audit": table(audit, audit.height),
+        }
+
+    return materialized(feature_audit_recipe(market), make)
+
+
+# The key of the training dataset is named, since its module imports this one.
+@dg.asset(
+    group_name="features", kinds={"parquet", "mlflow"}, deps=[feature_audit, dg.AssetKey("training_dataset")]
+)
+def feature_report(context: dg.AssetExecutionContext, market: MarketResource) -> dg.MaterializeResult[None]:
+    """One row per catalog feature: coverage, distribution, drift by month, rank ICs by fold, its cluster.
+
+    From `training_dataset`; the tables and figures are kept by MLflow. Correlations are of 20,000 rows at most.
+
+    .. warning:: Rank ICs are descriptions in sample. Do not choose features by them: choose inside training
+       folds only. The final stretch, on which versions are scored, is left out of them.
+    """
+
+    def make() -> dict[str, Any]:
+        home, recipe = market.home, feature_report_recipe(market)
+        frame = read_stored_parquet(home.training_dataset)
+        report = described_features(frame, FEATURE_NAMES, market=market.settings, settings=SMALL)
+        paths, figures = report_paths(home), report_figures(report)
+        for name, rows in report.tables.items():
+            write_parquet_atomically(rows, paths[name])
+        run_id = record_report(
+            home.tracking,
+            report,
+            list(paths.values()),
+            figures,
+            fingerprint=recipe.fingerprint(),
+            tags={"market": market.name, "dagster/run_id": context.run.run_id},
+        )
+        return {
+            "dagster/row_count": report.features.height,
+            "warning": "Rank ICs are in sample: do not choose features by them.",
+            "mlflow_run": run_id,
+            "features": table(report.features, report.features.height),
+            **{name: picture(figure) for name, figure in figures.items()},
+        }
+
+    return materialized(feature_report_recipe(market), make)

@@ -1,16 +1,20 @@
-"""A sentence that should be true of stored features; where it is not, what is downstream stops."""
+"""Sentences that should be true of features; where one is not, what is downstream stops."""
+
+from collections.abc import Iterator
 
 import dagster as dg
 
-from cryptoai_assets.defs.features.assets import features
-from cryptoai_assets.defs.features.recipes import FEATURE_NAMES
+from cryptoai_assets.defs.features.assets import feature_audit, features
+from cryptoai_assets.defs.features.recipes import FEATURE_NAMES, audit_path
 from cryptoai_assets.defs.market_data.partitions import symbol_and_month
 from cryptoai_assets.defs.resources import MarketResource
+from cryptoai_assets.lib.feature_audit import FORGETS, SEES, forgets_its_warmup, sees_the_future
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.leaks import Finding
 from cryptoai_assets.lib.leaks import features_ignore_later_bars as later_bars_finding
 from cryptoai_assets.lib.market import month_after, month_start
 from cryptoai_assets.lib.monthly_features import months_read
+from cryptoai_assets.lib.store import read_stored_parquet
 from edge_bundle.windows import MarketWindow
 
 MOST_MONTHS = 8
@@ -57,3 +61,31 @@ def _months(context: dg.AssetCheckExecutionContext, home: Home) -> list[tuple[st
     if context.has_partition_key or context.has_partition_key_range:
         return [symbol_and_month(key) for key in context.partition_keys]
     return [(symbol, month) for symbol in home.market.symbols for month in home.features.months(symbol)]
+
+
+_MEANINGS = {
+    SEES: "Every feature is the same from the bars known at a time and from the whole history.",
+    FORGETS: "Every feature is the same from its warm-up and one bar as from the whole history.",
+}
+
+
+@dg.multi_asset_check(
+    name="rules_of_the_catalog",
+    specs=[
+        dg.AssetCheckSpec(name, asset=feature_audit, blocking=True, description=meaning)
+        for name, meaning in _MEANINGS.items()
+    ],
+)
+def rules_of_the_catalog(
+    context: dg.AssetCheckExecutionContext, market: MarketResource
+) -> Iterator[dg.AssetCheckResult]:
+    """Judge the newest audit, and name every feature that was added wrongly."""
+    audit = read_stored_parquet(audit_path(market.home))
+    for found in (sees_the_future(audit), forgets_its_warmup(audit)):
+        context.log.info(found.sentence)
+        yield dg.AssetCheckResult(
+            check_name=found.check,
+            passed=found.holds,
+            description=found.sentence,
+            metadata={"finding": found.sentence},
+        )

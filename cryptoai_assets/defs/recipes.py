@@ -19,9 +19,10 @@ PARTITIONED: Mapping[str, Callable[[MarketResource, str], Recipe]] = {
     **features.RECIPES,
 }
 WHOLE: Mapping[str, Callable[[MarketResource], Recipe]] = {
-    # The features are judged, and described, before anything is trained on them.
-    "training_dataset": training.RECIPES["training_dataset"],
-    **features.WHOLE_RECIPES,
+    # Features are judged before a dataset is made of them, and described before anything is trained on it.
+    "feature_audit": features.feature_audit_recipe,
+    "training_dataset": training.training_dataset_recipe,
+    "feature_report": features.feature_report_recipe,
     **training.RECIPES,
     **release.RECIPES,
     **monitoring.RECIPES,

@@ -57,6 +57,17 @@ class _Seen:
     any_number: bool = False
     first: Mapping[str, Any] | None = None
 
+    def foresaw(self, rows: Sequence[Mapping[str, Any]], begins: Mapping[str, datetime]) -> None:
+        """Take down the earliest row of each symbol that differs at one time; times come in order.
+
+        Where that is the first row of all, it may read any number of bars, unless a longer history tells.
+        """
+        telling = [row["bars"] for row in rows if row["open_time"] > begins[row["symbol"]]]
+        self.any_number = len(telling) < len(rows)
+        self.later_bars = max([self.later_bars, *telling])
+        earlier = [self.first, *rows] if self.first else rows
+        self.first = min(earlier, key=lambda row: row["open_time"])
+
 
 def audited_times(grid: pl.DataFrame, *, count: int) -> list[datetime]:
     """Open times of bars, evenly spread over the history; after the last of them come more bars."""
@@ -130,7 +141,7 @@ def _foresight(row: Mapping[str, Any]) -> str:
     )
     return (
         f"{row['feature']} reads {told}: for {row['symbol']} at {row['first_at']:%Y-%m-%d %H:%M} "
-        f"it gives {then} while these are unknown, {later} once they are there"
+        f"it gives {then} without later bars, {later} with them"
     )
 
 
@@ -186,13 +197,8 @@ def _look_ahead(
         earliest = valued.filter("differs").group_by("symbol", maintain_order=True).first()
         if earliest.is_empty():
             continue
-        found = seen[feature.name]
         begins = dict(valued.group_by("symbol").agg(pl.col("open_time").first()).iter_rows())
-        for row in earliest.to_dicts():
-            found.later_bars = max(found.later_bars, row["bars"])
-            found.any_number |= row["open_time"] == begins[row["symbol"]]
-            if found.first is None or row["open_time"] < found.first["open_time"]:
-                found.first = row
+        seen[feature.name].foresaw(earliest.to_dicts(), begins)
 
 
 def _recurse(

@@ -77,8 +77,8 @@ def features(context: dg.AssetExecutionContext, market: MarketResource) -> dg.Ma
 def feature_audit(market: MarketResource) -> dg.MaterializeResult[None]:
     """One row per catalog feature: whether it reads later bars, and whether its warm-up is long enough.
 
-    Computed anew from `clean_candles`: from the bars up to a few times, from tails of these, and from the whole
-    history. Its checks stop what is downstream.
+    Computed anew from `clean_candles`: from the bars up to a few times, from tails of these, and from the
+    whole history. Its checks stop what is downstream.
     """
 
     def make() -> dict[str, Any]:
@@ -107,7 +107,7 @@ def feature_audit(market: MarketResource) -> dg.MaterializeResult[None]:
 def feature_report(context: dg.AssetExecutionContext, market: MarketResource) -> dg.MaterializeResult[None]:
     """One row per catalog feature: coverage, distribution, drift by month, rank ICs by fold, its cluster.
 
-    From `training_dataset`; the tables and figures are kept by MLflow. Correlations are of 20,000 rows at most.
+    From `training_dataset`; MLflow keeps the tables and figures. Correlations are of at most 20,000 rows.
 
     .. warning:: Rank ICs are descriptions in sample. Do not choose features by them: choose inside training
        folds only. The final stretch, on which versions are scored, is left out of them.

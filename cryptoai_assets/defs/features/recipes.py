@@ -1,6 +1,5 @@
 """What the features of each partition, their audit and their report read and write."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -92,7 +91,3 @@ def feature_report_recipe(market: MarketResource) -> Recipe:
 
 
 RECIPES = {"features": features_recipe}
-WHOLE_RECIPES: Mapping[str, Callable[[MarketResource], Recipe]] = {
-    "feature_audit": feature_audit_recipe,
-    "feature_report": feature_report_recipe,
-}

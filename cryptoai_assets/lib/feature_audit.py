@@ -42,7 +42,7 @@ AUDIT_SCHEMA: dict[str, pl.DataType] = {
     "tail_difference": pl.Float64(),
     "bars_enough": pl.Int64(),
 }
-_KEYS = ("symbol", "open_time")
+_KEYS = ("symbol", "segment", "open_time")
 
 
 @dataclass(slots=True)
@@ -57,12 +57,12 @@ class _Seen:
     any_number: bool = False
     first: Mapping[str, Any] | None = None
 
-    def foresaw(self, rows: Sequence[Mapping[str, Any]], begins: Mapping[str, datetime]) -> None:
+    def foresaw(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Take down the earliest row of each symbol that differs at one time; times come in order.
 
-        Where that is the first row of all, it may read any number of bars, unless a longer history tells.
+        Where that opens its segment, it may read any number of bars, unless a longer history tells.
         """
-        telling = [row["bars"] for row in rows if row["open_time"] > begins[row["symbol"]]]
+        telling = [row["bars"] for row in rows if not row["opens"]]
         self.any_number = len(telling) < len(rows)
         self.later_bars = max([self.later_bars, *telling])
         earlier = [self.first, *rows] if self.first else rows
@@ -102,7 +102,7 @@ def feature_audit(
     DataFrame
         In `AUDIT_SCHEMA`, one row a feature. ``compared_bars`` were the last of their tail; 0 when no
         symbol's history is long enough. For a feature that sees the future: ``later_bars``, null when even
-        the first row differs, so that it may be any number; ``symbol`` and open time ``first_at`` of the
+        the first row of a segment differs, so that it may be any number; ``symbol`` and open time ``first_at`` of the
         earliest row found, its value from the bars up to then and from the whole history. ``tail_difference``
         is the greatest one in units of max(abs(value), scale), infinite where the tail gave no value.
         ``bars_enough`` is the warm-up that would be enough, found by doubling the declared one where the
@@ -193,12 +193,13 @@ def _look_ahead(
             differs=pl.Series(off > MEMORY_TOLERANCE),
             bars=pl.int_range(pl.len(), 0, -1).over("symbol"),
         )
-        valued = rows.filter(pl.any_horizontal(pl.col("known", "full").is_not_null()))
+        valued = rows.filter(pl.any_horizontal(pl.col("known", "full").is_not_null())).with_columns(
+            opens=pl.int_range(pl.len()).over("symbol", "segment") == 0
+        )
         earliest = valued.filter("differs").group_by("symbol", maintain_order=True).first()
         if earliest.is_empty():
             continue
-        begins = dict(valued.group_by("symbol").agg(pl.col("open_time").first()).iter_rows())
-        seen[feature.name].foresaw(earliest.to_dicts(), begins)
+        seen[feature.name].foresaw(earliest.to_dicts())
 
 
 def _recurse(

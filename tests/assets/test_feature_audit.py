@@ -17,6 +17,7 @@ from cryptoai_assets.lib.feature_audit import (
     sees_the_future,
 )
 from cryptoai_assets.lib.leaks import Finding
+from cryptoai_assets.lib.market import market_preset
 from cryptoai_assets.lib.sources.sample import SampleSource
 from edge_bundle.candles import bar_grid
 from edge_bundle.features.catalog import catalog
@@ -155,9 +156,7 @@ def test_times_are_spread_over_the_history_and_bars_follow_each(grid: pl.DataFra
 def test_page_catches_the_two_mistakes_that_it_plants_and_not_the_feature_that_it_adds() -> None:
     right, wrong = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert len([line for line in right.split('"""', 2)[2].splitlines() if line]) <= 10
-    day = datetime(2017, 10, 1, tzinfo=UTC), datetime(2019, 10, 1, tzinfo=UTC)
-    fetched = SampleSource().fetch("BTCUSD", *day)
-    grid = window_grid(MarketWindow(fetched.candles, fetched.facts), interval="30m", max_missing_bars=3)
+    grid = embedded_grid()
     honest = audited(grid, *family(right))
     assert sees_the_future(honest).holds
     assert forgets_its_warmup(honest).holds
@@ -166,6 +165,15 @@ def test_page_catches_the_two_mistakes_that_it_plants_and_not_the_feature_that_i
     assert caught.filter("forgets_its_warmup")["feature"].to_list() == ["ema_gap_50"]
     for found in (sees_the_future(caught), forgets_its_warmup(caught)):
         assert f"         {found.sentence}\n" in PAGE.read_text()
+
+
+def embedded_grid() -> pl.DataFrame:
+    """The bars that `make demo` audits."""
+    market = market_preset("sample")
+    days = datetime(2017, 10, 1, tzinfo=UTC), datetime(2019, 10, 1, tzinfo=UTC)
+    parts = [SampleSource().fetch(symbol, *days) for symbol in market.symbols]
+    window = MarketWindow(pl.concat(part.candles for part in parts), pl.concat(part.facts for part in parts))
+    return window_grid(window, interval=market.interval, max_missing_bars=market.max_missing_bars)
 
 
 def family(source: str) -> list[Feature]:

@@ -102,9 +102,10 @@ def feature_audit(
     DataFrame
         In `AUDIT_SCHEMA`, one row a feature. ``compared_bars`` were the last of their tail; 0 when no
         symbol's history is long enough. For a feature that sees the future: ``later_bars``, null when even
-        the first row of a segment differs, so that it may be any number; ``symbol`` and open time ``first_at`` of the
-        earliest row found, its value from the bars up to then and from the whole history. ``tail_difference``
-        is the greatest one in units of max(abs(value), scale), infinite where the tail gave no value.
+        the first row of a segment differs, so that it may be any number; ``symbol`` and open time
+        ``first_at`` of the earliest row found, its value from the bars up to then and from the whole history.
+        ``tail_difference`` is the greatest one in units of max(abs(value), scale), infinite where the tail
+        gave no value.
         ``bars_enough`` is the warm-up that would be enough, found by doubling the declared one where the
         history is unbroken for longest; null when no tail of it is.
     """

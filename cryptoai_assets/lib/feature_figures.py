@@ -151,7 +151,7 @@ def correlation_figure(correlation: Correlation) -> Figure:
     axes.set_title(
         f"|rank correlation| of {len(names)} features; {clusters[-1]} clusters, "
         f"framed where more than one is alike (mean above {SAME_CLUSTER})",
-        fontsize=10,
+        fontsize=max(10.0, 0.7 * side),
     )
     figure.colorbar(image, ax=axes, fraction=0.03, pad=0.01)
     return figure

@@ -34,6 +34,13 @@ QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 SAME_CLUSTER = 0.7
 MOST_CORRELATED_ROWS = 20_000
 TARGETS = ("return", "volatility")
+DRIFT_SCHEMA: dict[str, pl.DataType] = {
+    "feature": pl.String(),
+    "month": pl.String(),
+    "psi": pl.Float64(),
+    "ks": pl.Float64(),
+    "rows": pl.Int64(),
+}
 TABLES = ("features", "monthly_drift", "rank_ics")
 RUN_NAME = "feature report"
 FINGERPRINT_TAG = "feature_report_fingerprint"
@@ -91,9 +98,10 @@ def feature_report(
 ) -> FeatureReport:
     """Describe every feature of a training dataset.
 
-    Coverage is of all grid bars. All else is of the rows that a model can read, in which every feature has
-    a value; correlations are of at most `MOST_CORRELATED_ROWS` of them, evenly spread. Rank ICs are those of
-    the test rows of the walk-forward folds that a training with these settings has.
+    Coverage is of all grid bars; distribution and drift are of the traded ones that have a value.
+    Correlations and rank ICs are of the rows that a model can read, in which every feature has one:
+    correlations of at most `MOST_CORRELATED_ROWS` of them, evenly spread, rank ICs of the test rows of the
+    walk-forward folds that a training with these settings has.
 
     .. warning:: Rank ICs in sample are no ground for choosing features; see the module.
 
@@ -110,11 +118,12 @@ def feature_report(
     last: datetime = frame.select(pl.col("open_time").max()).item()
     data = known_dataset(frame, names, market, last + market.bar)
     folds = training_splits(data, market, settings).folds
-    drift = monthly_drift(data)
+    traded = frame.filter("traded")
+    drift = monthly_drift(traded, names)
     correlation = feature_correlation(data)
     ics = rank_ics(data, folds, horizons=market.horizons, bootstrap=settings.bootstrap(market))
     features = (
-        _distribution(data)
+        _distribution(traded, names)
         .with_columns(coverage=pl.Series([1 - frame[name].null_count() / frame.height for name in names]))
         .join(_largest_drift(drift), on="feature", how="left", maintain_order="left")
         .join(
@@ -128,22 +137,37 @@ def feature_report(
     return FeatureReport(features, drift, ics, correlation)
 
 
-def _distribution(data: Dataset) -> pl.DataFrame:
-    values = rows_of(data.values).astype(np.float64)
-    quantiles = np.quantile(values, QUANTILES, axis=0)
-    return pl.DataFrame(
-        {
-            "feature": data.names,
-            "family": [family_of(name) for name in data.names],
-            "mean": values.mean(axis=0),
-            "deviation": values.std(axis=0),
-            **{f"q{round(100 * share):02d}": row for share, row in zip(QUANTILES, quantiles, strict=True)},
-        }
-    )
+def _distribution(traded: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    rows = []
+    for name in names:
+        values = _known_values(traded, name)
+        quantiles = np.quantile(values, QUANTILES) if len(values) else np.full(len(QUANTILES), np.nan)
+        rows.append(
+            {
+                "feature": name,
+                "family": family_of(name),
+                "mean": values.mean() if len(values) else np.nan,
+                "deviation": values.std() if len(values) else np.nan,
+                **{
+                    f"q{round(100 * share):02d}": float(value)
+                    for share, value in zip(QUANTILES, quantiles, strict=True)
+                },
+            }
+        )
+    return pl.DataFrame(rows).fill_nan(None)
 
 
-def monthly_drift(data: Dataset) -> pl.DataFrame:
-    """How far each month lies from all months before it.
+def _known_values(frame: pl.DataFrame, name: str) -> Float64Array:
+    return frame[name].drop_nulls().cast(pl.Float64).to_numpy()
+
+
+def monthly_drift(traded: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """How far each month of a feature lies from all months before it.
+
+    Parameters
+    ----------
+    traded
+        Bars at which somebody traded; those at which a feature is null are left out of its own drift.
 
     Returns
     -------
@@ -152,25 +176,25 @@ def monthly_drift(data: Dataset) -> pl.DataFrame:
         equal parts of the whole history; by rule of thumb 0.1 is a shift and 0.25 a large one), ``ks``
         (Kolmogorov-Smirnov distance), ``rows`` of the month. The first month has nothing before it.
     """
-    values = rows_of(data.values).astype(np.float64)
-    cells = ReferenceCells.of(values)
-    located = cells.located(values)
-    month = data.keys["open_time"].dt.strftime("%Y-%m")
-    before, parts = np.zeros_like(cells.counts), []
-    for name in month.unique().sort():
-        own = (month == name).to_numpy()
-        counts = cells.counted(located[own])
-        if before.any():
-            psi, ks = statistics(before, counts)
-            parts.append(
-                pl.DataFrame({"feature": data.names, "psi": psi, "ks": ks}).with_columns(
-                    month=pl.lit(name), rows=pl.lit(int(own.sum()))
-                )
-            )
-        before = before + counts
-    empty = {"feature": pl.String(), "psi": pl.Float64(), "ks": pl.Float64(), "month": pl.String()}
-    found = pl.concat(parts) if parts else pl.DataFrame(schema={**empty, "rows": pl.Int32()})
-    return found.select("feature", "month", "psi", "ks", "rows")
+    months = traded["open_time"].dt.strftime("%Y-%m")
+    every = months.unique().sort().to_list()
+    number = months.rank("dense").cast(pl.Int64) - 1
+    rows: list[tuple[str, str, float, float, int]] = []
+    for name in names:
+        month = number.filter(traded[name].is_not_null()).to_numpy()
+        values = _known_values(traded, name)[:, None]
+        if not len(values):
+            continue
+        cells = ReferenceCells.of(values)
+        located = cells.located(values)
+        counts = [cells.counted(located[month == place]) for place in range(len(every))]
+        before = np.zeros_like(cells.counts)
+        for label, own in zip(every, counts, strict=True):
+            if before.any() and own.any():
+                psi, ks = statistics(before, own)[:, 0].tolist()
+                rows.append((name, label, psi, ks, int(own.sum())))
+            before = before + own
+    return pl.DataFrame(rows, schema=DRIFT_SCHEMA, orient="row")
 
 
 def _largest_drift(drift: pl.DataFrame) -> pl.DataFrame:

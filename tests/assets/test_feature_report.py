@@ -78,10 +78,10 @@ def test_coverage_is_the_share_of_grid_bars_with_a_value(report: FeatureReport) 
     assert found["return_deviation_240"] == pytest.approx(1 - 240 / 4700)
 
 
-def test_quantiles_are_those_of_the_rows_that_a_model_reads(
+def test_quantiles_are_those_of_the_bars_that_have_a_value(
     frame: pl.DataFrame, report: FeatureReport
 ) -> None:
-    column = frame.drop_nulls(FEW_FEATURES)["bar_range"]
+    column = frame["bar_range"]
     row = report.features.row(by_predicate=pl.col("feature") == "bar_range", named=True)
     assert row["family"] == "price"
     for name, share in (("q01", 0.01), ("q50", 0.5), ("q95", 0.95)):
@@ -98,10 +98,18 @@ def test_month_in_which_a_feature_moved_is_the_one_of_its_largest_drift(frame: p
 
 
 def test_first_month_alone_has_no_drift(frame: pl.DataFrame) -> None:
-    january = frame.filter(pl.col("open_time").dt.month() == 1)
-    data = rows_of_all(january)
-    assert monthly_drift(data).height == 0
-    assert set(monthly_drift(data).columns) == {"feature", "month", "psi", "ks", "rows"}
+    january = monthly_drift(frame.filter(pl.col("open_time").dt.month() == 1), FEW_FEATURES)
+    assert january.height == 0
+    assert january.columns == ["feature", "month", "psi", "ks", "rows"]
+
+
+def test_drift_of_a_feature_is_of_the_bars_that_have_it_whatever_others_lack(frame: pl.DataFrame) -> None:
+    march = pl.col("open_time").dt.month() == 3
+    holed = frame.with_columns(bar_range=pl.when(~march).then("bar_range"))
+    found, whole = (monthly_drift(bars, FEW_FEATURES) for bars in (holed, frame))
+    others = pl.col("feature") != "bar_range"
+    assert found.filter(others).equals(whole.filter(others))
+    assert found.filter(~others)["month"].to_list() == ["2020-02", "2020-04"]
 
 
 def test_rank_ic_and_its_interval_are_those_of_the_scores(frame: pl.DataFrame) -> None:

@@ -25,7 +25,7 @@ from cryptoai_assets.lib.monthly_features import month_features, months_before, 
 from cryptoai_assets.lib.store import read_stored_parquet, write_parquet_atomically
 from cryptoai_assets.lib.training import SMALL
 from edge_bundle.candles import newest_bars
-from edge_bundle.features.catalog import catalog, largest_warmup
+from edge_bundle.features.catalog import chosen_features, largest_warmup
 from edge_bundle.windows import window_grid
 
 # A month's features read the months before it, as far back as the longest warm-up reaches.
@@ -88,7 +88,7 @@ def feature_audit(market: MarketResource) -> dg.MaterializeResult[None]:
         )
         asked = newest_bars(grid, MOST_BARS)
         times = audited_times(asked, count=AUDITED_TIMES)
-        audit = audit_table(asked, catalog().values(), times=times)
+        audit = audit_table(asked, chosen_features(FEATURE_NAMES), times=times)
         write_parquet_atomically(audit, audit_path(home))
         return {
             "dagster/row_count": audit.height,

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
 from scipy.spatial.distance import squareform
 from scipy.stats import rankdata
@@ -306,12 +305,11 @@ def record_report(
     tracking: Tracking,
     report: FeatureReport,
     files: Sequence[Path],
-    figures: Mapping[str, Figure],
     *,
     fingerprint: str,
     tags: Mapping[str, str],
 ) -> str:
-    """Keep a report with MLflow in one run, and return its id; the same report is kept once.
+    """Keep the tables of a report with MLflow in one run, and return its id; a report is kept once.
 
     Parameters
     ----------
@@ -327,6 +325,4 @@ def record_report(
         tracking.log(run_id, metrics={f"feature_report/{name}": count for name, count in counts.items()})
         for path in files:
             tracking.log_file(run_id, path, TABLES_FOLDER)
-        for name, figure in figures.items():
-            tracking.log_figure(run_id, figure, name)
     return run_id

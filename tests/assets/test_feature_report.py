@@ -195,7 +195,7 @@ def test_mlflow_keeps_the_tables_in_one_run_however_often_they_are_recorded(
     write_parquet_atomically(report.features, path)
 
     def recorded(fingerprint: str) -> str:
-        return record_report(tracking, report, [path], {}, fingerprint=fingerprint, tags={"market": "sample"})
+        return record_report(tracking, report, [path], fingerprint=fingerprint, tags={"market": "sample"})
 
     first = recorded("a")
     assert recorded("a") == first
@@ -214,6 +214,6 @@ def test_report_that_died_while_it_was_recorded_is_recorded_again(
     tracking = tracking_at(copied_registry())
     absent = tmp_path / "absent.parquet"
     with pytest.raises(OSError, match="absent"):
-        record_report(tracking, report, [absent], {}, fingerprint="a", tags={})
+        record_report(tracking, report, [absent], fingerprint="a", tags={})
     write_parquet_atomically(report.features, absent)
-    assert record_report(tracking, report, [absent], {}, fingerprint="a", tags={})
+    assert record_report(tracking, report, [absent], fingerprint="a", tags={})

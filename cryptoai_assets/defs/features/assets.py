@@ -107,7 +107,7 @@ def feature_audit(market: MarketResource) -> dg.MaterializeResult[None]:
 def feature_report(context: dg.AssetExecutionContext, market: MarketResource) -> dg.MaterializeResult[None]:
     """One row per catalog feature: coverage, distribution, drift by month, rank ICs by fold, its cluster.
 
-    From `training_dataset`; MLflow keeps the tables and figures. Correlations are of at most 20,000 rows.
+    From `training_dataset`; MLflow keeps the tables. Correlations are of at most 20,000 rows.
 
     .. warning:: Rank ICs are descriptions in sample. Do not choose features by them: choose inside training
        folds only. The final stretch, on which versions are scored, is left out of them.
@@ -117,14 +117,13 @@ def feature_report(context: dg.AssetExecutionContext, market: MarketResource) ->
         home, recipe = market.home, feature_report_recipe(market)
         frame = read_stored_parquet(home.training_dataset)
         report = described_features(frame, FEATURE_NAMES, market=market.settings, settings=SMALL)
-        paths, figures = report_paths(home), report_figures(report)
+        paths = report_paths(home)
         for name, rows in report.tables.items():
             write_parquet_atomically(rows, paths[name])
         run_id = record_report(
             home.tracking,
             report,
             list(paths.values()),
-            figures,
             fingerprint=recipe.fingerprint(),
             tags={"market": market.name, "dagster/run_id": context.run.run_id},
         )
@@ -133,7 +132,7 @@ def feature_report(context: dg.AssetExecutionContext, market: MarketResource) ->
             "warning": "Rank ICs are in sample: do not choose features by them.",
             "mlflow_run": run_id,
             "features": table(report.features, report.features.height),
-            **{name: picture(figure) for name, figure in figures.items()},
+            **{name: picture(figure) for name, figure in report_figures(report).items()},
         }
 
     return materialized(feature_report_recipe(market), make)

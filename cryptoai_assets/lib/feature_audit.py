@@ -54,17 +54,14 @@ class _Seen:
     bars_enough: int | None = None
     unbroken_bars: int = 0
     later_bars: int = 0
-    any_number: bool = False
     first: Mapping[str, Any] | None = None
 
     def foresaw(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Take down the earliest row of each symbol that differs at one time; times come in order.
+        """Take down the earliest row of each symbol that differs at one time.
 
-        Where that opens its segment, it may read any number of bars, unless a longer history tells.
+        One that opens its segment does not tell how many bars were read: they may be more than there were.
         """
-        telling = [row["bars"] for row in rows if not row["opens"]]
-        self.any_number = len(telling) < len(rows)
-        self.later_bars = max([self.later_bars, *telling])
+        self.later_bars = max([self.later_bars, *(row["bars"] for row in rows if not row["opens"])])
         earlier = [self.first, *rows] if self.first else rows
         self.first = min(earlier, key=lambda row: row["open_time"])
 
@@ -167,7 +164,7 @@ def _row(feature: Feature, seen: _Seen) -> dict[str, object]:
         "warmup_bars": feature.warmup,
         "compared_bars": seen.compared_bars,
         "sees_the_future": seen.first is not None,
-        "later_bars": None if seen.later_bars == 0 or seen.any_number else seen.later_bars,
+        "later_bars": seen.later_bars or None,
         "first_at": first.get("open_time"),
         "symbol": first.get("symbol"),
         "known_then": first.get("known"),

@@ -211,9 +211,12 @@ def test_mlflow_keeps_the_tables_in_one_run_however_often_they_are_recorded(
 def test_report_that_died_while_it_was_recorded_is_recorded_again(
     report: FeatureReport, copied_registry: Callable[[], Path], tmp_path: Path
 ) -> None:
-    tracking = tracking_at(copied_registry())
+    root = copied_registry()
+    tracking = tracking_at(root)
     absent = tmp_path / "absent.parquet"
     with pytest.raises(OSError, match="absent"):
         record_report(tracking, report, [absent], fingerprint="a", tags={})
     write_parquet_atomically(report.features, absent)
-    assert record_report(tracking, report, [absent], fingerprint="a", tags={})
+    again = record_report(tracking, report, [absent], fingerprint="a", tags={})
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{root / 'mlflow.db'}")
+    assert [file.path for file in client.list_artifacts(again, TABLES_FOLDER)] == ["tables/absent.parquet"]

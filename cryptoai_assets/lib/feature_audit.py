@@ -6,9 +6,9 @@ Source: https://www.freqtrade.io/en/stable/lookahead-analysis/ and
 https://www.freqtrade.io/en/stable/recursive-analysis/ for the ideas; the code is this project's own.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,12 @@ from cryptoai_assets.lib.canaries import MEMORY_TOLERANCE
 from cryptoai_assets.lib.datasets import Float64Array
 from cryptoai_assets.lib.leaks import Finding
 from edge_bundle.candles import UTC_MICROSECONDS
+from edge_bundle.facts import empty_facts
 from edge_bundle.features.catalog import computed_features
 from edge_bundle.features.feature import Feature
+from edge_bundle.features.sources import with_sources
+
+FeatureFunction = Callable[[pl.DataFrame, Sequence[Feature]], pl.DataFrame]
 
 SEES = "no_feature_sees_the_future"
 FORGETS = "no_feature_forgets_its_warmup"
@@ -74,14 +78,18 @@ def audited_times(grid: pl.DataFrame, *, count: int) -> list[datetime]:
 
 
 def feature_audit(
-    grid: pl.DataFrame, features: Iterable[Feature], *, times: Sequence[datetime]
+    grid: pl.DataFrame,
+    features: Iterable[Feature],
+    *,
+    times: Sequence[datetime],
+    compute: FeatureFunction = computed_features,
 ) -> pl.DataFrame:
     """Compute features from the bars up to some times, and from tails of these, beside the whole history.
 
     *Look-ahead*: what is computed from the bars up to a time, in all rows up to it, equals what is computed
     from the whole history. *Recursion*: the last row of the bars up to a time equals what the newest
-    ``warmup + 1`` of them give. Equal is within `MEMORY_TOLERANCE` of max(abs(value), scale), or null on both
-    sides. A feature that reads one bar ahead shows only in the last bar before each time: one that is hardly
+    ``warmup + 1`` slots of them give. Equal is within `MEMORY_TOLERANCE` of max(abs(value), scale), or null
+    on both sides. A feature that reads one bar ahead shows only in the last bar before each time: one that is hardly
     ever other than 0 may pass, and more times ask more of it. When facts became known is not asked here: that
     is the as-of join's own check.
 
@@ -93,6 +101,8 @@ def feature_audit(
         Members of the catalog or not.
     times
         From `audited_times`.
+    compute
+        What computes features on grid bars; another one first adds the columns that some of them read.
 
     Returns
     -------
@@ -108,13 +118,24 @@ def feature_audit(
     """
     chosen = tuple(features)
     seen = {feature.name: _Seen() for feature in chosen}
-    whole = computed_features(grid, chosen)
+    whole = compute(grid, chosen)
     for time in times:
         bars = grid.filter(pl.col("open_time") <= time)
-        known = computed_features(bars, chosen)
+        known = compute(bars, chosen)
         _look_ahead(chosen, seen, known, whole.filter(pl.col("open_time") <= time))
-        _recurse(chosen, seen, known, bars.partition_by("symbol", maintain_order=True))
+        _recurse(chosen, seen, known.filter(pl.col("open_time") == time), _Tails(bars, time, compute))
     return pl.DataFrame([_row(feature, seen[feature.name]) for feature in chosen], schema=AUDIT_SCHEMA)
+
+
+def market_features(bar: timedelta) -> FeatureFunction:
+    """What computes catalog members, also those that read the market's other symbols, on bars of all."""
+
+    def compute(bars: pl.DataFrame, features: Sequence[Feature]) -> pl.DataFrame:
+        names = [feature.name for feature in features]
+        sourced = with_sources(bars, names, facts=empty_facts(), greatest_age={}, bar=bar)
+        return computed_features(sourced, features)
+
+    return compute
 
 
 def sees_the_future(audit: pl.DataFrame) -> Finding:
@@ -200,17 +221,33 @@ def _look_ahead(
         seen[feature.name].foresaw(earliest.to_dicts())
 
 
+@dataclass(frozen=True, slots=True)
+class _Tails:
+    """The newest bars of a market at one time, and what features they give."""
+
+    bars: pl.DataFrame
+    time: datetime
+    compute: FeatureFunction
+
+    def last_rows(self, features: Sequence[Feature], warmup: int) -> pl.DataFrame:
+        """Rows of the last time, from its bar and the `warmup` slots before it, of all symbols."""
+        slots = self.bars["open_time"].unique().sort().tail(warmup + 1)
+        tail = self.bars.filter(pl.col("open_time") >= slots[0])
+        return self.compute(tail, features).filter(pl.col("open_time") == self.time)
+
+    def unbroken_bars(self) -> int:
+        """Bars of the shortest segment that reaches the last time."""
+        own = self.bars.group_by("symbol", "segment").agg(pl.len(), pl.col("open_time").last())
+        return int(own.filter(pl.col("open_time") == self.time).select(pl.col("len").min()).item())
+
+
 def _recurse(
-    features: Sequence[Feature],
-    seen: Mapping[str, _Seen],
-    known: pl.DataFrame,
-    bars: Sequence[pl.DataFrame],
+    features: Sequence[Feature], seen: Mapping[str, _Seen], last: pl.DataFrame, tails: _Tails
 ) -> None:
-    """Compare the last row of every symbol, features of one warm-up together."""
-    last = known.group_by("symbol", maintain_order=True).last()
+    """Compare the rows of the last time, features of one warm-up together."""
     for warmup in sorted({feature.warmup for feature in features}):
         members = [feature for feature in features if feature.warmup == warmup]
-        tail = _tail_values(bars, members, warmup)
+        tail = tails.last_rows(members, warmup)
         for feature in members:
             wanted, found = _values(last[feature.name]), seen[feature.name]
             off = _difference(wanted, _values(tail[feature.name]), feature.scale)
@@ -219,30 +256,16 @@ def _recurse(
                 continue
             found.compared_bars += int(judged.sum())
             found.tail_difference = max(found.tail_difference or 0.0, float(off.max()))
-            if off.max() > MEMORY_TOLERANCE:
-                unbroken = min(_newest_segment(own) for own in bars)
-                if unbroken > found.unbroken_bars:
-                    found.unbroken_bars = unbroken
-                    found.bars_enough = _bars_enough(feature, bars, wanted, most_bars=unbroken - 1)
+            if off.max() > MEMORY_TOLERANCE and (unbroken := tails.unbroken_bars()) > found.unbroken_bars:
+                found.unbroken_bars = unbroken
+                found.bars_enough = _bars_enough(feature, tails, wanted, most_bars=unbroken - 1)
 
 
-def _tail_values(bars: Sequence[pl.DataFrame], features: Sequence[Feature], warmup: int) -> pl.DataFrame:
-    """Last row of every symbol, from its newest ``warmup + 1`` bars."""
-    tail = pl.concat([own.tail(warmup + 1) for own in bars])
-    return computed_features(tail, features).group_by("symbol", maintain_order=True).last()
-
-
-def _newest_segment(own: pl.DataFrame) -> int:
-    return int((own["segment"] == own["segment"][-1]).sum())
-
-
-def _bars_enough(
-    feature: Feature, bars: Sequence[pl.DataFrame], wanted: Float64Array, *, most_bars: int
-) -> int | None:
+def _bars_enough(feature: Feature, tails: _Tails, wanted: Float64Array, *, most_bars: int) -> int | None:
     """Warm-up, doubled from the declared one, from which the last rows are what the history gives."""
     warmup = feature.warmup
     while (warmup := max(1, 2 * warmup)) < most_bars:
-        found = _values(_tail_values(bars, [feature], warmup)[feature.name])
+        found = _values(tails.last_rows([feature], warmup)[feature.name])
         if _difference(wanted, found, feature.scale).max() <= MEMORY_TOLERANCE:
             return warmup
     return None

@@ -1,12 +1,14 @@
 """The audit on planted features: each mistake is named by the half that looks for it, and measured."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 import pytest
-from fakes.walk_rows import walk_grid
+from fakes.walk_rows import BAR, walk_grid
 
 from cryptoai_assets.lib.feature_audit import (
     AUDIT_SCHEMA,
@@ -14,14 +16,17 @@ from cryptoai_assets.lib.feature_audit import (
     audited_times,
     feature_audit,
     forgets_its_warmup,
+    market_features,
     sees_the_future,
 )
 from cryptoai_assets.lib.leaks import Finding
 from cryptoai_assets.lib.market import market_preset
 from cryptoai_assets.lib.sources.sample import SampleSource
 from edge_bundle.candles import bar_grid
-from edge_bundle.features.catalog import catalog
+from edge_bundle.facts import empty_facts
+from edge_bundle.features.catalog import catalog, chosen_features, computed_features, sourced_catalog
 from edge_bundle.features.feature import Feature, span_memory
+from edge_bundle.features.sources import with_sources
 from edge_bundle.windows import MarketWindow, window_grid
 
 PAGE = Path(__file__).parents[2] / "docs" / "features.md"
@@ -135,6 +140,28 @@ def test_difference_within_rounding_is_none(grid: pl.DataFrame) -> None:
 
     assert audit(1e-16).holds
     assert not audit(1e-6).holds
+
+
+def test_features_of_the_whole_market_are_judged_on_the_bars_of_all_symbols(grid: pl.DataFrame) -> None:
+    names = [
+        name for name in sourced_catalog(symbols=["BTCUSD", "ETHUSD"], facts=()) if name not in catalog()
+    ]
+    beta = chosen_features(["bitcoin_beta_60"])[0]
+    wrong = replace(beta, name="forgetful_beta", warmup=30)
+
+    def forgetful(bars: pl.DataFrame, features: Sequence[Feature]) -> pl.DataFrame:
+        sourced = with_sources(bars, [beta.name], facts=empty_facts(), greatest_age={}, bar=BAR)
+        return computed_features(sourced, features)
+
+    times = audited_times(grid, count=AUDITED_TIMES)
+    honest = feature_audit(grid, chosen_features(names), times=times, compute=market_features(BAR))
+    assert len(names) > 5
+    assert (honest["compared_bars"] > 0).all()
+    assert sees_the_future(honest).holds
+    assert forgets_its_warmup(honest).holds
+    caught = feature_audit(grid, [wrong], times=times, compute=forgetful)
+    assert forgets_its_warmup(caught).sentence.startswith("forgetful_beta gives no value from a tail")
+    assert caught["bars_enough"].to_list() == [60]
 
 
 def test_feature_whose_warmup_exceeds_the_history_is_said_to_be_unjudged(grid: pl.DataFrame) -> None:

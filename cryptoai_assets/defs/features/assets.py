@@ -7,6 +7,7 @@ import dagster as dg
 from cryptoai_assets.defs.features.recipes import (
     FEATURE_NAMES,
     audit_path,
+    audited_names,
     feature_audit_recipe,
     feature_report_recipe,
     features_recipe,
@@ -16,7 +17,7 @@ from cryptoai_assets.defs.market_data.assets import ONE_RUN, clean_candles
 from cryptoai_assets.defs.market_data.partitions import SYMBOL_MONTH, symbol_and_month
 from cryptoai_assets.defs.materialization import materialized, materialized_partitions, picture, table
 from cryptoai_assets.defs.resources import MarketResource, configured_market
-from cryptoai_assets.lib.feature_audit import AUDITED_TIMES, MOST_BARS, audited_times
+from cryptoai_assets.lib.feature_audit import AUDITED_TIMES, MOST_BARS, audited_times, market_features
 from cryptoai_assets.lib.feature_audit import feature_audit as audit_table
 from cryptoai_assets.lib.feature_figures import report_figures
 from cryptoai_assets.lib.feature_report import feature_report as described_features
@@ -75,7 +76,7 @@ def features(context: dg.AssetExecutionContext, market: MarketResource) -> dg.Ma
 
 @dg.asset(group_name="features", kinds={"polars", "parquet"}, deps=[clean_candles])
 def feature_audit(market: MarketResource) -> dg.MaterializeResult[None]:
-    """One row per catalog feature: whether it reads later bars, and whether its warm-up is long enough.
+    """One row per feature that the candles allow: whether it reads later bars or forgets its warm-up.
 
     Computed anew from `clean_candles`: from the bars up to a few times, from tails of these, and from the
     whole history. Its checks stop what is downstream.
@@ -88,7 +89,8 @@ def feature_audit(market: MarketResource) -> dg.MaterializeResult[None]:
         )
         asked = newest_bars(grid, MOST_BARS)
         times = audited_times(asked, count=AUDITED_TIMES)
-        audit = audit_table(asked, chosen_features(FEATURE_NAMES), times=times)
+        members = chosen_features(audited_names(market))
+        audit = audit_table(asked, members, times=times, compute=market_features(settings.bar))
         write_parquet_atomically(audit, audit_path(home))
         return {
             "dagster/row_count": audit.height,

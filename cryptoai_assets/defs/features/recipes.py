@@ -10,7 +10,7 @@ from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.monthly_features import months_read
 from cryptoai_assets.lib.planner import Recipe
 from cryptoai_assets.lib.training import SMALL
-from edge_bundle.features.catalog import fingerprint, short_memory
+from edge_bundle.features.catalog import fingerprint, short_memory, sourced_catalog
 
 FEATURE_NAMES = short_memory()
 
@@ -37,6 +37,11 @@ def features_recipe(market: MarketResource, partition_key: str) -> Recipe:
     )
 
 
+def audited_names(market: MarketResource) -> tuple[str, ...]:
+    """Every feature that the stored candles allow, whether a model is trained on it or not."""
+    return tuple(sourced_catalog(symbols=market.settings.symbols, facts=()))
+
+
 def audit_path(home: Home) -> Path:
     """Table of the newest audit."""
     return home.data / "feature_audit" / "audit.parquet"
@@ -56,7 +61,7 @@ def feature_audit_recipe(market: MarketResource) -> Recipe:
         settings={
             "interval": settings.interval,
             "max_missing_bars": settings.max_missing_bars,
-            "catalog": fingerprint(FEATURE_NAMES),
+            "catalog": fingerprint(audited_names(market)),
         },
         code=(
             "edge_bundle.features",

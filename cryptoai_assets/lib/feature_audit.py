@@ -89,9 +89,11 @@ def feature_audit(
     *Look-ahead*: what is computed from the bars up to a time, in all rows up to it, equals what is computed
     from the whole history. *Recursion*: the last row of the bars up to a time equals what the newest
     ``warmup + 1`` slots of them give. Equal is within `MEMORY_TOLERANCE` of max(abs(value), scale), or null
-    on both sides. A feature that reads one bar ahead shows only in the last bar before each time: one that is hardly
-    ever other than 0 may pass, and more times ask more of it. When facts became known is not asked here: that
-    is the as-of join's own check.
+    on both sides.
+
+    A feature that reads one bar ahead shows only in the last bar before each time: one that is hardly ever
+    other than 0 may pass, and more times ask more of it. When facts became known is not asked here: that is
+    the as-of join's own check.
 
     Parameters
     ----------

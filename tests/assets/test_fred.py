@@ -127,6 +127,19 @@ def test_more_vintages_than_one_answer_may_hold_are_asked_in_spans(url: str, mar
     assert facts["known_at"].max() < datetime(2013, 4, 1, tzinfo=UTC)
 
 
+def test_spans_of_vintages_follow_each_other_up_to_today_where_the_bank_is() -> None:
+    web = CannedWeb([{"count": 0, "observations": []}])
+    now = datetime(2026, 7, 1, 3, tzinfo=UTC)
+    FredSource(web, historian(now), {"X": "day"}).fetch(START, END)  # type: ignore[arg-type]
+    asked = [params for _, params in web.asked]
+    spans = [(date.fromisoformat(p["realtime_start"]), date.fromisoformat(p["realtime_end"])) for p in asked]
+    assert spans[0][0] == START.date()
+    assert spans[-1][1] == date(2026, 6, 30)
+    assert [begin for begin, _ in spans[1:]] == [end + DAY for _, end in spans[:-1]]
+    assert all((end - begin).days < 2_000 for begin, end in spans)
+    assert {(p["observation_start"], p["observation_end"]) for p in asked} == {("2018-02-01", "2018-05-01")}
+
+
 def test_pages_add_up_to_one_answer(url: str) -> None:
     assert source(url, max_rows=7).fetch(START, END).equals(source(url).fetch(START, END))
 

@@ -1,34 +1,47 @@
-"""Market data on their way into the store: fetched, then screened, a month at a time."""
+"""Market data on their way into the store: fetched, then screened, a month at a time.
 
-from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
+A bar is known at its close. What comes later than that is a row of its own, with the time at which it was
+known: a bar that the store had moved on without (fact ``refilled``), or another version of a bar that it
+holds (facts ``revised_close`` and the like; the first version stays). That the newest bars did not come when
+they were due is a fact too: ``not_delivered``, the number of slots without one from ``event_time`` on.
+`known_candles` reads the past as it was known.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import polars as pl
 
-from cryptoai_assets.lib.quality import Screened, screened
+from cryptoai_assets.lib.fact_store import new_versions
+from cryptoai_assets.lib.market import month_start
+from cryptoai_assets.lib.quality import Plausibility, Screened, screened
 from cryptoai_assets.lib.sources.candle_source import CandleSource, Fetched
-from cryptoai_assets.lib.store import MonthlyStore
-from edge_bundle.candles import CANDLE_SCHEMA
-from edge_bundle.facts import FACT_SCHEMA, validated_facts
+from cryptoai_assets.lib.store import MonthlyStore, Place
+from edge_bundle.candles import CANDLE_SCHEMA, UTC_MICROSECONDS, interval_duration
+from edge_bundle.facts import FACT_SCHEMA, NO_TRADE, empty_facts, no_trade_slots, validated_facts
 
 REJECTED_SCHEMA: dict[str, pl.DataType] = {**CANDLE_SCHEMA, "reason": pl.String()}
+REFILLED = "refilled"
+REVISED = "revised_"
+NOT_DELIVERED = "not_delivered"
+_BAR = ["symbol", "open_time"]
+_VALUES = [name for name in CANDLE_SCHEMA if name not in _BAR]
 
 
 @dataclass(frozen=True, slots=True)
 class MarketStores:
     """Where a market's candles and facts lie, under one folder."""
 
-    folder: Path
+    folder: Place
 
     @property
     def raw_candles(self) -> MonthlyStore:
-        """As the source gave them."""
+        """As the source gave them, first versions only, in the order in which they came."""
         return MonthlyStore(self.folder / "raw_candles", "open_time", CANDLE_SCHEMA)
 
     @property
     def raw_facts(self) -> MonthlyStore:
-        """What the source said about slots that hold no candle."""
+        """What was said about slots: no trade there, refilled, revised; rows are added and never changed."""
         return MonthlyStore(self.folder / "raw_facts", "event_time", FACT_SCHEMA)
 
     @property
@@ -46,6 +59,11 @@ class MarketStores:
         """Rejected rows as they came, with their reason."""
         return MonthlyStore(self.folder / "quarantine", "open_time", REJECTED_SCHEMA)
 
+    @property
+    def late_rejected(self) -> MonthlyStore:
+        """Versions that came late and could not be used, with their reason; no file where none did."""
+        return MonthlyStore(self.folder / "late_rejected", "open_time", REJECTED_SCHEMA)
+
 
 def ingested(
     source: CandleSource, stores: MarketStores, *, symbol: str, month: str, start: datetime, end: datetime
@@ -57,17 +75,269 @@ def ingested(
     return fetched
 
 
-def cleaned(stores: MarketStores, *, symbol: str, month: str, interval: str) -> Screened:
+@dataclass(frozen=True, slots=True)
+class TakenIn:
+    """What an answer added to a month.
+
+    Parameters
+    ----------
+    candles
+        New raw rows.
+    facts
+        New facts: no-trade slots, refilled slots, revised values.
+    rejected
+        Late rows that could not be used, with ``reason``.
+    """
+
+    candles: pl.DataFrame
+    facts: pl.DataFrame
+    rejected: pl.DataFrame
+
+
+def appended(
+    source: CandleSource,
+    stores: MarketStores,
+    *,
+    symbol: str,
+    month: str,
+    start: datetime,
+    end: datetime,
+    interval: str,
+    overlap: timedelta,
+    now: datetime,
+) -> TakenIn:
+    """Fetch what came since the last stored bar of a month, and add it; only that month is read or written.
+
+    Parameters
+    ----------
+    overlap
+        How much before its end the stored part is fetched again, in search of revisions and late bars.
+    now
+        When a revision or a late bar becomes known.
+    """
+    last = _last_bar(stores.raw_candles.month_or_empty(symbol, month))
+    resumed = start if last is None else max(start, last + interval_duration(interval) - overlap)
+    fetched = Fetched(pl.DataFrame(schema=CANDLE_SCHEMA), empty_facts())
+    if resumed < end:
+        fetched = source.fetch(symbol, resumed, end)
+    newest = max(filter(None, (last, _last_bar(fetched.candles))), default=None)
+    due = resumed if newest is None else newest + interval_duration(interval)
+    awaited = max(0, (end - due) // interval_duration(interval))
+    undelivered = pl.DataFrame(
+        [(symbol, due, now, source.name, NOT_DELIVERED, float(awaited))] if awaited else [],
+        schema=FACT_SCHEMA,
+        orient="row",
+    )
+    return take_in(
+        replace(fetched, facts=pl.concat([fetched.facts, undelivered])),
+        stores,
+        symbol=symbol,
+        month=month,
+        interval=interval,
+        source=source.name,
+        now=now,
+    )
+
+
+def take_in(
+    fetched: Fetched,
+    stores: MarketStores,
+    *,
+    symbol: str,
+    month: str,
+    interval: str,
+    source: str,
+    now: datetime,
+) -> TakenIn:
+    """Add an answer about one month to the store; what is held stays, and a repeated answer adds nothing.
+
+    Bars after the last stored one are kept as they came. Of the others, which come late, a good one is kept
+    where the store has no good one; one that differs from the stored one is a revision; one that breaks a
+    rule is set aside. Candles are written last: a run that is killed is made good by the next one.
+    """
+    held, said = (store.month_or_empty(symbol, month) for store in (stores.raw_candles, stores.raw_facts))
+    refused = stores.late_rejected.month_or_empty(symbol, month)
+    late = _is_late(fetched.candles, held, said, interval)
+    again = screened(fetched.candles.filter(late), interval=interval)
+    current, _ = _versions(held.join(again.accepted, on=_BAR, how="semi", maintain_order="left"), said)
+    good = screened(current, interval=interval).accepted
+    refills = again.accepted.join(good, on=_BAR, how="anti", maintain_order="left")
+    known = known_candles(good, said, interval=interval, known_by=None)
+    heard = pl.max_horizontal(
+        pl.lit(now, UTC_MICROSECONDS), pl.col("event_time") + interval_duration(interval)
+    )
+    judged = pl.concat([_marked(refills, REFILLED, pl.lit(1.0)), *_revised_values(again.accepted, known)])
+    told = pl.concat(
+        [
+            _known_no_earlier(fetched.facts, than=heard, until=_last_bar(held)),
+            judged.with_columns(known_at=heard, source=pl.lit(source)).select(*FACT_SCHEMA),
+        ]
+    )
+    taken = TakenIn(
+        candles=pl.concat([fetched.candles.filter(~late), refills]),
+        facts=new_versions(said, validated_facts(told)),
+        rejected=again.rejected.join(held, on=list(CANDLE_SCHEMA), how="anti", nulls_equal=True).join(
+            refused, on=list(REJECTED_SCHEMA), how="anti", nulls_equal=True
+        ),
+    )
+    if taken.rejected.height:
+        stores.late_rejected.write(symbol, month, pl.concat([refused, taken.rejected]))
+    for store, before, more in (
+        (stores.raw_facts, said, taken.facts),
+        (stores.raw_candles, held, taken.candles),
+    ):
+        if more.height or not store.holds(symbol, month):
+            store.write(symbol, month, pl.concat([before, more.select(before.columns)]))
+    return taken
+
+
+def _last_bar(candles: pl.DataFrame) -> datetime | None:
+    last: datetime | None = candles.select(pl.col("open_time").max()).item()
+    return last
+
+
+def _known_no_earlier(facts: pl.DataFrame, *, than: pl.Expr, until: datetime | None) -> pl.DataFrame:
+    """Evidence about slots that the store has moved on from is known now, whenever it was made."""
+    known = pl.max_horizontal("known_at", than)
+    return facts.with_columns(
+        known_at=pl.when(pl.col("event_time") <= pl.lit(until, UTC_MICROSECONDS))
+        .then(known)
+        .otherwise("known_at")
+    )
+
+
+def _is_late(candles: pl.DataFrame, held: pl.DataFrame, said: pl.DataFrame, interval: str) -> pl.Series:
+    """Whether a bar comes after a later one, or after its slot was said to be empty or found to be."""
+    step_us = interval_duration(interval) // timedelta(microseconds=1)
+    first = pl.col("event_time").dt.epoch("us")
+    awaited = (
+        said.filter(pl.col("name") == NOT_DELIVERED)
+        .group_by("symbol", "event_time")
+        .agg(pl.col("value").max().cast(pl.Int64))
+        .select("symbol", open_time=pl.int_ranges(first, first + pl.col("value") * step_us, step_us))
+        .explode("open_time")
+        .with_columns(pl.col("open_time").cast(UTC_MICROSECONDS))
+    )
+    empty = pl.concat([no_trade_slots(said), awaited]).unique().with_columns(empty=True)
+    late = (pl.col("open_time") <= pl.lit(_last_bar(held), UTC_MICROSECONDS)) | pl.col("empty")
+    rows = candles.join(empty, on=_BAR, how="left", maintain_order="left")
+    return rows.select(late=late.fill_null(False))["late"]
+
+
+def _versions(raw: pl.DataFrame, facts: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows that stand for their bar, and those of the first look in whose place a refill stands."""
+    refilled = _slots(facts.filter(pl.col("name") == REFILLED)).unique().with_columns(refilled=True)
+    rows = raw.join(refilled, on=_BAR, how="left", maintain_order="left")
+    newest = pl.int_range(pl.len()).over(_BAR) == pl.len().over(_BAR) - 1
+    stands = pl.col("refilled").is_null() | newest
+    return rows.filter(stands).drop("refilled"), rows.filter(~stands).drop("refilled")
+
+
+def _slots(facts: pl.DataFrame) -> pl.DataFrame:
+    return facts.select("symbol", open_time="event_time")
+
+
+def _marked(bars: pl.DataFrame, name: str, value: pl.Expr) -> pl.DataFrame:
+    return bars.select("symbol", event_time="open_time", name=pl.lit(name), value=value)
+
+
+def _revised_values(bars: pl.DataFrame, known: pl.DataFrame) -> list[pl.DataFrame]:
+    """Of bars that are known already, each value that is another one than the known one."""
+    both = bars.join(known, on=_BAR, suffix="_known")
+    return [
+        _marked(both.filter(pl.col(name) != pl.col(f"{name}_known")), f"{REVISED}{name}", pl.col(name))
+        for name in _VALUES
+    ]
+
+
+def known_candles(
+    candles: pl.DataFrame, facts: pl.DataFrame, *, interval: str, known_by: datetime | None
+) -> pl.DataFrame:
+    """Candles as they were known at a time: no later bar, no late one before it came, no later revision.
+
+    Parameters
+    ----------
+    candles, facts
+        Of the raw or of the clean stores.
+    known_by
+        Included; None is the latest knowledge, which targets are made of.
+    """
+    known = facts if known_by is None else facts.filter(pl.col("known_at") <= known_by)
+    refills = facts.filter(pl.col("name") == REFILLED)
+    unknown = _slots(refills).join(_slots(known.filter(pl.col("name") == REFILLED)), on=_BAR, how="anti")
+    seen = candles.join(unknown, on=_BAR, how="anti", maintain_order="left")
+    if known_by is not None:
+        seen = seen.filter(pl.col("open_time") + interval_duration(interval) <= known_by)
+    for name in _VALUES:
+        versions = known.filter(pl.col("name") == f"{REVISED}{name}").sort("known_at", maintain_order=True)
+        if versions.height:
+            newest = versions.group_by("symbol", open_time="event_time").agg(revised=pl.col("value").last())
+            seen = (
+                seen.join(newest, on=_BAR, how="left", maintain_order="left")
+                .with_columns(pl.coalesce("revised", name).alias(name))
+                .drop("revised")
+            )
+    return seen
+
+
+def cleaned(
+    stores: MarketStores,
+    *,
+    symbol: str,
+    month: str,
+    interval: str,
+    plausibility: Plausibility | None = None,
+    second_venue: pl.DataFrame | None = None,
+) -> Screened:
     """Screen one stored month; rejected rows go to the quarantine, accepted ones are written last.
 
-    A no-trade fact about a slot for which the source gave a row, acceptable or not, is dropped.
+    A no-trade fact about a slot for which the source gave a row at its first look, acceptable or not, is
+    dropped. One about a slot that was refilled stays: it is what was known until then.
+
+    Parameters
+    ----------
+    plausibility
+        None judges no bar by the bars before it; with it the end of the raw month before is read as well.
+    second_venue
+        Candles of the symbol from elsewhere.
     """
-    raw = stores.raw_candles.month(symbol, month)
-    told = screened(raw, interval=interval)
-    facts = stores.raw_facts.month(symbol, month)
-    stores.quarantine.write(symbol, month, told.rejected)
-    stores.clean_facts.write(
-        symbol, month, facts.join(raw, left_on="event_time", right_on="open_time", how="anti")
+    raw, facts = stores.raw_candles.month(symbol, month), stores.raw_facts.month(symbol, month)
+    current, superseded = _versions(raw, facts)
+    told = screened(
+        current,
+        interval=interval,
+        plausibility=plausibility,
+        before=_bars_before(stores, symbol, month, interval, plausibility),
+        second_venue=second_venue,
     )
+    told = replace(
+        told,
+        rejected=pl.concat(
+            [
+                told.rejected,
+                screened(superseded, interval=interval).rejected,
+                stores.late_rejected.month_or_empty(symbol, month),
+            ]
+        ),
+    )
+    stores.quarantine.write(symbol, month, told.rejected)
+    stores.clean_facts.write(symbol, month, _not_contradicted(facts, raw))
     stores.clean_candles.write(symbol, month, told.accepted)
     return told
+
+
+def _not_contradicted(facts: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
+    refilled = _slots(facts.filter(pl.col("name") == REFILLED))
+    first_looks = raw.join(refilled, on=_BAR, how="anti")
+    contradicted = first_looks.select("symbol", event_time="open_time", name=pl.lit(NO_TRADE))
+    return facts.join(contradicted, on=contradicted.columns, how="anti", maintain_order="left")
+
+
+def _bars_before(
+    stores: MarketStores, symbol: str, month: str, interval: str, plausibility: Plausibility | None
+) -> pl.DataFrame | None:
+    if plausibility is None:
+        return None
+    start = month_start(month)
+    reach = plausibility.bars * interval_duration(interval)
+    return screened(stores.raw_candles.read([symbol], start - reach, start), interval=interval).accepted

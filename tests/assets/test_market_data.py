@@ -1,13 +1,19 @@
 """Market data on their way into the store, from a source that gives good and bad rows."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import polars as pl
 import pytest
+from fakes.s3_server import s3_bucket
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from cryptoai_assets.lib.market_data import MarketStores, cleaned, ingested
+from cryptoai_assets.lib.market_data import MarketStores, TakenIn, appended, cleaned, ingested, known_candles
+from cryptoai_assets.lib.quality import Plausibility
 from cryptoai_assets.lib.sources.candle_source import Fetched
 from cryptoai_assets.lib.store import StoreError
 from edge_bundle.candles import CANDLE_SCHEMA
@@ -81,3 +87,301 @@ def test_evidence_known_before_its_slot_is_refused_and_nothing_is_stored(tmp_pat
         ingest(TypedSource({0: 11.0}, quiet=(1,), known_after=-BAR), stores)
     with pytest.raises(StoreError, match="is absent"):
         stores.raw_candles.month("BTCUSD", "2018-01")
+
+
+# --- a month that grows
+
+HEAD = 96  # bars that are stored first
+OVERLAP = 4 * BAR
+
+
+@dataclass
+class Venue:
+    """Answers what it holds at the time, and remembers what it was asked."""
+
+    bars: dict[int, float] = field(default_factory=dict)
+    quiet: set[int] = field(default_factory=set)
+    asked: list[tuple[int, int]] = field(default_factory=list)
+    name: str = "venue"
+
+    def fetch(self, symbol: str, start: datetime, end: datetime) -> Fetched:
+        window = [(moment - START) // BAR for moment in (start, end)]
+        self.asked.append((window[0], window[1]))
+        within = range(*window)
+        now = end
+        candles = [candle(slot, close) for slot, close in self.bars.items() if slot in within]
+        facts = [
+            (symbol, at(slot), now, self.name, NO_TRADE, 1.0) for slot in sorted(self.quiet) if slot in within
+        ]
+        return Fetched(
+            pl.DataFrame(candles, schema=CANDLE_SCHEMA, orient="row"),
+            pl.DataFrame(facts, schema=FACT_SCHEMA, orient="row"),
+        )
+
+
+def at(slot: int) -> datetime:
+    return START + slot * BAR
+
+
+def candle(slot: int, close: float) -> tuple[object, ...]:
+    return (at(slot), "BTCUSD", 10.0, 12.0, 8.0, close, 1.0)
+
+
+def grown(venue: Venue, stores: MarketStores, slots: int, now: datetime | None = None) -> TakenIn:
+    """Append up to a slot, as it was known when that slot began."""
+    return appended(
+        venue,
+        stores,
+        symbol="BTCUSD",
+        month="2018-01",
+        start=START,
+        end=at(slots),
+        interval="30m",
+        overlap=OVERLAP,
+        now=now or at(slots),
+    )
+
+
+def stored(stores: MarketStores, known_by: datetime | None = None) -> dict[int, float]:
+    clean(stores)
+    candles = known_candles(
+        stores.clean_candles.month("BTCUSD", "2018-01"),
+        stores.clean_facts.month("BTCUSD", "2018-01"),
+        interval="30m",
+        known_by=known_by,
+    )
+    return dict(zip(slots_of(candles), candles["close"], strict=True))
+
+
+def clean(stores: MarketStores) -> pl.DataFrame:
+    return cleaned(stores, symbol="BTCUSD", month="2018-01", interval="30m").rejected
+
+
+def said(stores: MarketStores, *, of_newest: bool = False) -> list[tuple[int, str, float, int]]:
+    """Slot, name, value and the slot at which it became known, of facts about bars, or about newest ones."""
+    facts = stores.raw_facts.month("BTCUSD", "2018-01")
+    rows = facts.filter((pl.col("name") == "not_delivered") == of_newest).rows(named=True)
+    return [
+        ((row["event_time"] - START) // BAR, row["name"], row["value"], (row["known_at"] - START) // BAR)
+        for row in rows
+    ]
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> MarketStores:
+    return MarketStores(tmp_path)
+
+
+def test_growing_month_asks_for_the_newest_bars_and_a_little_before_them(stores: MarketStores) -> None:
+    venue = Venue(dict.fromkeys(range(HEAD), 11.0))
+    assert grown(venue, stores, 90).candles.height == 90
+    venue.asked.clear()
+    assert grown(venue, stores, HEAD).candles.height == HEAD - 90
+    assert venue.asked == [(86, HEAD)]
+    assert slots_of(stores.raw_candles.month("BTCUSD", "2018-01")) == list(range(HEAD))
+    assert said(stores) == []
+
+
+def test_growing_month_equals_one_that_was_fetched_whole(stores: MarketStores, tmp_path: Path) -> None:
+    venue = Venue({slot: 9.0 + slot % 3 for slot in range(HEAD) if slot % 7}, {0, 7, 14})
+    for end in (0, 1, 30, 31, 60, HEAD):
+        grown(venue, stores, end)
+    whole = MarketStores(tmp_path / "whole")
+    ingested(venue, whole, symbol="BTCUSD", month="2018-01", start=START, end=at(HEAD))
+    for one in (stores, whole):
+        clean(one)
+    assert stores.clean_candles.read(["BTCUSD"]).equals(whole.clean_candles.read(["BTCUSD"]))
+    quiet = [no_trade_slots(one.clean_facts.read(["BTCUSD"])) for one in (stores, whole)]
+    assert quiet[0].equals(quiet[1])
+
+
+def test_answer_that_repeats_itself_writes_nothing(stores: MarketStores) -> None:
+    venue = Venue({0: 11.0, 2: 11.0}, {1})
+    grown(venue, stores, 3)
+    before = [one.fingerprints(["BTCUSD"]) for one in (stores.raw_candles, stores.raw_facts)]
+    again = grown(venue, stores, 3, now=at(10))
+    assert (again.candles.height, again.facts.height, again.rejected.height) == (0, 0, 0)
+    assert [one.fingerprints(["BTCUSD"]) for one in (stores.raw_candles, stores.raw_facts)] == before
+    assert said(stores) == [(1, NO_TRADE, 1.0, 3)]
+
+
+def test_month_without_a_bar_yet_is_stored_as_empty(stores: MarketStores) -> None:
+    grown(Venue(), stores, 0)
+    assert stores.raw_candles.month("BTCUSD", "2018-01").is_empty()
+    assert stores.raw_facts.month("BTCUSD", "2018-01").is_empty()
+
+
+def test_bar_that_changed_is_a_revision_and_its_first_version_stays(stores: MarketStores) -> None:
+    venue = Venue({0: 11.0, 1: 11.0})
+    grown(venue, stores, 2)
+    venue.bars[1] = 9.0
+    assert grown(venue, stores, 3).candles.is_empty()
+    assert said(stores) == [(1, "revised_close", 9.0, 3)]
+    assert stores.raw_candles.month("BTCUSD", "2018-01")["close"].to_list() == [11.0, 11.0]
+    assert stored(stores, known_by=at(2)) == {0: 11.0, 1: 11.0}
+    assert stored(stores, known_by=at(3)) == stored(stores) == {0: 11.0, 1: 9.0}
+    venue.bars[1] = 11.0
+    for end in (4, 5):
+        grown(venue, stores, end)
+    assert said(stores)[1:] == [(1, "revised_close", 11.0, 4)]
+    assert stored(stores) == {0: 11.0, 1: 11.0}
+
+
+def test_bar_that_comes_late_is_kept_and_was_not_known_before(stores: MarketStores) -> None:
+    venue = Venue({0: 11.0, 2: 11.0})
+    grown(venue, stores, 3)
+    venue.bars[1] = 10.0
+    grown(venue, stores, 4)
+    assert said(stores) == [(1, "refilled", 1.0, 4)]
+    assert stored(stores, known_by=at(3)) == {0: 11.0, 2: 11.0}
+    assert stored(stores, known_by=at(4)) == {0: 11.0, 1: 10.0, 2: 11.0}
+
+
+def test_bar_in_a_slot_that_was_said_to_be_quiet_comes_late_even_at_the_end(stores: MarketStores) -> None:
+    venue = Venue({0: 11.0}, {1})
+    grown(venue, stores, 2)
+    venue.bars[1] = 10.0
+    venue.quiet.clear()
+    grown(venue, stores, 3)
+    assert said(stores) == [(1, NO_TRADE, 1.0, 2), (1, "refilled", 1.0, 3)]
+    assert stored(stores, known_by=at(2)) == {0: 11.0}
+    assert stored(stores) == {0: 11.0, 1: 10.0}
+    assert said(stores)[0] == (1, NO_TRADE, 1.0, 2)  # what was known until then stays
+    assert no_trade_slots(stores.clean_facts.read(["BTCUSD"]))["open_time"].to_list() == [at(1)]
+
+
+def test_newest_bars_that_were_due_and_did_not_come_are_late_when_they_do(stores: MarketStores) -> None:
+    venue = Venue({0: 11.0})
+    for end in (2, 3):
+        grown(venue, stores, end)
+    assert said(stores, of_newest=True) == [(1, "not_delivered", 1.0, 2), (1, "not_delivered", 2.0, 3)]
+    venue.bars |= {1: 10.0, 2: 9.0, 3: 11.0}
+    grown(venue, stores, 4)
+    assert said(stores) == [(1, "refilled", 1.0, 4), (2, "refilled", 1.0, 4)]
+    assert stored(stores, known_by=at(3)) == {0: 11.0}
+    assert stored(stores, known_by=at(4)) == venue.bars
+
+
+def test_evidence_about_an_old_slot_is_known_when_it_is_heard(stores: MarketStores) -> None:
+    venue = Venue({0: 11.0, 2: 11.0})
+    grown(venue, stores, 3)
+    venue.quiet.add(1)
+    grown(venue, stores, 3, now=at(9))
+    assert said(stores) == [(1, NO_TRADE, 1.0, 9)]
+
+
+def test_bad_bar_is_made_good_by_a_later_answer(stores: MarketStores) -> None:
+    venue = Venue({0: 11.0, 1: 99.0, 2: 11.0})  # its close lies above its high
+    grown(venue, stores, 3)
+    assert stored(stores) == {0: 11.0, 2: 11.0}
+    venue.bars[1] = 10.0
+    grown(venue, stores, 4)
+    assert stored(stores, known_by=at(3)) == {0: 11.0, 2: 11.0}
+    assert stored(stores) == {0: 11.0, 1: 10.0, 2: 11.0}
+    rejected = stores.quarantine.month("BTCUSD", "2018-01")
+    assert rejected.select("close", "reason").rows() == [(99.0, "open_or_close_outside_range")]
+
+
+def test_good_bar_is_not_undone_by_a_bad_version_of_it(stores: MarketStores) -> None:
+    venue = Venue({0: 11.0, 1: 10.0})
+    grown(venue, stores, 2)
+    venue.bars[1] = 99.0
+    for end in (3, 4):
+        grown(venue, stores, end)
+    assert stored(stores) == {0: 11.0, 1: 10.0}
+    assert said(stores) == []
+    assert clean(stores).select("close", "reason").rows() == [(99.0, "open_or_close_outside_range")]
+
+
+def test_two_versions_at_the_first_look_are_settled_by_the_next(stores: MarketStores) -> None:
+    @dataclass
+    class Stutter(Venue):
+        def fetch(self, symbol: str, start: datetime, end: datetime) -> Fetched:
+            first = super().fetch(symbol, start, end)
+            other = first.candles.filter(open_time=at(1)).with_columns(close=pl.lit(9.5))
+            return Fetched(pl.concat([first.candles, other]), first.facts)
+
+    grown(Stutter({0: 11.0, 1: 10.0, 2: 11.0}), stores, 3)
+    assert clean(stores)["reason"].to_list() == ["duplicate_with_other_values"] * 2
+    grown(Venue({0: 11.0, 1: 10.0, 2: 11.0}), stores, 4)
+    assert stored(stores) == {0: 11.0, 1: 10.0, 2: 11.0}
+    assert clean(stores)["reason"].to_list() == ["duplicate_with_other_values"] * 2
+
+
+def test_growing_month_on_s3_is_the_one_on_disk(stores: MarketStores) -> None:
+    venue = Venue({0: 11.0, 2: 11.0}, {3})
+    with s3_bucket() as bucket:
+        there = MarketStores(bucket / "data")
+        for one in (stores, there):
+            venue.bars = {0: 11.0, 2: 11.0}
+            grown(venue, one, 4)
+            venue.bars = {0: 11.0, 1: 10.0, 2: 9.0, 4: 11.0}
+            grown(venue, one, 5)
+        assert stored(there) == stored(stores) == {0: 11.0, 1: 10.0, 2: 9.0, 4: 11.0}
+        assert there.raw_facts.read(["BTCUSD"]).equals(stores.raw_facts.read(["BTCUSD"]))
+
+
+def test_bars_are_judged_by_those_of_the_month_before(stores: MarketStores) -> None:
+    rule = Plausibility(
+        bars=20, typical_moves=200.0, least_move=0.001, volume_factor=150.0, second_venue_move=0.05
+    )
+    calm = [candle(slot, 10.0) for slot in range(-20, 48)]
+    bars = pl.DataFrame(calm, schema=CANDLE_SCHEMA, orient="row").with_columns(high=10.1, low=9.9)
+    before, after = bars.head(20), bars.tail(48)
+    stores.raw_candles.write("BTCUSD", "2018-01", after)
+    stores.raw_facts.write("BTCUSD", "2018-01", pl.DataFrame(schema=FACT_SCHEMA))
+
+    def january() -> int:
+        told = cleaned(stores, symbol="BTCUSD", month="2018-01", interval="30m", plausibility=rule)
+        return told.rejected.height
+
+    assert january() == 0
+    higher = before.with_columns(pl.col("open", "high", "low", "close") * 100)
+    stores.raw_candles.write("BTCUSD", "2017-12", higher)
+    assert january() == 11  # until most of the bars before agree
+
+
+SLOT = st.integers(0, 11)
+EVENTS = st.lists(
+    st.tuples(st.sampled_from(["bar", "bad", "quiet", "nothing"]), SLOT, st.sampled_from([9.0, 10.0, 11.0])),
+    max_size=14,
+)
+
+
+def days_of(venue: Venue, events: list[tuple[str, int, float]]) -> Iterator[int]:
+    """The venue as it changes: two events, then a bar's time goes by."""
+    for place, (kind, slot, close) in enumerate(events):
+        venue.quiet.discard(slot)
+        venue.bars.pop(slot, None)
+        if kind in ("bar", "bad"):
+            venue.bars[slot] = close if kind == "bar" else 99.0
+        elif kind == "quiet":
+            venue.quiet.add(slot)
+        if place % 2:
+            yield 12 + place // 2
+
+
+@given(events=EVENTS)
+@settings(max_examples=25)
+def test_what_was_known_at_a_time_is_the_same_whenever_it_is_asked(
+    events: list[tuple[str, int, float]],
+) -> None:
+    with TemporaryDirectory() as folder:
+        stores, venue, seen = MarketStores(Path(folder)), Venue(), {}
+        for now in days_of(venue, events):
+            appended(
+                venue,
+                stores,
+                symbol="BTCUSD",
+                month="2018-01",
+                start=START,
+                end=at(12),
+                interval="30m",
+                overlap=12 * BAR,
+                now=at(now),
+            )
+            seen[now] = stored(stores, known_by=at(now))
+            good = {slot: close for slot, close in venue.bars.items() if close != 99.0}
+            assert good.items() <= seen[now].items()  # what the venue says now is what is known now
+        for now, known in seen.items():
+            assert stored(stores, known_by=at(now)) == known

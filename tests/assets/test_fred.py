@@ -202,6 +202,13 @@ def test_simulated_answer_says_so(url: str) -> None:
     assert {answer.headers["x-cryptoai-simulated"] for answer in answers} == {"1"}
 
 
+def test_simulated_server_tells_nothing_that_is_not_published_yet(url: str) -> None:
+    asked = {"series_id": "DTWEXBGS", "realtime_start": "2018-01-01", "realtime_end": "9999-12-31"}
+    rows = httpx.get(f"{url}/series/observations", params={**asked, **KEYS}).json()["observations"]
+    assert max(row["realtime_start"] for row in rows) == "2019-09-30"
+    assert max(row["date"] for row in rows) == "2019-09-25"  # five days until it is published
+
+
 def test_answer_that_ends_too_early_is_refused() -> None:
     web = CannedWeb([{"count": 3, "observations": ANSWER["observations"]}, {"count": 3, "observations": []}])
     with pytest.raises(SourceError, match="gave 2 of 3 observations"):

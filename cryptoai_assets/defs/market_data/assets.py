@@ -9,8 +9,11 @@ from cryptoai_assets.defs.market_data.recipes import clean_candles_recipe, raw_c
 from cryptoai_assets.defs.materialization import materialized_partitions, table
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.market import month_window
-from cryptoai_assets.lib.market_data import cleaned, ingested
+from cryptoai_assets.lib.market_data import TakenIn, appended, cleaned, ingested
+from cryptoai_assets.lib.sources.candle_source import Fetched
 
+# Of the stored part, fetched again in search of late and revised bars.
+OVERLAP_BARS = 30
 ONE_RUN = dg.BackfillPolicy.single_run()
 
 
@@ -18,18 +21,39 @@ ONE_RUN = dg.BackfillPolicy.single_run()
 def raw_candles(context: dg.AssetExecutionContext, market: MarketResource) -> dg.MaterializeResult[None]:
     """One row per symbol and closed bar, as the source gave it, with what it said about empty slots.
 
-    From the market's source; a month is replaced whole, so that it may be materialized again at any time.
+    From the market's source. A market that ends with its data is read a whole month at a time; of one that
+    grows, what came since the last stored bar is added, and a bar that changed since is told as a revision.
     """
     source = market.source()
 
     def ingest(key: str) -> dict[str, Any]:
         symbol, month = symbol_and_month(key)
-        start, end = month_window(market.settings, month, market.now())
-        fetched = ingested(source, market.stores, symbol=symbol, month=month, start=start, end=end)
-        rows, facts = fetched.candles.height, fetched.facts.height
-        span = f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
-        preview = table(fetched.candles)
-        return {"dagster/row_count": rows, "no_trade_facts": facts, "span": span, "preview": preview}
+        settings, stores, now = market.settings, market.stores, market.now()
+        start, end = month_window(settings, month, now)
+        added: Fetched | TakenIn
+        if settings.grows:
+            added = appended(
+                source,
+                stores,
+                symbol=symbol,
+                month=month,
+                start=start,
+                end=end,
+                interval=settings.interval,
+                overlap=OVERLAP_BARS * settings.bar,
+                now=now,
+            )
+        else:
+            added = ingested(source, stores, symbol=symbol, month=month, start=start, end=end)
+        stored = stores.raw_candles.month(symbol, month)
+        return {
+            "dagster/row_count": stored.height,
+            "added_rows": added.candles.height,
+            "added_facts": added.facts.height,
+            "source": source.name,
+            "span": f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC",
+            "preview": table(stored.tail(10)),
+        }
 
     return materialized_partitions(context, lambda key: raw_candles_recipe(market, key), ingest)
 

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from cryptoai_assets.defs.features.assets import features
+from cryptoai_assets.defs.features.assets import feature_audit, features
 from cryptoai_assets.defs.features.recipes import FEATURE_NAMES
 from cryptoai_assets.defs.market_data.assets import clean_candles
 from cryptoai_assets.defs.materialization import materialized, picture, table
@@ -40,7 +40,7 @@ from edge_bundle.forecaster import Forecaster
 GROUP = "training"
 
 
-@dg.asset(group_name=GROUP, kinds={"parquet"}, deps=[features, clean_candles])
+@dg.asset(group_name=GROUP, kinds={"parquet"}, deps=[feature_audit, features, clean_candles])
 def training_dataset(market: MarketResource) -> dg.MaterializeResult[None]:
     """One row per symbol and grid bar: every feature, and the targets of each horizon, null where not known.
 

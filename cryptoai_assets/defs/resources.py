@@ -172,9 +172,15 @@ def _is_said_by_an_asset(record: logging.LogRecord) -> bool:
     return True
 
 
+def _quiet_libraries() -> None:
+    """Keep addresses with keys in them out of the log."""
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
 @dg.definitions
 def resources() -> dg.Definitions:
     """Resources of this environment, and the executor of every job: one process, since steps are short."""
+    _quiet_libraries()
     return dg.Definitions(
         resources={
             "market": configured_resource(),

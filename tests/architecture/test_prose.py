@@ -118,7 +118,7 @@ def test_newest_version_of_the_changelog_is_the_package_s() -> None:
 
 def test_first_screen_of_the_readme_has_commands_picture_setting_and_warning() -> None:
     first_screen = "\n".join(README.splitlines()[:20])
-    for wanted in ("make demo", "make test", "![", "CRYPTOAI_MARKET=live", "Not investment advice"):
+    for wanted in ("make demo", "make test", "![", "MARKET=live", "Not investment advice"):
         assert wanted in first_screen
 
 

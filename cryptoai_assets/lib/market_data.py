@@ -148,19 +148,25 @@ def take_in(
     interval: str,
     source: str,
     now: datetime,
+    asked_again: bool = False,
 ) -> TakenIn:
     """Add an answer about one month to the store; what is held stays, and a repeated answer adds nothing.
 
     Bars after the last stored one are kept as they came. Of the others, which come late, a good one is kept
     where the store has no good one; one that differs from the stored one is a revision; one that breaks a
     rule is set aside. Candles are written last: a run that is killed is made good by the next one.
+
+    Parameters
+    ----------
+    asked_again
+        Whether all of it is late, because it was due long ago.
     """
     held, said = (store.month_or_empty(symbol, month) for store in (stores.raw_candles, stores.raw_facts))
     refused = stores.late_rejected.month_or_empty(symbol, month)
-    late = _is_late(fetched.candles, held, said, interval)
+    late = _is_late(fetched.candles, held, said, interval) | asked_again
     again = screened(fetched.candles.filter(late), interval=interval)
-    current, _ = _versions(held.join(again.accepted, on=_BAR, how="semi", maintain_order="left"), said)
-    good = screened(current, interval=interval).accepted
+    asked = held.join(again.accepted, on=_BAR, how="semi", maintain_order="left")
+    good = good_candles(asked, said, interval=interval)
     refills = again.accepted.join(good, on=_BAR, how="anti", maintain_order="left")
     known = known_candles(good, said, interval=interval, known_by=None)
     heard = pl.max_horizontal(
@@ -231,6 +237,12 @@ def _versions(raw: pl.DataFrame, facts: pl.DataFrame) -> tuple[pl.DataFrame, pl.
     newest = pl.int_range(pl.len()).over(_BAR) == pl.len().over(_BAR) - 1
     stands = pl.col("refilled").is_null() | newest
     return rows.filter(stands).drop("refilled"), rows.filter(~stands).drop("refilled")
+
+
+def good_candles(raw: pl.DataFrame, facts: pl.DataFrame, *, interval: str) -> pl.DataFrame:
+    """Rows that stand for their bar and break no rule of their own, sorted by symbol and time."""
+    current, _ = _versions(raw, facts)
+    return screened(current, interval=interval).accepted
 
 
 def _slots(facts: pl.DataFrame) -> pl.DataFrame:

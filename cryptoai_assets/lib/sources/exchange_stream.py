@@ -302,6 +302,13 @@ def _client_class(identity: str) -> type[Any]:
                 self._bars.append((row, bool(bar["x"])))
             super().handle_ohlcv(client, message, *rest)
 
+        def watch_multiple(self, url: str, *request: Any) -> Any:
+            """Wait as ccxt does; a loss that comes when nobody waits any more is not told to the loop."""
+            answer = super().watch_multiple(url, *request)
+            for waiting in self.clients[url].futures.values():
+                waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
+            return answer
+
         def open(self) -> None:
             """Open a session, but none for what is still under way when the client is closed."""
             if self._left:

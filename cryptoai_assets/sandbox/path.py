@@ -130,11 +130,10 @@ def half_hours(candles: Floats, *, keys: Keys, trades: Whole) -> HalfHours:
     trades
         ``(n,)``: number of trades in the half-hour, at least 150.
     """
-    opened, high, low, closed, volume = candles.T
-    early_late = _anchor_steps(keys)
+    opened, _, _, closed, volume = candles.T
+    early, late = _anchor_steps(keys)
     low_first = uniform(keys, 2, 1)[:, 0] < np.where(closed >= opened, 0.65, 0.35)
-    at_low = _touched(np.where(low_first, *early_late), low, opened, closed)
-    at_high = _touched(np.where(low_first, *early_late[::-1]), high, opened, closed)
+    at_low, at_high = np.where(low_first, early, late), np.where(low_first, late, early)
     activity = np.exp(0.6 * ndtri(uniform(keys, 10, MINUTES)))
     points = _points(candles, at_low, at_high, activity=activity, keys=keys)
     quiet = _quiet(keys, at_low, at_high)
@@ -200,11 +199,6 @@ def _anchor_steps(keys: Keys) -> tuple[Whole, Whole]:
     return np.minimum(first, second), np.maximum(first, second)
 
 
-def _touched(step: Whole, extreme: Floats, opened: Floats, closed: Floats) -> Whole:
-    """Step at which an extreme is reached: the drawn one, unless the candle opens or closes there."""
-    return np.where(opened == extreme, 0, np.where(closed == extreme, _STEPS, step))
-
-
 def _points(candles: Floats, at_low: Whole, at_high: Whole, *, activity: Floats, keys: Keys) -> Floats:
     """Prices at the 121 ends of steps: bridges from the open over both extremes to the close."""
     opened, high, low, closed, _ = candles.T
@@ -249,7 +243,7 @@ def _quiet(keys: Keys, at_low: Whole, at_high: Whole) -> NDArray[np.bool_]:
     quiet = uniform(keys, 170, MINUTES) < QUIET_SHARE
     quiet[:, [0, -1]] = False
     for step in (at_low, at_high):
-        quiet[np.arange(len(keys)), np.maximum(step - 1, 0) // (LEVELS - 1)] = False
+        quiet[np.arange(len(keys)), (step - 1) // (LEVELS - 1)] = False
     return quiet
 
 

@@ -17,7 +17,7 @@ import websockets
 from fakes.loopback_app import Loopback, serving
 
 from cryptoai_assets.lib.sources.sample import sample_file
-from cryptoai_assets.sandbox.binance import INTERVALS, binance_app
+from cryptoai_assets.sandbox.binance import INTERVALS, Asked, aggregate_trades, binance_app, klines
 from cryptoai_assets.sandbox.binance_socket import decimal_text
 from cryptoai_assets.sandbox.market import SandboxMarket, resampled
 from edge_bundle.candles import CANDLE_SCHEMA
@@ -26,6 +26,7 @@ SAMPLE = pl.read_parquet(sample_file()).sort("symbol", "open_time")
 START = datetime(2019, 1, 10, 12, 17, 31, tzinfo=UTC)
 START_MS = 1_547_122_651_000
 MINUTE = timedelta(minutes=1)
+ROWS = {"klines": klines, "aggTrades": aggregate_trades}
 
 pytestmark = pytest.mark.anyio
 
@@ -182,6 +183,20 @@ def test_snapshot_of_the_book_read_by_ccxt_is_that_of_the_market(venue: Driven) 
 def test_number_is_written_without_an_exponent(number: float, text: str) -> None:
     assert decimal_text(number) == text
     assert float(decimal_text(number / 3)) == number / 3
+
+
+def test_smallest_volumes_are_told_without_an_exponent_and_read_back_exactly() -> None:
+    thin = SAMPLE.filter(pl.col("symbol") == "BTCUSD").with_columns(volume=pl.col("volume") * 1e-8)
+    market = SandboxMarket(thin, seed=1, start=START, speed=0, clock=lambda: START)
+    told = {
+        path: answer(Asked({"symbol": "BTCUSDT", "interval": "1m"}, market)) for path, answer in ROWS.items()
+    }
+    assert not any("e-" in text for text in told.values())
+    newest = market.klines("BTCUSDT", "1m", start=None, end=START, limit=499)
+    assert [float(row[5]) for row in json.loads(told["klines"])[:499]] == newest["volume"].to_list()
+    sizes = market.newest_trades("BTCUSDT", 500)["volume"].to_list()
+    assert [float(row["q"]) for row in json.loads(told["aggTrades"])] == sizes
+    assert min(sizes) < 1e-10
 
 
 @asynccontextmanager

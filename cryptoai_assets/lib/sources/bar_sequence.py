@@ -63,16 +63,13 @@ class BarSequence:
     """Everything that opens before it is closed, as far as the stream has told."""
 
     def begin_connection(self) -> None:
-        """Forget what grows: its last word may have been missed."""
-        self._growing.clear()
+        """Trust no bar that grew before: its last word may have been missed."""
         self._joined_at = None
 
     def hear(self, opened: datetime, row: Values, *, closed: bool) -> None:
         """Take a bar as it is now; everything before a bar is closed."""
         self._joined_at = opened if self._joined_at is None else self._joined_at
         self.edge = max(self.edge, opened + self.step if closed else opened)
-        if opened < self.due:
-            return
         if closed:
             self._whole[opened] = row
         elif not self.tells_closing:

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 import pytest
+from fakes.archives import embedded_candles
 from fakes.s3_server import s3_bucket
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from cryptoai_assets.lib.store import StoreError
 from edge_bundle.candles import CANDLE_SCHEMA
 from edge_bundle.errors import FactsRefusedError
 from edge_bundle.facts import FACT_SCHEMA, NO_TRADE, no_trade_slots
+from edge_bundle.windows import MarketWindow, window_features
 
 START, END = datetime(2018, 1, 1, tzinfo=UTC), datetime(2018, 2, 1, tzinfo=UTC)
 BAR = timedelta(minutes=30)
@@ -385,3 +387,99 @@ def test_what_was_known_at_a_time_is_the_same_whenever_it_is_asked(
             assert good.items() <= seen[now].items()  # what the venue says now is what is known now
         for now, known in seen.items():
             assert stored(stores, known_by=at(now)) == known
+
+
+FEATURES = ("log_return_1", "log_return_3", "volume_ratio_5", "return_deviation_5", "close_location")
+DAYS, BARS_A_DAY = 5, 48
+FATES = st.dictionaries(
+    st.integers(0, DAYS * BARS_A_DAY - 1),
+    st.tuples(st.sampled_from(["late", "revised", "quiet at first", "never"]), st.integers(1, 4)),
+    min_size=5,
+    max_size=40,
+)
+
+
+@dataclass
+class FickleVenue:
+    """Real bars, of which some come days late, change after days, or never come."""
+
+    bars: pl.DataFrame
+    fates: dict[int, tuple[str, int]]
+    now: datetime = START
+    name: str = "venue"
+
+    def fetch(self, symbol: str, start: datetime, end: datetime) -> Fetched:
+        candles, quiet = [], []
+        for slot, row in enumerate(self.bars.rows()):
+            if not start <= row[0] < end:
+                continue
+            fate, days = self.fates.get(slot, ("on time", 0))
+            settled = self.now >= START + slot * BAR + days * timedelta(days=1)
+            if fate == "never" or (fate == "late" and not settled):
+                continue
+            if fate == "quiet at first" and not settled:
+                quiet.append((symbol, row[0], self.now, self.name, NO_TRADE, 1.0))
+            elif fate == "revised" and not settled:
+                candles.append((*row[:-1], row[-1] * 2))
+            else:
+                candles.append(row)
+        return Fetched(
+            pl.DataFrame(candles, schema=CANDLE_SCHEMA, orient="row"),
+            pl.DataFrame(quiet, schema=FACT_SCHEMA, orient="row"),
+        )
+
+
+@pytest.fixture(scope="module")
+def real_bars() -> pl.DataFrame:
+    candles = embedded_candles().filter(pl.col("symbol") == "BTCUSD")
+    start = candles["open_time"].search_sorted(START)
+    bars = candles.slice(start, DAYS * BARS_A_DAY)
+    assert bars["open_time"][-1] == START + (DAYS * BARS_A_DAY - 1) * BAR
+    return bars
+
+
+@given(fates=FATES)
+@settings(max_examples=10)
+def test_features_of_a_day_are_the_same_that_day_and_a_month_later(
+    real_bars: pl.DataFrame, fates: dict[int, tuple[str, int]]
+) -> None:
+    venue = FickleVenue(real_bars, fates)
+
+    def features(stores: MarketStores, known_by: datetime) -> pl.DataFrame:
+        candles = stores.clean_candles.month("BTCUSD", "2018-01")
+        facts = stores.clean_facts.month("BTCUSD", "2018-01")
+        window = MarketWindow(
+            known_candles(candles, facts, interval="30m", known_by=known_by),
+            facts.filter(pl.col("known_at") <= known_by),
+        )
+        return window_features(window, FEATURES, interval="30m", max_missing_bars=3)
+
+    with TemporaryDirectory() as folder:
+        stores, that_day = MarketStores(Path(folder)), {}
+        for day in (1, 2, 3, 4, 5, 35):
+            venue.now = START + timedelta(days=day)
+            appended(
+                venue,
+                stores,
+                symbol="BTCUSD",
+                month="2018-01",
+                start=START,
+                end=min(venue.now, START + timedelta(days=DAYS)),
+                interval="30m",
+                overlap=timedelta(days=31),
+                now=venue.now,
+            )
+            clean(stores)
+            that_day[venue.now] = features(stores, venue.now)
+        for known_by, then in that_day.items():
+            assert features(stores, known_by).equals(then)
+        settled = real_bars.filter(
+            ~pl.int_range(pl.len()).is_in([slot for slot, (fate, _) in fates.items() if fate == "never"])
+        )
+        latest = known_candles(
+            stores.clean_candles.month("BTCUSD", "2018-01"),
+            stores.clean_facts.month("BTCUSD", "2018-01"),
+            interval="30m",
+            known_by=None,
+        )
+        assert latest.equals(settled)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import optuna
 
-from cryptoai_assets.lib.datasets import Dataset
+from cryptoai_assets.lib.datasets import Dataset, Float64Array
 from cryptoai_assets.lib.models.ensemble import EnsembleSettings
 from cryptoai_assets.lib.models.feature_choice import chosen_features
 from cryptoai_assets.lib.models.tree_heads import TreeSettings
@@ -15,6 +15,7 @@ from cryptoai_assets.lib.models.zoo import kind_settings
 from cryptoai_assets.lib.scoring import log_loss
 
 VALIDATION_SHARE = 0.25
+BLOCKS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +26,13 @@ class Found:
     ----------
     losses
         Validation log loss of each trial, in order; the first is that of the start settings.
+    loss
+        That of the settings found.
     """
 
     settings: TreeSettings
     losses: tuple[float, ...]
+    loss: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,8 @@ class Searched:
 
     @property
     def chosen(self) -> TreeSettings:
-        """Settings of the kind whose best validation loss is least."""
-        return min(self.found.values(), key=lambda found: min(found.losses)).settings
+        """Settings of the kind whose validation loss is least."""
+        return min(self.found.values(), key=lambda found: found.loss).settings
 
 
 def search_kinds(
@@ -71,9 +75,10 @@ def search_kinds(
     for kind in kinds:
         if kind == EnsembleSettings.kind:
             ensemble = EnsembleSettings.of([one.settings for one in found.values()])
-            loss = validation_loss(data, ensemble, horizon=horizon, seed=seed, threads=threads)
+            losses = validation_losses(data, ensemble, horizon=horizon, seed=seed, threads=threads)
+            loss = float(losses.mean())
             after_trial(kind, 0, loss)
-            found[kind] = Found(ensemble, (loss,))
+            found[kind] = Found(ensemble, (loss,), loss)
             continue
         found[kind] = search_settings(
             data,
@@ -87,14 +92,26 @@ def search_kinds(
     return Searched(found)
 
 
-def validation_loss(data: Dataset, settings: TreeSettings, *, horizon: int, seed: int, threads: int) -> float:
-    """Log loss of a direction head on the last quarter of the rows, fitted on those before, purged."""
+def validation_losses(
+    data: Dataset, settings: TreeSettings, *, horizon: int, seed: int, threads: int
+) -> Float64Array:
+    """Log loss of each last-quarter row that moved, by a direction head fitted on the rows before, purged."""
     times, cut = data.times, _validation_cut(data)
     train, validation = data.between(None, times[cut - horizon]), data.between(times[cut], None)
     up = validation.target("up", horizon)
     moved = np.isfinite(up)
     head = Trees(settings, threads=threads).direction_head(train, horizon=horizon, seed=seed)
-    return float(log_loss(head.probability_up(validation)[moved], up[moved]).mean())
+    return log_loss(head.probability_up(validation)[moved], up[moved])
+
+
+def _is_better(losses: Float64Array, start: Float64Array) -> bool:
+    """Whether losses lie below those of the start settings by more than the standard error of the difference.
+
+    The rows are ordered by time, and neighbours resemble each other: the error is that of the means of
+    `BLOCKS` stretches.
+    """
+    means = np.array([part.mean() for part in np.array_split(start - losses, BLOCKS)])
+    return bool(means.mean() > means.std(ddof=1) / BLOCKS**0.5)
 
 
 def _validation_cut(data: Dataset) -> int:
@@ -111,7 +128,10 @@ def search_settings(
     threads: int,
     after_trial: Callable[[int, float], None],
 ) -> Found:
-    """Search the settings of one kind by `validation_loss`.
+    """Search the settings of one kind by the mean of `validation_losses`.
+
+    The start settings stand unless a trial is better than chance would have it: the best of many trials on
+    one stretch of time is mostly the luckiest.
 
     Parameters
     ----------
@@ -120,10 +140,12 @@ def search_settings(
     horizon
         Whose direction is validated; all heads get the same settings.
     """
+    tried: dict[int, Float64Array] = {}
 
     def objective(trial: optuna.Trial) -> float:
         settings = kind.suggested(trial)
-        value = validation_loss(data, settings, horizon=horizon, seed=seed, threads=threads)
+        tried[trial.number] = validation_losses(data, settings, horizon=horizon, seed=seed, threads=threads)
+        value = float(tried[trial.number].mean())
         after_trial(trial.number, value)
         return value
 
@@ -131,5 +153,8 @@ def search_settings(
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed), direction="minimize")
     study.enqueue_trial(dict(kind.start().as_trial()))
     study.optimize(objective, n_trials=trials)
-    losses = tuple(float(trial.value) for trial in study.trials if trial.value is not None)
-    return Found(kind.suggested(optuna.trial.FixedTrial(study.best_params)), losses)
+    losses = tuple(float(tried[number].mean()) for number in sorted(tried))
+    best = study.best_trial
+    chosen = best.number if _is_better(tried[best.number], tried[0]) else 0
+    params = study.trials[chosen].params
+    return Found(kind.suggested(optuna.trial.FixedTrial(params)), losses, losses[chosen])

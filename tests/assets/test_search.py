@@ -8,7 +8,7 @@ from fakes.walk_rows import walk_rows
 from cryptoai_assets.lib.datasets import Dataset
 from cryptoai_assets.lib.models.ensemble import EnsembleSettings
 from cryptoai_assets.lib.models.tree_heads import LightgbmSettings, XgboostSettings
-from cryptoai_assets.lib.search import Found, search_kinds, search_settings
+from cryptoai_assets.lib.search import Found, _is_better, search_kinds, search_settings
 
 TRIALS = 3
 
@@ -89,5 +89,15 @@ def test_kinds_are_searched_on_the_same_rows_and_the_least_loss_is_chosen(data: 
     assert ensemble.members == (searched.found["lightgbm"].settings, searched.found["xgboost"].settings)
     assert searched.found["xgboost"] == search(data, trials=2)
     assert isinstance(searched.found["lightgbm"].settings, LightgbmSettings)
-    best = min(told, key=lambda trial: trial[2])
-    assert searched.chosen == searched.found[best[0]].settings
+    best = min(searched.found, key=lambda kind: searched.found[kind].loss)
+    assert searched.chosen == searched.found[best].settings
+    assert all(found.loss in found.losses for found in searched.found.values())
+
+
+def test_trial_that_is_only_lucky_does_not_replace_the_start_and_one_that_is_better_does() -> None:
+    draws = np.random.default_rng(1)
+    start = draws.normal(0.69, 0.1, 4000)
+    assert not _is_better(start, start)
+    lucky = sum(_is_better(start + draws.normal(0, 0.05, 4000), start) for _ in range(200))
+    assert lucky < 0.25 * 200
+    assert _is_better(start + draws.normal(-0.004, 0.05, 4000), start)

@@ -59,15 +59,18 @@ class Venue:
 
 
 @contextmanager
-def venue(*, speed: float = 2400, **shares: float) -> Iterator[Venue]:
-    """Market in which a minute lasts 25 ms; faults are of the sockets, REST is sound."""
+def venue(*, speed: float = 2400, sockets: bool = True, **shares: float) -> Iterator[Venue]:
+    """Market in which a minute lasts 25 ms; faults are of the sockets, or there is none; REST is sound."""
     market = SandboxMarket(SAMPLE, seed=1, start=START, speed=speed, clock=lambda: datetime.now(UTC))
     plan = FaultPlan(6, {Fault(name): share for name, share in shares.items()})
     sound = binance_app(market, push_seconds=0.005)
     spoiled = Faults(sound, plan)
 
     async def app(scope, receive, send):  # type: ignore[no-untyped-def]
-        await (spoiled if scope["type"] == "websocket" else sound)(scope, receive, send)
+        if scope["type"] == "websocket" and not sockets:
+            await send({"type": "websocket.close"})
+        else:
+            await (spoiled if scope["type"] == "websocket" else sound)(scope, receive, send)
 
     with serving(app) as server:
         source = ExchangeSource(
@@ -135,6 +138,16 @@ async def test_no_bar_is_lost_doubled_reordered_or_half_whatever_the_socket_does
         assert eth.equals(place.bars("ETHUSDT", eth.height + 7)[7:])
     assert sum(part.over_rest for part in told) > 2
     assert ("dropped" in shares) == (stream.last_failure is not None)
+
+
+async def test_bars_come_over_rest_while_no_socket_opens() -> None:
+    with venue(sockets=False) as place:
+        stream = place.stream()
+        told = await bars_of(stream.candles({"BTCUSDT": CURSOR}), 60)
+        candles = frame(told, "BTCUSDT")
+        assert candles.equals(place.bars("BTCUSDT", candles.height))
+    assert all(part.over_rest for part in told)
+    assert stream.last_failure is not None
 
 
 async def test_socket_that_looks_healthy_and_delivers_nothing_is_an_alarm_and_bars_come_over_rest() -> None:

@@ -168,7 +168,7 @@ class HorizonMessage(BaseModel):
     expected_return_bps: float | None = Field(description="Log return of the close, in basis points")
     probability_up: float | None = Field(description="That the return is above 0, given that it is not 0")
     expected_volatility_bps: float | None = Field(
-        description="Root of the sum of squared one-bar log returns over the horizon, in basis points"
+        description="Mean of the root of the sum of squared one-bar log returns to come, in basis points"
     )
     lower_bps: float | None = Field(description="Lower end of the return's interval, in basis points")
     upper_bps: float | None = Field(description="Upper end of the return's interval, in basis points")

@@ -11,6 +11,7 @@ from cryptoai_assets.evaluate.rows import EvaluationRow
 from cryptoai_assets.lib.datasets import Dataset, Float64Array, dataset
 from cryptoai_assets.lib.market import Market, market_preset
 from cryptoai_assets.lib.models.baselines import DIRECTION_BASELINES, VOLATILITY_BASELINES
+from cryptoai_assets.lib.models.ensemble import fitted_alone
 from cryptoai_assets.lib.models.forecaster_model import ForecasterModel
 from cryptoai_assets.lib.models.reference_lgbm import reference_forecasts, reference_rows
 from cryptoai_assets.lib.models.trees import Trees
@@ -27,7 +28,7 @@ from cryptoai_assets.lib.sources.sample import SampleSource
 from cryptoai_assets.lib.splits import Fold, walk_forward
 from cryptoai_assets.lib.targets import target_frame
 from cryptoai_assets.lib.training import FULL
-from cryptoai_assets.lib.walk_forward import out_of_sample, prediction_frame
+from cryptoai_assets.lib.walk_forward import out_of_sample_by_kind, prediction_frame
 from edge_bundle.candles import bar_grid
 from edge_bundle.facts import no_trade_slots
 from edge_bundle.features.catalog import feature_frame, short_memory
@@ -99,17 +100,22 @@ def measure(full: bool) -> Iterator[EvaluationRow]:
         after_trial=lambda _kind, _trial, _loss: None,
     )
     models: Sequence[ForecasterModel] = [
-        *(Trees(found.settings, threads=FULL.threads) for found in searched.found.values()),
+        *(
+            Trees(model, threads=FULL.threads)
+            for model in fitted_alone([found.settings for found in searched.found.values()])
+        ),
         *DIRECTION_BASELINES,
         *VOLATILITY_BASELINES,
     ]
-    predicted = {
-        model.kind: prediction_frame(
-            out_of_sample(sample.data, model, folds, horizons=market.horizons, seed=FULL.seed),
-            market.horizons,
-        )
-        for model in models
-    }
+    results = out_of_sample_by_kind(
+        sample.data,
+        models,
+        folds,
+        horizons=market.horizons,
+        seed=FULL.seed,
+        after_fold=lambda _kind, _result: None,
+    )
+    predicted = {kind: prediction_frame(told, market.horizons) for kind, told in results.items()}
     for symbol in SYMBOLS:
         own = sample.candles.filter(pl.col("symbol") == symbol)
         rows = reference_rows(own, interval=market.bar, horizons=market.horizons)

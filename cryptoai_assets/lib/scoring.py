@@ -116,6 +116,17 @@ def log_loss(probability_up: Float64Array, up: Float64Array) -> Float64Array:
     return losses
 
 
+def qlike(expected: Float64Array, realised: Float64Array) -> Float64Array:
+    """QLIKE of each row, of the volatility itself; NaN where nothing moved or nothing is known.
+
+    Least where the mean is said. On the variance it would be ruled by the few largest moves.
+    Source: Patton, "Volatility forecast comparison using imperfect volatility proxies", 2011.
+    """
+    ratio = np.where(realised > 0, realised, np.nan) / expected
+    losses: Float64Array = ratio - np.log(ratio) - 1
+    return losses
+
+
 def direction_scores(
     probability_up: Float64Array, up: Float64Array, times: pl.Series, settings: BootstrapSettings
 ) -> list[Score]:
@@ -191,10 +202,9 @@ def volatility_scores(
     known = np.isfinite(expected) & np.isfinite(realised) & (realised > 0) & (expected > 0)
     x, y = expected[known], realised[known]
     draw = settings.over(times.filter(known))
-    ratio = (y / x) ** 2
     return [
         _rank_ic("volatility_rank_ic", x, y, draw),
-        draw.score("qlike", [ratio - np.log(ratio) - 1, np.ones(len(x))], _mean),
+        draw.score("qlike", [qlike(x, y), np.ones(len(x))], _mean),
     ]
 
 

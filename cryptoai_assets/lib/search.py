@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import optuna
+from scipy import stats
 
 from cryptoai_assets.lib.datasets import Dataset, Float64Array
 from cryptoai_assets.lib.models.ensemble import EnsembleSettings
@@ -13,9 +15,11 @@ from cryptoai_assets.lib.models.tree_heads import TreeSettings
 from cryptoai_assets.lib.models.trees import VOLATILITY_ANCHOR, Trees
 from cryptoai_assets.lib.models.zoo import kind_settings
 from cryptoai_assets.lib.scoring import log_loss
+from cryptoai_assets.lib.side_by_side import side_by_side
 
 VALIDATION_SHARE = 0.25
 BLOCKS = 20
+LEVEL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,52 +70,57 @@ def search_kinds(
     """Search each kind on the same rows with as many trials; `after_trial` gets kind, number and loss.
 
     All read what `chosen_features` finds in the rows before validation. An ensemble is made of the best of
-    the kinds before it, and has nothing of its own to search.
+    the other kinds, and has nothing of its own to search.
+
+    Parameters
+    ----------
+    threads
+        Kinds that are searched side by side; `after_trial` is called on theirs.
     """
-    found: dict[str, Found] = {}
     train = data.between(None, data.times[_validation_cut(data) - horizon])
     chosen = chosen_features(train, horizons=(horizon,), always=VOLATILITY_ANCHOR, seed=seed, threads=threads)
     data = data.with_features(chosen)
-    for kind in kinds:
-        if kind == EnsembleSettings.kind:
-            ensemble = EnsembleSettings.of([one.settings for one in found.values()])
-            losses = validation_losses(data, ensemble, horizon=horizon, seed=seed, threads=threads)
-            loss = float(losses.mean())
-            after_trial(kind, 0, loss)
-            found[kind] = Found(ensemble, (loss,), loss)
-            continue
-        found[kind] = search_settings(
+    single = [kind for kind in kinds if kind != EnsembleSettings.kind]
+    searches = [
+        partial(
+            search_settings,
             data,
             kind_settings(kind),
             horizon=horizon,
             trials=trials,
             seed=seed,
-            threads=threads,
-            after_trial=lambda trial, loss, kind=kind: after_trial(kind, trial, loss),  # type: ignore[misc]
+            after_trial=partial(after_trial, kind),
         )
+        for kind in single
+    ]
+    found = dict(zip(single, side_by_side(searches, threads=threads), strict=True))
+    if EnsembleSettings.kind in kinds:
+        ensemble = EnsembleSettings.of([one.settings for one in found.values()])
+        loss = float(validation_losses(data, ensemble, horizon=horizon, seed=seed).mean())
+        after_trial(ensemble.kind, 0, loss)
+        found[ensemble.kind] = Found(ensemble, (loss,), loss)
     return Searched(found)
 
 
-def validation_losses(
-    data: Dataset, settings: TreeSettings, *, horizon: int, seed: int, threads: int
-) -> Float64Array:
+def validation_losses(data: Dataset, settings: TreeSettings, *, horizon: int, seed: int) -> Float64Array:
     """Log loss of each last-quarter row that moved, by a direction head fitted on the rows before, purged."""
     times, cut = data.times, _validation_cut(data)
     train, validation = data.between(None, times[cut - horizon]), data.between(times[cut], None)
     up = validation.target("up", horizon)
     moved = np.isfinite(up)
-    head = Trees(settings, threads=threads).direction_head(train, horizon=horizon, seed=seed)
+    head = Trees(settings, threads=1).direction_head(train, horizon=horizon, seed=seed)
     return log_loss(head.probability_up(validation)[moved], up[moved])
 
 
-def _is_better(losses: Float64Array, start: Float64Array) -> bool:
-    """Whether losses lie below those of the start settings by more than the standard error of the difference.
+def _is_better(losses: Float64Array, start: Float64Array, *, trials: int) -> bool:
+    """Whether the best of `trials` lies below the start settings by more than luck makes it.
 
     The rows are ordered by time, and neighbours resemble each other: the error is that of the means of
-    `BLOCKS` stretches.
+    `BLOCKS` stretches. The level of the test is shared among the trials (Bonferroni).
     """
     means = np.array([part.mean() for part in np.array_split(start - losses, BLOCKS)])
-    return bool(means.mean() > means.std(ddof=1) / BLOCKS**0.5)
+    error = means.std(ddof=1) / BLOCKS**0.5
+    return bool(means.mean() > stats.t.ppf(1 - LEVEL / trials, BLOCKS - 1) * error)
 
 
 def _validation_cut(data: Dataset) -> int:
@@ -125,7 +134,6 @@ def search_settings(
     horizon: int,
     trials: int,
     seed: int,
-    threads: int,
     after_trial: Callable[[int, float], None],
 ) -> Found:
     """Search the settings of one kind by the mean of `validation_losses`.
@@ -144,7 +152,7 @@ def search_settings(
 
     def objective(trial: optuna.Trial) -> float:
         settings = kind.suggested(trial)
-        tried[trial.number] = validation_losses(data, settings, horizon=horizon, seed=seed, threads=threads)
+        tried[trial.number] = validation_losses(data, settings, horizon=horizon, seed=seed)
         value = float(tried[trial.number].mean())
         after_trial(trial.number, value)
         return value
@@ -155,6 +163,6 @@ def search_settings(
     study.optimize(objective, n_trials=trials)
     losses = tuple(float(tried[number].mean()) for number in sorted(tried))
     best = study.best_trial
-    chosen = best.number if _is_better(tried[best.number], tried[0]) else 0
+    chosen = best.number if _is_better(tried[best.number], tried[0], trials=trials) else 0
     params = study.trials[chosen].params
     return Found(kind.suggested(optuna.trial.FixedTrial(params)), losses, losses[chosen])

@@ -12,7 +12,8 @@ import polars as pl
 from cryptoai_assets.lib.datasets import Dataset, Float64Array, dataset
 from cryptoai_assets.lib.market import Market
 from cryptoai_assets.lib.models.baselines import DIRECTION_BASELINES, VOLATILITY_BASELINES
-from cryptoai_assets.lib.models.forecaster_model import ForecasterModel, Predictions
+from cryptoai_assets.lib.models.ensemble import fitted_alone
+from cryptoai_assets.lib.models.forecaster_model import Predictions
 from cryptoai_assets.lib.models.tree_heads import TreeSettings
 from cryptoai_assets.lib.models.trees import FittedTrees, Trees
 from cryptoai_assets.lib.models.zoo import model_record
@@ -23,11 +24,12 @@ from cryptoai_assets.lib.scoring import (
     direction_scores,
     log_loss,
     paired_interval,
+    qlike,
     return_scores,
     volatility_scores,
 )
 from cryptoai_assets.lib.splits import Fold, final_stretch, walk_forward
-from cryptoai_assets.lib.walk_forward import FoldPredictions, out_of_sample
+from cryptoai_assets.lib.walk_forward import FoldPredictions, out_of_sample_by_kind
 
 STRETCH_SHARE = 0.1
 STRETCH_MINIMUM_BARS = 2000
@@ -67,7 +69,7 @@ SMALL = TrainingSettings(
     folds=3,
     test_share=0.5,
     embargo_bars=6,
-    kinds=("xgboost", "lightgbm"),
+    kinds=("xgboost", "lightgbm", "tree_ensemble"),
     trials=5,
     seed=7,
     threads=2,
@@ -156,23 +158,18 @@ def procedure_predictions(
     after_fold: Callable[[str, FoldPredictions], None],
 ) -> Mapping[str, list[FoldPredictions]]:
     """Out-of-sample predictions of each model and of every baseline, on the same folds."""
-    asked: list[ForecasterModel] = [
-        *(Trees(model, threads=settings.threads) for model in models),
-        *DIRECTION_BASELINES,
-        *VOLATILITY_BASELINES,
-    ]
-    results = {}
-    for model in asked:
-        kind = model.kind
-        results[kind] = out_of_sample(
-            data,
-            model,
-            splits.folds,
-            horizons=market.horizons,
-            seed=settings.seed,
-            after_fold=lambda result, kind=kind: after_fold(kind, result),  # type: ignore[misc]
-        )
-    return results
+    return out_of_sample_by_kind(
+        data,
+        [
+            *(Trees(model, threads=settings.threads) for model in fitted_alone(models)),
+            *DIRECTION_BASELINES,
+            *VOLATILITY_BASELINES,
+        ],
+        splits.folds,
+        horizons=market.horizons,
+        seed=settings.seed,
+        after_fold=after_fold,
+    )
 
 
 def model_scores(
@@ -246,17 +243,11 @@ def direction_loss(predictions: Predictions, test: Dataset, horizons: Sequence[i
 
 
 def volatility_loss(predictions: Predictions, test: Dataset, horizons: Sequence[int]) -> Float64Array:
-    """Squared error of the log volatility, averaged over the horizons; NaN when nothing moved.
-
-    QLIKE, which the scores tell, is ruled by the few bars that hardly moved: it takes years to tell two
-    models apart that this loss tells apart in weeks.
-    """
-    losses = []
-    for column, horizon in enumerate(horizons):
-        realised = test.target("volatility", horizon)
-        known = realised > 0
-        error = np.log(np.where(known, realised, 1.0) / predictions.expected_volatility[:, column])
-        losses.append(np.where(known, error**2, np.nan))
+    """QLIKE of each row, averaged over the horizons; NaN when nothing moved."""
+    losses = [
+        qlike(predictions.expected_volatility[:, column], test.target("volatility", horizon))
+        for column, horizon in enumerate(horizons)
+    ]
     return np.asarray(np.mean(losses, axis=0), dtype=np.float64)
 
 

@@ -1,7 +1,7 @@
 """Walk-forward: fit on each fold's past, predict its future, and keep the predictions with their rows."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -44,6 +44,39 @@ def out_of_sample(
         if after_fold is not None:
             after_fold(result)
     return results
+
+
+def out_of_sample_by_kind(
+    data: Dataset,
+    models: Sequence[ForecasterModel],
+    folds: Sequence[Fold],
+    *,
+    horizons: tuple[int, ...],
+    seed: int,
+    after_fold: Callable[[str, FoldPredictions], None],
+) -> dict[str, list[FoldPredictions]]:
+    """Predict by every model, and by the members of each, which an ensemble tells with its own."""
+    results: dict[str, list[FoldPredictions]] = {}
+    for model in models:
+        told = out_of_sample(
+            data,
+            model,
+            folds,
+            horizons=horizons,
+            seed=seed,
+            after_fold=lambda result, kind=model.kind: after_fold(kind, result),  # type: ignore[misc]
+        )
+        results |= {**members_results(told), model.kind: told}
+    return results
+
+
+def members_results(results: Sequence[FoldPredictions]) -> dict[str, list[FoldPredictions]]:
+    """What the members of an ensemble said in its folds, by kind; empty for a model without members."""
+    kinds = results[0].predictions.members if results else {}
+    return {
+        kind: [replace(result, predictions=result.predictions.members[kind]) for result in results]
+        for kind in kinds
+    }
 
 
 def prediction_frame(results: Sequence[FoldPredictions], horizons: Sequence[int]) -> pl.DataFrame:

@@ -5,10 +5,10 @@ and marked as simulated.
 """
 
 import argparse
+import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 
 import polars as pl
@@ -86,8 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ws="websockets-sansio",
             timeout_graceful_shutdown=1,
         )
-        with suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listener])
+        server = uvicorn.Server(config)
+        # The server raises again, in its last step, the signal that ended it: here it is expected.
+        for request_to_end in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(request_to_end, lambda *_: setattr(server, "should_exit", True))
+        server.run(sockets=[listener])
     return 0
 
 

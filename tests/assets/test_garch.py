@@ -50,6 +50,13 @@ def test_forecast_is_what_the_recursion_says_bar_by_bar() -> None:
     np.testing.assert_allclose(parameters.total_variance(ahead, 6), summed, rtol=1e-12)
 
 
+def test_forecast_is_right_in_the_mean_of_the_training_rows(data: Dataset) -> None:
+    said = Garch().fit(data, horizons=(1, 6), seed=1).predict(data).expected_volatility
+    for column, horizon in enumerate((1, 6)):
+        ratio = data.target("volatility", horizon) / said[:, column]
+        assert np.nanmean(ratio) == pytest.approx(1)
+
+
 def test_rows_after_the_training_go_on_from_its_last_variance_and_read_no_later_bar(data: Dataset) -> None:
     cut = data.times[6000]
     fitted = Garch().fit(data.between(None, cut), horizons=(1, 6), seed=1)

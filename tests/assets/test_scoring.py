@@ -107,7 +107,7 @@ def test_volatility_scores_reward_the_truth_and_leave_out_what_did_not_move() ->
     assert exact["qlike"].value == 0.0
     assert exact["volatility_rank_ic"].value == pytest.approx(1.0)
     twice = by_name(volatility_scores(realised * 2, realised, times_of(ROWS), SETTINGS))
-    assert twice["qlike"].value == pytest.approx(0.25 - np.log(0.25) - 1)
+    assert twice["qlike"].value == pytest.approx(0.5 - np.log(0.5) - 1)
 
 
 def overlapping_sums(draws: np.random.Generator, *, slots: int, horizon: int, symbols: int) -> Floats:

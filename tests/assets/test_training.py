@@ -94,9 +94,10 @@ def test_direction_loss_of_even_odds_is_log_two_where_all_horizons_are_known(dat
     assert not known[-2:].any()
 
 
-def test_volatility_loss_is_the_squared_error_of_the_log(data: Dataset) -> None:
+def test_volatility_loss_is_the_qlike_of_what_was_realised(data: Dataset) -> None:
     losses = volatility_loss(even(len(data)), data, HORIZONS)
-    wanted = np.mean([np.log(data.target("volatility", h)[5] / 0.01) ** 2 for h in HORIZONS])
+    ratios = [data.target("volatility", h)[5] / 0.01 for h in HORIZONS]
+    wanted = np.mean([ratio - np.log(ratio) - 1 for ratio in ratios])
     assert losses[5] == pytest.approx(wanted)
     assert np.isnan(losses[-1])
 

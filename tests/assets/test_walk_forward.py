@@ -1,6 +1,6 @@
 """Walk-forward: each fold is predicted by what was fitted on its past alone."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
@@ -10,9 +10,18 @@ from fakes.walk_rows import BAR, HORIZONS, walk_rows
 from cryptoai_assets.lib.datasets import Dataset
 from cryptoai_assets.lib.leaks import splits_are_purged
 from cryptoai_assets.lib.models.baselines import Majority
+from cryptoai_assets.lib.models.ensemble import EnsembleSettings, fitted_alone
 from cryptoai_assets.lib.models.forecaster_model import FittedModel, Predictions
+from cryptoai_assets.lib.models.tree_heads import LightgbmSettings, XgboostSettings
+from cryptoai_assets.lib.models.trees import Trees
 from cryptoai_assets.lib.splits import Fold, walk_forward
-from cryptoai_assets.lib.walk_forward import FoldPredictions, out_of_sample, prediction_frame, scored_frame
+from cryptoai_assets.lib.walk_forward import (
+    FoldPredictions,
+    out_of_sample,
+    out_of_sample_by_kind,
+    prediction_frame,
+    scored_frame,
+)
 
 SYMBOLS = ("BTCUSD", "ETHUSD")
 
@@ -69,6 +78,29 @@ def test_every_row_of_the_last_half_is_predicted_once(data: Dataset, folds: list
     assert frame.height == len(asked) * len(HORIZONS)
     assert frame.select("open_time", "symbol", "horizon").is_unique().all()
     assert sorted(set(frame["open_time"])) == asked.times
+
+
+def test_ensemble_is_fitted_once_and_tells_its_members_too(data: Dataset, folds: list[Fold]) -> None:
+    members = tuple(replace(kind.start(), trees=3) for kind in (XgboostSettings, LightgbmSettings))
+    models = fitted_alone([*members, EnsembleSettings.of(members)])
+    assert [model.kind for model in models] == ["tree_ensemble"]
+    told: list[str] = []
+    results = out_of_sample_by_kind(
+        data,
+        [*(Trees(model, threads=1) for model in models), Majority()],
+        folds,
+        horizons=HORIZONS,
+        seed=1,
+        after_fold=lambda kind, _: told.append(kind),
+    )
+    assert list(results) == ["xgboost", "lightgbm", "tree_ensemble", "majority"]
+    assert told == ["tree_ensemble"] * len(folds) + ["majority"] * len(folds)
+    first, second, both = (
+        [result.predictions.probability_up for result in results[kind]] for kind in list(results)[:3]
+    )
+    for one, other, mean in zip(first, second, both, strict=True):
+        assert not np.array_equal(one, other)
+        assert ((mean >= np.minimum(one, other) - 1e-12) & (mean <= np.maximum(one, other) + 1e-12)).all()
 
 
 def test_predictions_lie_beside_the_outcome_of_their_own_row(data: Dataset, folds: list[Fold]) -> None:

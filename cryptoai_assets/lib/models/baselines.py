@@ -11,7 +11,7 @@ from cryptoai_assets.lib.datasets import Dataset, Float64Array
 from cryptoai_assets.lib.models.forecaster_model import (
     FittedModel,
     Predictions,
-    mean_square_factor,
+    mean_factor,
     rows_of,
 )
 from cryptoai_assets.lib.models.garch import Garch
@@ -163,7 +163,7 @@ class Har:
             realised = data.target("volatility", horizon)
             known = np.isfinite(realised) & (realised > 0)
             models.append(Ridge(alpha=_SMALL).fit(logs[known], np.log(realised[known])))
-            factors.append(mean_square_factor(np.exp(models[-1].predict(logs)), realised))
+            factors.append(mean_factor(np.exp(models[-1].predict(logs)), realised))
         return _Har(tuple(models), tuple(factors))
 
 

@@ -87,13 +87,10 @@ class EnsembleSettings:
         return {}
 
     def grow(
-        self, rows: Float32Array, target: Float64Array, *, objective: Objective, seed: int, threads: int
+        self, rows: Float32Array, target: Float64Array, *, objective: Objective, seed: int
     ) -> EnsembleHead:
         """Grow every member on the same rows."""
-        heads = [
-            member.grow(rows, target, objective=objective, seed=seed, threads=threads)
-            for member in self.members
-        ]
+        heads = [member.grow(rows, target, objective=objective, seed=seed) for member in self.members]
         return EnsembleHead(tuple(heads), self.weights(objective))
 
     def weights(self, objective: Objective) -> tuple[float, ...]:
@@ -114,6 +111,17 @@ class EnsembleSettings:
         if objective == "direction":
             return replace(self, direction_weights=weights)
         return replace(self, volatility_weights=weights)
+
+
+def fitted_alone(models: Sequence[TreeSettings]) -> list[TreeSettings]:
+    """Leave out what an ensemble among the models has as a member: it is fitted, and told, with it."""
+    held = [member for model in models if isinstance(model, EnsembleSettings) for member in model.members]
+    return [model for model in models if model not in held]
+
+
+def member_head(head: TreeHead, place: int) -> TreeHead:
+    """One member of a head; a head without members as it is."""
+    return head.heads[place] if isinstance(head, EnsembleHead) else head
 
 
 def reweighted(head: TreeHead, weights: Sequence[float]) -> TreeHead:

@@ -1,6 +1,7 @@
 """The interface of every model that forecasts: fit on a dataset, predict, all horizons at once."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol, Self
 
 import numpy as np
@@ -20,17 +21,21 @@ class Predictions:
     probability_up
         That the return is above 0, given that it is not 0.
     expected_volatility
-        Root of the sum of squared one-bar log returns over the horizon.
+        Mean of what the root of the sum of squared one-bar log returns over the horizon may become.
+    members
+        What the members of an ensemble said, by kind; none for a model that has no members.
     """
 
     expected_return: Float64Array
     probability_up: Float64Array
     expected_volatility: Float64Array
+    members: "Mapping[str, Predictions]" = field(default_factory=dict)
 
     @classmethod
     def nothing(cls, rows: int, horizons: int) -> Self:
         """Predictions of a model that does not say anything yet; fill what it knows."""
-        return cls(*(np.full((rows, horizons), np.nan) for _ in range(3)))
+        unsaid = np.full((3, rows, horizons), np.nan)
+        return cls(unsaid[0], unsaid[1], unsaid[2])
 
     @classmethod
     def stacked(cls, parts: "list[Predictions]") -> Self:
@@ -68,12 +73,12 @@ def rows_of(values: Float32Array) -> Float32Array:
     return np.ascontiguousarray(values[:, -1, :])
 
 
-def mean_square_factor(expected: Float64Array, realised: Float64Array) -> float:
-    """Factor that makes the mean of (realised / expected)² one; one where nothing is known.
+def mean_factor(expected: Float64Array, realised: Float64Array) -> float:
+    """Factor that makes the mean of realised / expected one; one where nothing is known.
 
-    A model of log volatility says the middle of what may come; the mean square lies above it. It is the
-    factor of the least QLIKE. Source: Patton, "Volatility forecast comparison using imperfect proxies", 2011.
+    A model of log volatility says the middle of what may come, and one of variance a level above the mean:
+    this makes each say the mean. It is the factor of the least QLIKE.
     """
     known = np.isfinite(realised) & np.isfinite(expected) & (expected > 0)
-    ratio = float(np.mean((realised[known] / expected[known]) ** 2)) if known.any() else 1.0
-    return ratio**0.5 if ratio > 0 else 1.0
+    ratio = float(np.mean(realised[known] / expected[known])) if known.any() else 1.0
+    return ratio if ratio > 0 else 1.0

@@ -8,7 +8,7 @@ from arch import arch_model
 from scipy.signal import lfilter
 
 from cryptoai_assets.lib.datasets import Dataset, Float64Array
-from cryptoai_assets.lib.models.forecaster_model import FittedModel, Predictions
+from cryptoai_assets.lib.models.forecaster_model import FittedModel, Predictions, mean_factor
 
 LAST_RETURN = "log_return_1"
 # The newest rows that the parameters are fitted on; more change them little and cost seconds a fold.
@@ -53,6 +53,7 @@ class GarchParameters:
 class _Garch:
     parameters: Mapping[str, GarchParameters]
     horizons: tuple[int, ...]
+    factors: tuple[float, ...]
 
     def predict(self, data: Dataset) -> Predictions:
         said = Predictions.nothing(len(data), len(self.horizons))
@@ -61,7 +62,8 @@ class _Garch:
             own = (data.keys["symbol"] == symbol).to_numpy()
             ahead = fitted.next_variance(returns[own])
             for column, horizon in enumerate(self.horizons):
-                said.expected_volatility[own, column] = np.sqrt(fitted.total_variance(ahead, horizon))
+                level = self.factors[column] * np.sqrt(fitted.total_variance(ahead, horizon))
+                said.expected_volatility[own, column] = level
         return said
 
 
@@ -81,7 +83,9 @@ class Garch:
         for symbol in data.keys["symbol"].unique().sort():
             own = returns[(data.keys["symbol"] == symbol).to_numpy()][-FITTED_ROWS:]
             parameters[str(symbol)] = _fitted(own)
-        return _Garch(parameters, horizons)
+        roots = _Garch(parameters, horizons, (1.0,) * len(horizons)).predict(data).expected_volatility
+        factors = [mean_factor(roots[:, k], data.target("volatility", h)) for k, h in enumerate(horizons)]
+        return _Garch(parameters, horizons, tuple(factors))
 
 
 def _fitted(returns: Float64Array) -> GarchParameters:

@@ -7,11 +7,13 @@ leaf, 70 % of rows, 60 % of columns; for volatility the same features on the log
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 
 import lightgbm
 import numpy as np
 import polars as pl
 
+from cryptoai_assets.lib.side_by_side import side_by_side
 from cryptoai_assets.lib.splits import Fold
 
 RETURN_SPANS = (1, 2, 3, 5, 10, 15, 30, 60, 120, 240)
@@ -68,30 +70,32 @@ def reference_forecasts(
     DataFrame
         ``open_time``, ``symbol``, ``score`` (above 0 says up) and ``volatility`` of every test row.
     """
+    known = rows.filter(pl.col(f"forward_{horizon}").is_not_null())
+    parts = [partial(_fold_forecasts, known, rows, fold, horizon=horizon, seed=seed) for fold in folds]
+    return pl.concat(side_by_side(parts, threads=threads))
+
+
+def _fold_forecasts(
+    known: pl.DataFrame, rows: pl.DataFrame, fold: Fold, *, horizon: int, seed: int
+) -> pl.DataFrame:
     names = [
         name for name in rows.columns if name not in _KEYS and not name.startswith(("forward_", "realised_"))
     ]
-    known = rows.filter(pl.col(f"forward_{horizon}").is_not_null())
-    parts = []
-    for fold in folds:
-        train = known.filter(pl.col("open_time") < fold.train_end)
-        test = rows.filter(pl.col("open_time").is_between(fold.test_start, fold.test_end, closed="left"))
-        inputs, asked = train.select(names).to_numpy(), test.select(names).to_numpy()
-        settings = _SETTINGS | {"seed": seed, "num_threads": threads}
-        direction = lightgbm.train(
-            settings | {"learning_rate": 0.03},
-            lightgbm.Dataset(inputs, np.sign(train[f"forward_{horizon}"].to_numpy()), free_raw_data=True),
-            num_boost_round=_ROUNDS,
-        )
-        realised = np.log(np.maximum(train[f"realised_{horizon}"].to_numpy(), 1e-6))
-        volatility = lightgbm.train(
-            settings | {"learning_rate": 0.05}, lightgbm.Dataset(inputs, realised), num_boost_round=_ROUNDS
-        )
-        parts.append(
-            test.select(
-                *_KEYS,
-                score=pl.Series(np.asarray(direction.predict(asked))),
-                volatility=pl.Series(np.exp(np.asarray(volatility.predict(asked)))),
-            )
-        )
-    return pl.concat(parts)
+    train = known.filter(pl.col("open_time") < fold.train_end)
+    test = rows.filter(pl.col("open_time").is_between(fold.test_start, fold.test_end, closed="left"))
+    inputs, asked = train.select(names).to_numpy(), test.select(names).to_numpy()
+    settings = _SETTINGS | {"seed": seed, "num_threads": 1}
+    direction = lightgbm.train(
+        settings | {"learning_rate": 0.03},
+        lightgbm.Dataset(inputs, np.sign(train[f"forward_{horizon}"].to_numpy()), free_raw_data=True),
+        num_boost_round=_ROUNDS,
+    )
+    realised = np.log(np.maximum(train[f"realised_{horizon}"].to_numpy(), 1e-6))
+    volatility = lightgbm.train(
+        settings | {"learning_rate": 0.05}, lightgbm.Dataset(inputs, realised), num_boost_round=_ROUNDS
+    )
+    return test.select(
+        *_KEYS,
+        score=pl.Series(np.asarray(direction.predict(asked))),
+        volatility=pl.Series(np.exp(np.asarray(volatility.predict(asked)))),
+    )

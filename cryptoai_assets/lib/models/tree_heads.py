@@ -50,10 +50,8 @@ class TreeSettings(Protocol):
         """Parameters of a trial that suggests these settings."""
         ...
 
-    def grow(
-        self, rows: Float32Array, target: Float64Array, *, objective: Objective, seed: int, threads: int
-    ) -> TreeHead:
-        """Grow trees on rows (rows, features) whose target is known."""
+    def grow(self, rows: Float32Array, target: Float64Array, *, objective: Objective, seed: int) -> TreeHead:
+        """Grow trees on rows (rows, features) whose target is known, on one thread."""
         ...
 
 
@@ -91,15 +89,15 @@ class XgboostSettings:
 
     @classmethod
     def start(cls) -> Self:
-        """Small trees, many rows a leaf: a market has little signal."""
+        """Many rows a leaf and few of the features a tree: a market has little signal, in many places."""
         return cls(
             trees=150,
             learning_rate=0.04,
-            max_depth=5,
-            min_child_weight=100.0,
+            max_depth=6,
+            min_child_weight=200.0,
             subsample=0.7,
-            column_share=0.6,
-            l2=1.0,
+            column_share=0.3,
+            l2=10.0,
         )
 
     @classmethod
@@ -121,10 +119,10 @@ class XgboostSettings:
         return {name: getattr(self, name) for name in names}
 
     def grow(
-        self, rows: Float32Array, target: Float64Array, *, objective: Objective, seed: int, threads: int
+        self, rows: Float32Array, target: Float64Array, *, objective: Objective, seed: int
     ) -> XgboostHead:
         """Grow with the logistic loss for a direction, the squared one for a volatility."""
-        matrix = xgboost.QuantileDMatrix(rows, label=target, max_bin=self.max_bins, nthread=threads)
+        matrix = xgboost.QuantileDMatrix(rows, label=target, max_bin=self.max_bins, nthread=1)
         parameters = {
             "objective": "binary:logistic" if objective == "direction" else "reg:squarederror",
             "eta": self.learning_rate,
@@ -136,7 +134,7 @@ class XgboostSettings:
             "max_bin": self.max_bins,
             "tree_method": "hist",
             "seed": seed,
-            "nthread": threads,
+            "nthread": 1,
         }
         return XgboostHead(xgboost.train(parameters, matrix, num_boost_round=self.trees))
 
@@ -172,14 +170,14 @@ class LightgbmSettings:
 
     @classmethod
     def start(cls) -> Self:
-        """Small trees, many rows a leaf."""
+        """Many rows a leaf and few of the features a tree."""
         return cls(
             trees=150,
             learning_rate=0.04,
             leaves=31,
             rows_a_leaf=500,
             subsample=0.7,
-            column_share=0.6,
+            column_share=0.3,
             l2=1.0,
         )
 
@@ -202,7 +200,7 @@ class LightgbmSettings:
         return {name: getattr(self, name) for name in names}
 
     def grow(
-        self, rows: Float32Array, target: Float64Array, *, objective: Objective, seed: int, threads: int
+        self, rows: Float32Array, target: Float64Array, *, objective: Objective, seed: int
     ) -> LightgbmHead:
         """Grow with the logistic loss for a direction, the squared one for a volatility."""
         parameters = {
@@ -216,7 +214,7 @@ class LightgbmSettings:
             "lambda_l2": self.l2,
             "max_bin": self.max_bins,
             "seed": seed,
-            "num_threads": threads,
+            "num_threads": 1,
             "deterministic": True,
             "force_row_wise": True,
             "verbosity": -1,
@@ -280,7 +278,6 @@ class ForestSettings:
         *,
         objective: Objective,  # noqa: ARG002 — the squared error of a share is its Brier score
         seed: int,
-        threads: int,
     ) -> ForestHead:
         """Grow on squared error, whatever the target."""
         forest = RandomForestRegressor(
@@ -290,6 +287,6 @@ class ForestSettings:
             max_samples=self.row_share,
             max_features=self.column_share,
             random_state=seed,
-            n_jobs=threads,
+            n_jobs=1,
         )
         return ForestHead(forest.fit(rows, target))

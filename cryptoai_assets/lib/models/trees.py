@@ -5,17 +5,19 @@ times the lead of the probability over one half, times the expected volatility.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Self
 
 import numpy as np
 
 from cryptoai_assets.lib.datasets import Dataset, Float64Array
-from cryptoai_assets.lib.models.ensemble import EnsembleHead, EnsembleSettings, reweighted
+from cryptoai_assets.lib.models.ensemble import EnsembleHead, EnsembleSettings, member_head, reweighted
 from cryptoai_assets.lib.models.feature_choice import chosen_features, varying
-from cryptoai_assets.lib.models.forecaster_model import Predictions, mean_square_factor, rows_of
+from cryptoai_assets.lib.models.forecaster_model import Predictions, mean_factor, rows_of
 from cryptoai_assets.lib.models.tree_heads import Objective, TreeHead, TreeSettings
 from cryptoai_assets.lib.scoring import log_loss
+from cryptoai_assets.lib.side_by_side import side_by_side
 from edge_bundle.windows import Float32Array
 
 # The feature whose level the volatility heads forecast relative to, so that calm and wild years look alike.
@@ -33,7 +35,7 @@ class Coupling:
     Parameters
     ----------
     volatility_factor
-        By which a level that is right in the logarithm is raised, so that its square is the mean square.
+        By which a level that is right in the logarithm is raised to the mean.
     return_slope
         Expected return, in expected volatilities, at a probability of one (half of it at a lead of 0.25).
     interval_factor
@@ -55,6 +57,8 @@ class FittedTrees:
         One head a horizon, over the features `selected`.
     range_low, range_high
         Per feature of the input; a value outside was hardly seen in training.
+    members
+        Of an ensemble by kind, each as if it had been fitted alone; none otherwise.
     """
 
     horizons: tuple[int, ...]
@@ -66,6 +70,7 @@ class FittedTrees:
     range_low: Float32Array
     range_high: Float32Array
     range_limit: float
+    members: "Mapping[str, FittedTrees]" = field(default_factory=dict)
 
     def predict(self, data: Dataset) -> Predictions:
         """Predictions of the native library, which the exported graph is compared with."""
@@ -77,7 +82,8 @@ class FittedTrees:
         factors = np.array([coupling.volatility_factor for coupling in self.coupling])
         volatility = factors * np.exp(relative) * np.maximum(anchor, VOLATILITY_FLOOR)[:, None]
         slopes = np.array([coupling.return_slope for coupling in self.coupling])
-        return Predictions(slopes * (2 * up - 1) * volatility, up, volatility)
+        members = {kind: member.predict(data) for kind, member in self.members.items()}
+        return Predictions(slopes * (2 * up - 1) * volatility, up, volatility, members)
 
     def with_weights(self, settings: EnsembleSettings) -> Self:
         """Return it with the weights of an ensemble's settings."""
@@ -85,6 +91,14 @@ class FittedTrees:
             self,
             direction=tuple(reweighted(head, settings.direction_weights) for head in self.direction),
             volatility=tuple(reweighted(head, settings.volatility_weights) for head in self.volatility),
+        )
+
+    def member(self, place: int) -> Self:
+        """Return one member of an ensemble's heads."""
+        return replace(
+            self,
+            direction=tuple(member_head(head, place) for head in self.direction),
+            volatility=tuple(member_head(head, place) for head in self.volatility),
         )
 
     def importance(self) -> Mapping[str, float]:
@@ -109,7 +123,13 @@ class DirectionHead:
 
 @dataclass(frozen=True, slots=True)
 class Trees:
-    """A tree forecaster with the settings of its library."""
+    """A tree forecaster with the settings of its library.
+
+    Parameters
+    ----------
+    threads
+        Heads that grow side by side; what they become does not depend on it.
+    """
 
     settings: TreeSettings
     threads: int
@@ -128,14 +148,17 @@ class Trees:
         selected = varying(data)
         earlier, later = _calibration_split(data, max(horizons))
         trial = self._heads(earlier, horizons, selected, seed)
+        fitted = self._heads(data, horizons, selected, seed)
         settings = self.settings
-        if isinstance(settings, EnsembleSettings):
-            settings = _weighted(settings, trial, later)
-            trial = trial.with_weights(settings)
-        coupling = _coupling(trial.predict(later), later, horizons)
-        return replace(
-            replace(self, settings=settings)._heads(data, horizons, selected, seed), coupling=coupling
-        )
+        if not isinstance(settings, EnsembleSettings):
+            return _coupled(fitted, trial, later)
+        weighted = _weighted(settings, trial, later)
+        members = {
+            member.kind: _coupled(fitted.member(place), trial.member(place), later)
+            for place, member in enumerate(settings.members)
+        }
+        whole = _coupled(fitted.with_weights(weighted), trial.with_weights(weighted), later)
+        return replace(whole, members=members)
 
     def direction_head(self, data: Dataset, *, horizon: int, seed: int) -> "DirectionHead":
         """Fit the direction head of one horizon alone, as a search does."""
@@ -156,16 +179,18 @@ class Trees:
         low, high = np.quantile(rows, [RANGE_QUANTILE, 1 - RANGE_QUANTILE], axis=0).astype(np.float32)
         outside = ((rows < low) | (rows > high)).mean(axis=1)
         inputs = rows[:, selected]
+        targets: list[tuple[Float64Array, Objective, int]] = [
+            *((data.target("up", h), "direction", h) for h in horizons),
+            *((_relative_volatility(data, h), "volatility", h) for h in horizons),
+        ]
+        grown = [partial(self._head, inputs, target, objective, seed + h) for target, objective, h in targets]
+        heads = tuple(side_by_side(grown, threads=self.threads))
         return FittedTrees(
             horizons=horizons,
             names=data.names,
             selected=selected,
-            direction=tuple(
-                self._head(inputs, data.target("up", h), "direction", seed + h) for h in horizons
-            ),
-            volatility=tuple(
-                self._head(inputs, _relative_volatility(data, h), "volatility", seed + h) for h in horizons
-            ),
+            direction=heads[: len(horizons)],
+            volatility=heads[len(horizons) :],
             coupling=tuple(Coupling(1.0, 1.0, 1.0) for _ in horizons),
             range_low=low,
             range_high=high,
@@ -174,9 +199,7 @@ class Trees:
 
     def _head(self, rows: Float32Array, target: Float64Array, objective: Objective, seed: int) -> TreeHead:
         known = np.isfinite(target)
-        return self.settings.grow(
-            rows[known], target[known], objective=objective, seed=seed, threads=self.threads
-        )
+        return self.settings.grow(rows[known], target[known], objective=objective, seed=seed)
 
 
 def _weighted(settings: EnsembleSettings, trial: FittedTrees, later: Dataset) -> EnsembleSettings:
@@ -227,13 +250,16 @@ def _calibration_split(data: Dataset, horizon: int) -> tuple[Dataset, Dataset]:
     return data.between(None, times[max(cut - horizon, 1)]), data.between(times[cut], None)
 
 
+def _coupled(fitted: FittedTrees, trial: FittedTrees, later: Dataset) -> FittedTrees:
+    """Heads tied together by rows that those of the trial did not see."""
+    return replace(fitted, coupling=_coupling(trial.predict(later), later, fitted.horizons))
+
+
 def _coupling(predicted: Predictions, later: Dataset, horizons: tuple[int, ...]) -> tuple[Coupling, ...]:
     couplings = []
     for column, horizon in enumerate(horizons):
         realised = later.target("return", horizon)
-        factor = mean_square_factor(
-            predicted.expected_volatility[:, column], later.target("volatility", horizon)
-        )
+        factor = mean_factor(predicted.expected_volatility[:, column], later.target("volatility", horizon))
         volatility = factor * predicted.expected_volatility[:, column]
         lead = (2 * predicted.probability_up[:, column] - 1) * volatility
         known = np.isfinite(realised)

@@ -153,6 +153,7 @@ def summary(home: Home) -> list[str]:
         ("registered version", f"{candidate.model} version {candidate.version}"),
         ("champion", f"version {champion.version}" if champion else "none: the gate refused"),
         ("gate", ("promoted: " if decision["promote"] else "refused: ") + "; ".join(decision["reasons"])),
+        ("backtest", _backtest(home)),
         ("bundle", f"{size / 1e6:.2f} MB"),
         ("forecast latency", _latency(home)),
         *_drift(home),
@@ -197,6 +198,17 @@ def _cell(row: pl.DataFrame) -> str:
         return "–"
     value, lower, upper = row.select("value", "lower", "upper").row(0)
     return f"{value:.3f} [{lower:.3f}, {upper:.3f}]"
+
+
+def _backtest(home: Home) -> str:
+    found = json.loads(home.backtest.read_bytes())
+    done, sharpe = found["performance"], found["sharpe"]
+    return (
+        f"{done['total_return']:+.1%} after costs on the final stretch, "
+        f"buy and hold {found['buy_and_hold']:+.1%}; "
+        f"Sharpe {sharpe['value']:.1f} [{sharpe['lower']:.1f}, {sharpe['upper']:.1f}]; "
+        f"breaks even at {done['breakeven_cost_bps']:.1f} bps a trade"
+    )
 
 
 def _latency(home: Home) -> str:

@@ -215,7 +215,7 @@ def buy_and_hold(close: Float64Array) -> Float64Array:
     return np.asarray((close / close[0]).mean(axis=1), dtype=np.float64)
 
 
-def deflated_sharpe(net: Float64Array, *, trial_sharpes: Float64Array) -> float:
+def deflated_sharpe(net: Float64Array, *, trial_sharpes: Float64Array, trials: int) -> float:
     """Probability that the true Sharpe ratio is above what the best of so many worthless trials shows.
 
     Parameters
@@ -223,7 +223,9 @@ def deflated_sharpe(net: Float64Array, *, trial_sharpes: Float64Array) -> float:
     net
         Returns of the strategy that was chosen, one a bar.
     trial_sharpes
-        Sharpe ratio, a bar, of every strategy that was tried, the chosen one among them.
+        Sharpe ratio, a bar, of strategies that were tried, the chosen one among them: how far luck reaches.
+    trials
+        How many were tried in all, also those whose Sharpe ratio nobody took down.
 
     Returns
     -------
@@ -232,12 +234,11 @@ def deflated_sharpe(net: Float64Array, *, trial_sharpes: Float64Array) -> float:
 
     Source: Bailey and López de Prado, "The Deflated Sharpe Ratio", 2014.
     """
-    trials = len(trial_sharpes)
-    if trials == 0 or net.std() == 0:
+    if len(trial_sharpes) == 0 or net.std() == 0:
         return float("nan")
     sharpe = float(net.mean() / net.std())
     expected_best = 0.0
-    if trials > 1:
+    if trials > 1 and len(trial_sharpes) > 1:
         spread = float(np.std(trial_sharpes, ddof=1))
         first, second = norm.ppf(1 - 1 / trials), norm.ppf(1 - 1 / (trials * np.e))
         expected_best = spread * float((1 - EULER_MASCHERONI) * first + EULER_MASCHERONI * second)

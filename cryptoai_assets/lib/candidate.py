@@ -82,7 +82,7 @@ class Candidate:
         """Write the record beside the bundle."""
         folder.mkdir(parents=True, exist_ok=True)
         draft = folder / f".{RECORD_NAME}.tmp"
-        draft.write_text(json.dumps(self.to_dict(), indent=1, default=_text))
+        draft.write_text(json.dumps(self.to_json(), indent=1))
         draft.replace(folder / RECORD_NAME)
 
     @classmethod
@@ -90,9 +90,11 @@ class Candidate:
         """Read what `write` wrote."""
         return cls.from_dict(json.loads((folder / RECORD_NAME).read_bytes()))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Record for JSON, but for its times."""
-        return {**asdict(self), "model_settings": model_record(self.model_settings)}
+    def to_json(self) -> dict[str, Any]:
+        """Record as JSON holds it, times in ISO 8601."""
+        record = {**asdict(self), "model_settings": model_record(self.model_settings)}
+        plain: dict[str, Any] = json.loads(json.dumps(record, default=datetime.isoformat))
+        return plain
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
@@ -113,10 +115,6 @@ class Candidate:
     def registered(self, version: int, run_id: str) -> Self:
         """Return it with its place in MLflow."""
         return replace(self, version=version, run_id=run_id)
-
-
-def _text(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def bundle_folder(folder: Path) -> Path:
@@ -250,8 +248,15 @@ def gate_evidence(
     market: Market,
     policy: GatePolicy,
     acknowledged_by: str | None,
+    sharpe: Score,
 ) -> Evidence:
-    """Gather what the gate decides on; the champion answers on the same rows, all after both trainings."""
+    """Gather what the gate decides on; the champion answers on the same rows, all after both trainings.
+
+    Parameters
+    ----------
+    sharpe
+        Of the backtest, for the leak alarm.
+    """
     horizons = market.horizons
     ours = direction_loss(result.predictions, result.test, horizons)
     our_volatility = volatility_loss(result.predictions, result.test, horizons)
@@ -277,7 +282,7 @@ def gate_evidence(
         times=result.test.keys["open_time"],
         champion=_champion_comparison(champion, forecaster, result, market),
         baselines=baselines,
-        scores=result.scores,
+        scores=(*result.scores, sharpe),
         bounds=bounds,
         canaries=(*canaries(forecaster, window, seed=candidate.settings.seed), *bundle_checks(forecaster)),
         same_kind=champion is not None and champion.manifest.kind == candidate.kind,

@@ -8,7 +8,9 @@ import polars as pl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from cryptoai_assets.lib.backtest import buy_and_hold
 from cryptoai_assets.lib.datasets import Float64Array
+from cryptoai_assets.lib.strategy import Backtest
 
 CALIBRATION_BINS = 15
 ACCENT, GREY, WARNING = "#1769aa", "#9aa5b1", "#c0392b"
@@ -121,6 +123,44 @@ def drift_figure(drift: pl.DataFrame, *, shown: int = 20) -> Figure:
     axes.axvline(1.0, color=GREY, linestyle="--")
     axes.tick_params(axis="y", labelsize=7)
     axes.set(xlabel="population stability index over its threshold")
+    return figure
+
+
+def equity_figure(found: Backtest) -> Figure:
+    """Capital over the final stretch: after costs, before them, and that of who bought and kept."""
+    lead = found.chosen.rule.lead
+    figure = _figure(f"Final stretch: {found.chosen.horizon} bars ahead, from a lead of {lead:g}")
+    axes = figure.add_subplot()
+    times = found.later.times.to_numpy()
+    axes.plot(times, found.run.equity, color=ACCENT, label="strategy, after costs")
+    axes.plot(times, np.cumprod(1 + found.run.gross), color=ACCENT, linestyle=":", label="before costs")
+    axes.plot(times, buy_and_hold(found.later.close), color=GREY, label="buy and hold, equal shares")
+    axes.axhline(1.0, color=GREY, linewidth=0.5)
+    axes.set(ylabel="capital, 1 at the start")
+    axes.tick_params(axis="x", rotation=30, labelsize=7)
+    axes.legend()
+    return figure
+
+
+def breakeven_figure(tried: pl.DataFrame, *, cost_bps: float) -> Figure:
+    """Cost at which a strategy leaves nothing, by the lead it acts from, a line a horizon.
+
+    Parameters
+    ----------
+    tried
+        ``horizon``, ``lead``, ``breakeven_cost_bps``.
+    cost_bps
+        What trading costs there; a strategy below it loses.
+    """
+    figure = _figure("Walk-forward: cost of one unit of turnover at which nothing is left")
+    axes = figure.add_subplot()
+    for (horizon,), rows in tried.group_by("horizon", maintain_order=True):
+        axes.plot(
+            rows["lead"].to_list(), rows["breakeven_cost_bps"].to_list(), marker="o", label=f"{horizon} bars"
+        )
+    axes.axhline(cost_bps, color=WARNING, linestyle="--", label="cost of this market")
+    axes.set(xlabel="lead of the probability over one half", ylabel="basis points", ylim=(0, None))
+    axes.legend()
     return figure
 
 

@@ -61,6 +61,11 @@ class Home:
         return self.training / "candidate"
 
     @property
+    def backtest(self) -> Path:
+        """What a strategy on the candidate's forecasts would have brought."""
+        return self.candidate / "backtest.json"
+
+    @property
     def monitoring(self) -> Path:
         """Folder of drift reports."""
         return self.data / "monitoring"

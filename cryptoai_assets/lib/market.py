@@ -5,8 +5,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from types import MappingProxyType
 from typing import Literal
 
+from cryptoai_assets.lib.backtest import Costs
 from edge_bundle.candles import interval_duration
 
+# A taker's fee at a venue's lowest level, and a narrow book; an account of one's own has other numbers.
+TAKER = Costs(fee_bps=20.0, spread_bps=4.0, slippage_bps=1.0)
 Clock = Literal["data", "wall", "venue"]
 
 
@@ -30,6 +33,8 @@ class Market:
         Missing bars in a row that are bridged; a longer hole splits the series.
     max_rejected_share
         Of the rows of a run; when quality rules reject more, what is downstream stops.
+    costs
+        Of trading there, for the backtest.
     clock
         What "now" is: the end of the ``data``, the ``wall`` clock, or the clock of the ``venue``.
     history_start, history_end
@@ -46,6 +51,7 @@ class Market:
     lookback: int
     max_missing_bars: int
     max_rejected_share: float
+    costs: Costs
     clock: Clock
     history_start: date
     history_end: date | None
@@ -91,6 +97,7 @@ PRESETS = MappingProxyType(
                 lookback=1,
                 max_missing_bars=3,
                 max_rejected_share=0.0,
+                costs=TAKER,
                 clock="data",
                 history_start=date(2017, 10, 1),
                 history_end=date(2019, 10, 1),
@@ -106,6 +113,7 @@ PRESETS = MappingProxyType(
                 lookback=1,
                 max_missing_bars=3,
                 max_rejected_share=0.01,
+                costs=TAKER,
                 clock="wall",
                 history_start=date(2026, 1, 1),
                 history_end=None,
@@ -122,6 +130,7 @@ PRESETS = MappingProxyType(
                 lookback=1,
                 max_missing_bars=3,
                 max_rejected_share=0.01,
+                costs=TAKER,
                 clock="venue",
                 history_start=date(2019, 7, 1),
                 history_end=date(2019, 10, 1),

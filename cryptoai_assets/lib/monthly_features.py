@@ -44,15 +44,19 @@ def stored_window(home: Home) -> MarketWindow:
     return MarketWindow(home.stores.clean_candles.read(symbols), home.stores.clean_facts.read(symbols))
 
 
+def stored_grid(home: Home) -> pl.DataFrame:
+    """Grid bars of everything that the store knows."""
+    market = home.market
+    return window_grid(
+        stored_window(home), interval=market.interval, max_missing_bars=market.max_missing_bars
+    )
+
+
 def joined_dataset(home: Home) -> pl.DataFrame:
     """Features of every stored month beside the targets of their bars, sorted by symbol and open time.
 
     .. warning:: The target columns read later bars; only the feature columns may reach a model's input.
     """
-    market = home.market
-    grid = window_grid(
-        stored_window(home), interval=market.interval, max_missing_bars=market.max_missing_bars
-    )
-    targets = target_frame(grid, horizons=market.horizons)
-    features = home.features.read(market.symbols)
+    targets = target_frame(stored_grid(home), horizons=home.market.horizons)
+    features = home.features.read(home.market.symbols)
     return features.join(targets, on=["open_time", "symbol"], how="left", maintain_order="left")

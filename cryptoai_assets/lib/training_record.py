@@ -1,7 +1,9 @@
 """What MLflow is told of a training: a parent run, a nested run a fold, figures, the registered version."""
 
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from matplotlib.figure import Figure
@@ -10,10 +12,12 @@ from cryptoai_assets.lib.candidate import Candidate, StretchResult, bundle_folde
 from cryptoai_assets.lib.figures import (
     calibration_figure,
     confidence_figure,
+    equity_figure,
     importance_figure,
     score_figure,
 )
 from cryptoai_assets.lib.scoring import BootstrapSettings, direction_scores
+from cryptoai_assets.lib.strategy import Backtest
 from cryptoai_assets.lib.tracking import Tracking
 from cryptoai_assets.lib.training import settings_record
 
@@ -89,8 +93,7 @@ def record_training(
             tracking.log_figure(run_id, figure, name)
         tracking.log_record(run_id, {"scores": scores.to_dicts()}, "procedure_scores")
         _record_folds(tracking, predictions.filter(pl.col("model") == candidate.kind), bootstrap)
-        record = candidate.to_dict() | {"as_of": candidate.as_of.isoformat()}
-        tracking.log_record(run_id, _plain(record), CANDIDATE_RECORD)
+        tracking.log_record(run_id, candidate.to_json(), CANDIDATE_RECORD)
         version = tracking.register(run_id, bundle_folder(folder), model=candidate.model, tags=tags)
     registered = candidate.registered(version.version, run_id)
     registered.write(folder)
@@ -140,12 +143,18 @@ def record_stretch(tracking: Tracking, candidate: Candidate, result: StretchResu
     tracking.tag_version(candidate.model, candidate.version, tags | {f"{STRETCH_GROUP}uses": str(uses)})
 
 
+def record_backtest(
+    tracking: Tracking, candidate: Candidate, found: Backtest, record: Mapping[str, Any]
+) -> None:
+    """Add what a strategy would have brought to the version's run."""
+    if candidate.run_id is None:
+        return
+    numbers = record["performance"] | {"deflated_sharpe": found.deflated}
+    metrics = {f"backtest/{name}": value for name, value in numbers.items() if isfinite(value)}
+    tracking.log(candidate.run_id, metrics=metrics)
+    tracking.log_figure(candidate.run_id, equity_figure(found), "backtest_equity")
+    tracking.log_record(candidate.run_id, record, "backtest")
+
+
 def _horizons(result: StretchResult) -> list[int]:
     return [int(name.partition("_")[2]) for name in result.test.targets.columns if name.startswith("up_")]
-
-
-def _plain(record: Mapping[str, object]) -> dict[str, object]:
-    return {
-        key: value if isinstance(value, (str, int, float, dict, type(None))) else str(value)
-        for key, value in record.items()
-    }

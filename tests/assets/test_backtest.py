@@ -132,10 +132,12 @@ def test_deflated_sharpe_of_the_best_of_many_worthless_trials_is_no_evidence_and
     trials = draws.normal(0, 0.01, (200, 2000))
     sharpes = trials.mean(axis=1) / trials.std(axis=1)
     best = trials[np.argmax(sharpes)]
-    assert deflated_sharpe(best, trial_sharpes=sharpes[:1]) > 0.99
-    assert deflated_sharpe(best, trial_sharpes=sharpes) < 0.9
-    assert deflated_sharpe(best + 0.002, trial_sharpes=sharpes) > 0.99
-    assert np.isnan(deflated_sharpe(np.zeros(10), trial_sharpes=sharpes))
+    assert deflated_sharpe(best, trial_sharpes=sharpes[:1], trials=1) > 0.99
+    assert deflated_sharpe(best, trial_sharpes=sharpes, trials=200) < 0.9
+    many = deflated_sharpe(best, trial_sharpes=sharpes, trials=20_000)
+    assert many < deflated_sharpe(best, trial_sharpes=sharpes, trials=200)
+    assert deflated_sharpe(best + 0.002, trial_sharpes=sharpes, trials=200) > 0.99
+    assert np.isnan(deflated_sharpe(np.zeros(10), trial_sharpes=sharpes, trials=200))
 
 
 def test_what_does_not_fit_together_is_refused_by_name() -> None:

@@ -133,7 +133,7 @@ def test_registered_model_answers_bit_by_bit_as_the_forecaster(place: Place, win
 def test_graph_answers_as_the_trees_that_it_was_made_of(place: Place) -> None:
     market, settings = place.home.market, place.candidate.settings
     _, splits = candidate_rows(MarketResource(name="sample", root=str(place.root)), place.candidate)
-    fitted = fit_version(place.rows, splits, place.candidate.trees, market=market, settings=settings)
+    fitted = fit_version(place.rows, splits, place.candidate.model_settings, market=market, settings=settings)
     stretch = place.rows.between(splits.stretch.test_start, None)
     found = agreement(fitted.predict(stretch), graph_predictions(place.forecaster, stretch))
     assert found.rows > 1000

@@ -10,12 +10,13 @@ from cryptoai_assets.defs.market_data.assets import clean_candles
 from cryptoai_assets.defs.materialization import materialized, table
 from cryptoai_assets.defs.release import recipes
 from cryptoai_assets.defs.resources import MarketResource
-from cryptoai_assets.defs.training.assets import candidate_rows, trained_forecaster, version_scores
+from cryptoai_assets.defs.training.assets import backtest, candidate_rows, trained_forecaster, version_scores
 from cryptoai_assets.lib.candidate import Candidate, bundle_folder, gate_evidence, score_stretch
 from cryptoai_assets.lib.gate import Decision, GatePolicy, Margin, decide
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.monthly_features import stored_window
 from cryptoai_assets.lib.releases import rival
+from cryptoai_assets.lib.scoring import Score
 from cryptoai_assets.lib.training import TrainingSettings
 from cryptoai_serving.bars import KEPT_BARS, BarStore
 from edge_bundle.candles import newest_bars
@@ -39,7 +40,7 @@ def gate_policy(market: MarketResource, settings: TrainingSettings) -> GatePolic
     )
 
 
-@dg.asset(group_name=GROUP, deps=[trained_forecaster, version_scores])
+@dg.asset(group_name=GROUP, deps=[trained_forecaster, version_scores, backtest])
 def gate_decision(context: dg.AssetExecutionContext, market: MarketResource) -> dg.MaterializeResult[None]:
     """Whether the newest version may become champion, with every test, bound, canary and alarm."""
 
@@ -71,6 +72,7 @@ def _decided(market: MarketResource, candidate: Candidate) -> Decision:
         market=market.settings,
         policy=(policy := gate_policy(market, candidate.settings)),
         acknowledged_by=recipes.acknowledged_by(market),
+        sharpe=Score(**json.loads(home.backtest.read_bytes())["sharpe"]),
     )
     return decide(evidence, policy)
 

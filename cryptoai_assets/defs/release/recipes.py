@@ -26,6 +26,7 @@ def gate_decision_recipe(market: MarketResource) -> Recipe:
         reads={
             "candidate": home.candidate / RECORD_NAME,
             "scores": home.candidate / STRETCH_SCORES_NAME,
+            "backtest": home.backtest,
         },
         writes=(home.candidate / DECISION_NAME,),
         settings={"acknowledged_by": acknowledged_by(market)},

@@ -16,14 +16,16 @@ from cryptoai_assets.defs.training import recipes
 from cryptoai_assets.defs.training.config import TrainingConfig
 from cryptoai_assets.lib.candidate import NO_CAUSE, Candidate, bundle_folder, score_stretch, train_candidate
 from cryptoai_assets.lib.datasets import Dataset
-from cryptoai_assets.lib.figures import line_figure, score_figure
+from cryptoai_assets.lib.export import BASIS_POINTS
+from cryptoai_assets.lib.figures import breakeven_figure, equity_figure, line_figure, score_figure
 from cryptoai_assets.lib.fingerprints import file_fingerprint
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.models.tree_heads import TreeSettings
 from cryptoai_assets.lib.models.zoo import model_from, model_record
-from cryptoai_assets.lib.monthly_features import joined_dataset, stored_window
+from cryptoai_assets.lib.monthly_features import joined_dataset, stored_grid, stored_window
 from cryptoai_assets.lib.search import search_kinds
 from cryptoai_assets.lib.store import read_stored_parquet, write_parquet_atomically
+from cryptoai_assets.lib.strategy import backtested, market_panel
 from cryptoai_assets.lib.training import (
     Splits,
     TrainingSettings,
@@ -33,8 +35,13 @@ from cryptoai_assets.lib.training import (
     score_table,
     training_splits,
 )
-from cryptoai_assets.lib.training_record import procedure_figures, record_stretch, record_training
-from cryptoai_assets.lib.walk_forward import FoldPredictions, prediction_frame
+from cryptoai_assets.lib.training_record import (
+    procedure_figures,
+    record_backtest,
+    record_stretch,
+    record_training,
+)
+from cryptoai_assets.lib.walk_forward import FoldPredictions, prediction_frame, scored_frame
 from edge_bundle.forecaster import Forecaster
 
 GROUP = "training"
@@ -222,6 +229,8 @@ def version_scores(market: MarketResource) -> dg.MaterializeResult[None]:
         )
         record_stretch(home.tracking, candidate, result, uses=uses)
         scores = pl.DataFrame([asdict(score) for score in result.scores]).rename({"name": "metric"})
+        said = scored_frame(result.test, result.predictions, market.settings.horizons)
+        write_parquet_atomically(said, home.candidate / recipes.STRETCH_PREDICTIONS_NAME)
         write_parquet_atomically(scores, home.candidate / recipes.STRETCH_SCORES_NAME)
         shown = scores.with_columns(model=pl.lit("this version"))
         return {
@@ -235,6 +244,46 @@ def version_scores(market: MarketResource) -> dg.MaterializeResult[None]:
         }
 
     return materialized(recipes.version_scores_recipe(market), make)
+
+
+@dg.asset(group_name=GROUP, deps=[walk_forward_scores, version_scores])
+def backtest(market: MarketResource) -> dg.MaterializeResult[None]:
+    """What trading on the forecasts brings after costs; the rule is chosen on the walk-forward's folds."""
+
+    def make() -> dict[str, Any]:
+        home, settings = market.home, market.settings
+        candidate = Candidate.read(home.candidate)
+        procedure = read_stored_parquet(home.procedure / recipes.PREDICTIONS_NAME)
+        grid = stored_grid(home)
+        found = backtested(
+            market_panel(procedure.filter(model=candidate.kind), grid),
+            market_panel(read_stored_parquet(home.candidate / recipes.STRETCH_PREDICTIONS_NAME), grid),
+            costs=settings.costs,
+            bars_a_day=settings.bars_a_day,
+            models_tried=_models_tried(home),
+            bootstrap=candidate.settings.bootstrap(settings),
+        )
+        record = found.record(bars_a_day=settings.bars_a_day)
+        record_backtest(home.tracking, candidate, found, record)
+        home.backtest.write_text(json.dumps(record, indent=1))
+        tried = found.table(bars_a_day=settings.bars_a_day)
+        return {
+            **record["performance"],
+            "sharpe_interval": f"[{found.sharpe.lower:.2f}, {found.sharpe.upper:.2f}]",
+            "deflated_sharpe": found.deflated,
+            "rule": record["rule"] | {"horizon": found.chosen.horizon},
+            "costs": asdict(settings.costs),
+            "tried": table(tried, tried.height),
+            "equity": picture(equity_figure(found)),
+            "breakeven": picture(breakeven_figure(tried, cost_bps=settings.costs.rate * BASIS_POINTS)),
+        }
+
+    return materialized(recipes.backtest_recipe(market), make)
+
+
+def _models_tried(home: Home) -> int:
+    kinds = json.loads(home.model_settings.read_bytes())["kinds"]
+    return sum(len(found["losses"]) for found in kinds.values())
 
 
 def candidate_rows(market: MarketResource, candidate: Candidate) -> tuple[Dataset, Splits]:

@@ -12,6 +12,7 @@ from edge_bundle.features.catalog import fingerprint
 SCORES_NAME = "scores.parquet"
 PREDICTIONS_NAME = "predictions.parquet"
 STRETCH_SCORES_NAME = "stretch_scores.parquet"
+STRETCH_PREDICTIONS_NAME = "stretch_predictions.parquet"
 _FITTING = (
     "cryptoai_assets.lib.models",
     "cryptoai_assets.lib.training",
@@ -79,9 +80,25 @@ def version_scores_recipe(market: MarketResource) -> Recipe:
     home = market.home
     return Recipe(
         reads={"candidate": home.candidate / RECORD_NAME, "training_dataset": home.training_dataset},
-        writes=(home.candidate / STRETCH_SCORES_NAME,),
+        writes=(home.candidate / STRETCH_SCORES_NAME, home.candidate / STRETCH_PREDICTIONS_NAME),
         settings={},
         code=("cryptoai_assets.lib.candidate", "cryptoai_assets.lib.scoring", *_FITTING),
+    )
+
+
+def backtest_recipe(market: MarketResource) -> Recipe:
+    """Recipe of the backtest."""
+    home = market.home
+    return Recipe(
+        reads={
+            "candidate": home.candidate / RECORD_NAME,
+            "chosen_on": home.procedure / PREDICTIONS_NAME,
+            "counted_on": home.candidate / STRETCH_PREDICTIONS_NAME,
+            "model_settings": home.model_settings,
+        },
+        writes=(home.backtest,),
+        settings={"costs": asdict(market.settings.costs)},
+        code=("cryptoai_assets.lib.backtest", "cryptoai_assets.lib.strategy"),
     )
 
 
@@ -100,4 +117,5 @@ RECIPES = {
     "walk_forward_scores": lambda market: walk_forward_scores_recipe(market, TrainingConfig()),
     "trained_forecaster": lambda market: trained_forecaster_recipe(market, TrainingConfig()),
     "version_scores": version_scores_recipe,
+    "backtest": backtest_recipe,
 }

@@ -12,23 +12,27 @@ from pathlib import Path
 import dagster as dg
 
 from cryptoai_assets.lib.home import Home
-from cryptoai_assets.lib.market import Market, market_preset
+from cryptoai_assets.lib.market import Market, market_of
 from cryptoai_assets.lib.market_data import MarketStores
-from cryptoai_assets.lib.sources.candle_source import CandleSource
+from cryptoai_assets.lib.sources.archive import ArchiveSource
+from cryptoai_assets.lib.sources.candle_source import CandleSource, SourceRefusedError
 from cryptoai_assets.lib.sources.exchange import ExchangeSource
 from cryptoai_assets.lib.sources.patience import Patience
-from cryptoai_assets.lib.sources.sample import SampleSource, sample_file
+from cryptoai_assets.lib.sources.sample import sample_file
 from edge_bundle.alerts import Channel, LoggedChannel, SlackChannel
 
 SANDBOX = "http://127.0.0.1:3800"
 TIMEOUT_SECONDS = 10.0
+# Folder of the markets that are described in files.
+MARKETS = "markets"
+ARCHIVES = ("sample", "archive")
 # Six tries within about a minute, or as long as the venue asks for, up to two minutes at once.
 PATIENCE = Patience(tries=6, first_seconds=1.0, longest_seconds=120.0, sleep=time.sleep, jitter=random.random)
 
 
 def configured_market() -> Market:
     """Return the market that ``CRYPTOAI_MARKET`` names, the sample when it is not set."""
-    return market_preset(os.environ.get("CRYPTOAI_MARKET", "sample"))
+    return configured_resource().settings
 
 
 class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -37,11 +41,11 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     Parameters
     ----------
     name
-        Of a preset.
+        Of a preset, or of a file in the root's folder ``markets``.
     root
         Folder under which ``data/<market>`` lies.
     archive
-        Candles that are read in place of the embedded sample's.
+        File of candles that is read in place of the embedded sample's.
     time
         ISO 8601 with an offset, in place of the clock.
     sandbox
@@ -56,8 +60,8 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @property
     def settings(self) -> Market:
-        """Settings of the preset."""
-        return market_preset(self.name)
+        """Settings of the preset or the file."""
+        return market_of(self.name, Path(self.root) / MARKETS)
 
     @property
     def folder(self) -> Path:
@@ -77,14 +81,16 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     @property
     def source_files(self) -> dict[str, Path]:
         """Files that the source reads, by name; none when it asks a venue."""
-        if self.settings.source != "sample":
+        if self.settings.source not in ARCHIVES:
             return {}
+        if self.settings.source == "archive" and not self.archive:
+            raise SourceRefusedError(f"the market {self.name} reads a file: name it with CRYPTOAI_ARCHIVE")
         return {"archive": Path(self.archive) if self.archive else sample_file()}
 
     def source(self) -> CandleSource:
         """Return the source of candles."""
-        if self.settings.source == "sample":
-            return SampleSource(archive=Path(self.archive) if self.archive else None)
+        for archive in self.source_files.values():
+            return ArchiveSource(archive, self.settings.interval, self.settings.source)
         return self.exchange()
 
     def exchange(self) -> ExchangeSource:
@@ -124,8 +130,9 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 def configured_resource() -> MarketResource:
     """Return the market of this environment, in its folder."""
     return MarketResource(
-        name=configured_market().name,
+        name=os.environ.get("CRYPTOAI_MARKET", "sample"),
         root=os.environ.get("CRYPTOAI_ROOT", "."),
+        archive=os.environ.get("CRYPTOAI_ARCHIVE") or None,
         sandbox=os.environ.get("CRYPTOAI_SANDBOX", SANDBOX),
     )
 

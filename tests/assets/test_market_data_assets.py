@@ -5,7 +5,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.market import PRESETS
 from cryptoai_assets.lib.planner import out_of_date, together
 from cryptoai_assets.lib.quality import SENTENCES
+from cryptoai_assets.lib.sources.candle_source import SourceRefusedError
 from edge_bundle.candles import validated_candles
 from edge_bundle.facts import no_trade_slots
 
@@ -115,6 +117,15 @@ def test_missing_bars_are_listed_and_warn_but_stop_nothing(
     ]
 
 
+def test_real_candles_break_no_rule_of_plausibility(
+    instance: dg.DagsterInstance, market: MarketResource
+) -> None:
+    october = [key for key in KEYS if key.startswith("2018-10")]
+    result = run(instance, market, october[0], october[-1])
+    for event in result.asset_materializations_for_node("clean_candles"):
+        assert event.metadata["rows_by_finding"].value == {"exact_copy": 0, "out_of_order": 0}
+
+
 def spoiled(folder: Path, sentence: str) -> Path:
     """Write the archive with one faulty row more, which speaks against one sentence."""
     candles = embedded_candles()
@@ -127,6 +138,7 @@ def spoiled(folder: Path, sentence: str) -> Path:
         "prices_are_consistent": chosen.with_columns(
             pl.col("open_time").dt.offset_by("30m"), high=pl.col("low") / 2
         ),
+        "bars_are_plausible": chosen.with_columns(pl.col("open", "high", "low", "close") * 10),
     }[sentence]
     kept = candles.join(faulty, on=["symbol", "open_time"], how="anti")
     if sentence == "candles_are_unique":
@@ -135,7 +147,8 @@ def spoiled(folder: Path, sentence: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    "sentence", ["candles_are_unique", "candles_are_on_the_grid", "prices_are_consistent"]
+    "sentence",
+    ["candles_are_unique", "candles_are_on_the_grid", "prices_are_consistent", "bars_are_plausible"],
 )
 def test_faulty_row_stops_what_is_downstream_and_can_be_read(
     instance: dg.DagsterInstance, tmp_path: Path, sentence: str
@@ -155,6 +168,75 @@ def test_faulty_row_stops_what_is_downstream_and_can_be_read(
     rejected = market.stores.quarantine.month("BTCUSD", "2018-10")
     assert rejected.height == (2 if sentence == "candles_are_unique" else 1)
     assert run(instance, market, LTC).success  # another partition is not concerned
+
+
+def tolerant(folder: Path, candles: pl.DataFrame) -> MarketResource:
+    """The sample's market, read from an archive, in which one row of a hundred may be bad."""
+    (folder / "markets").mkdir()
+    settings = 'preset = "sample"\nsource = "archive"\nmax_rejected_share = 0.01\n'
+    (folder / "markets" / "tolerant.toml").write_text(settings)
+    return MarketResource(name="tolerant", root=str(folder), archive=str(archive(folder, candles)))
+
+
+def in_october(candles: pl.DataFrame, *places: int) -> pl.Expr:
+    """Rows of bitcoin in October 2018, by their place in the month."""
+    own = candles.filter(pl.col("symbol") == "BTCUSD", pl.col("open_time").dt.strftime("%Y-%m") == "2018-10")[
+        "open_time"
+    ]
+    return (pl.col("symbol") == "BTCUSD") & pl.col("open_time").is_in(own.gather(places).implode())
+
+
+def swapped(candles: pl.DataFrame, *places: int) -> pl.DataFrame:
+    """Quote volume in the place of base volume."""
+    turned = pl.col("volume") * pl.col("close")
+    here = in_october(candles, *places)
+    return candles.with_columns(volume=pl.when(here).then(turned).otherwise("volume"))
+
+
+@pytest.mark.parametrize(("bad_rows", "goes_on"), [(14, True), (15, False)])
+def test_bad_rows_are_set_aside_and_the_rest_goes_on_below_the_share_of_the_setting(
+    instance: dg.DagsterInstance, tmp_path: Path, bad_rows: int, goes_on: bool
+) -> None:
+    candles = embedded_candles()
+    places = range(100, 100 + bad_rows)
+    market = tolerant(tmp_path, swapped(candles, *places).reverse())
+    result = run(instance, market, BTC)
+    assert result.success == goes_on
+    assert ("reader_of_candles" in materialized(result)) == goes_on
+    [event] = result.asset_materializations_for_node("clean_candles")
+    found = event.metadata["rows_by_finding"].value
+    assert found == {
+        "base_and_quote_volume_swapped": bad_rows,
+        "exact_copy": 0,
+        "out_of_order": 31 * 48 - 2,  # newest first; one bar is absent
+    }
+    broken = evaluations(result)["bars_are_plausible"]
+    assert (broken.passed, broken.severity) == (
+        False,
+        dg.AssetCheckSeverity.WARN if goes_on else dg.AssetCheckSeverity.ERROR,
+    )
+    kept = candles.filter(
+        ~in_october(candles, *places),
+        pl.col("symbol") == "BTCUSD",
+        pl.col("open_time").dt.strftime("%Y-%m") == "2018-10",
+    )
+    assert market.stores.clean_candles.month("BTCUSD", "2018-10").equals(kept)
+
+
+def test_month_is_stale_when_the_end_of_the_one_before_it_changes(
+    instance: dg.DagsterInstance, market: MarketResource
+) -> None:
+    assert run(instance, market, "2018-09-01|BTCUSD").success
+    assert run(instance, market, BTC).success
+    raw = market.stores.raw_candles
+    raw.write("BTCUSD", "2018-09", raw.month("BTCUSD", "2018-09").head(-1))
+    assert stale(instance, market, "clean_candles", [BTC]) == [BTC]
+
+
+def test_archive_that_is_not_named_is_asked_for(tmp_path: Path) -> None:
+    market = tolerant(tmp_path, embedded_candles().head(1)).model_copy(update={"archive": None})
+    with pytest.raises(SourceRefusedError, match="name it with CRYPTOAI_ARCHIVE"):
+        market.source()
 
 
 def test_source_mended_afterwards_empties_the_quarantine(
@@ -225,6 +307,13 @@ def test_market_without_an_end_has_the_running_month() -> None:
     keys = symbol_months(PRESETS["live"]).get_partition_keys(current_time=datetime(2026, 3, 2, tzinfo=UTC))
     assert keys[-1] == "2026-03-01|ETHUSDT"
     assert symbol_and_month(keys[-1]) == ("ETHUSDT", "2026-03")
+
+
+def test_month_that_the_history_leaves_unfinished_is_one_too() -> None:
+    ends = {date(2019, 9, 2): "2019-09", date(2019, 9, 1): "2019-08", date(2019, 10, 1): "2019-09"}
+    for end, last in ends.items():
+        keys = symbol_months(replace(PRESETS["sample"], history_end=end)).get_partition_keys()
+        assert keys[-1] == f"{last}-01|XRPUSD"
 
 
 def test_whole_sample_backfills_in_one_run_on_a_real_instance(market: MarketResource) -> None:

@@ -73,12 +73,17 @@ def clean_candles(context: dg.AssetExecutionContext, market: MarketResource) -> 
 
     def clean(key: str) -> dict[str, Any]:
         symbol, month = symbol_and_month(key)
-        told = cleaned(market.stores, symbol=symbol, month=month, interval=market.settings.interval)
+        told = cleaned(
+            market.stores,
+            symbol=symbol,
+            month=month,
+            interval=market.settings.interval,
+            plausibility=market.settings.plausibility,
+        )
         return {
             "dagster/row_count": told.accepted.height,
             "rejected_rows": told.rejected.height,
-            "repeated_rows": told.repeated,
-            "reordered_rows": told.reordered,
+            "rows_by_finding": told.counts,
             "quarantine": dg.MetadataValue.path(str(market.stores.quarantine.path(symbol, month))),
             "preview": table(told.accepted),
         }

@@ -18,6 +18,7 @@ _MEANINGS = {
     "candles_are_sorted": "Within a symbol, each stored bar opens after the one before it.",
     "candles_are_unique": "The source gave no bar twice with different values.",
     "candles_are_on_the_grid": "Each bar opens at a multiple of the market's interval.",
+    "bars_are_plausible": "No price is far from the bars before it, and no volume is in the quote currency.",
     "prices_are_consistent": "Values are finite, prices positive, and high and low enclose open and close.",
 }
 

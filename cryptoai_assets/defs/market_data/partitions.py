@@ -1,11 +1,11 @@
 """Partitions of everything that is kept by symbol and month."""
 
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 
 import dagster as dg
 
 from cryptoai_assets.defs.resources import configured_market
-from cryptoai_assets.lib.market import Market
+from cryptoai_assets.lib.market import Market, month_after, month_start
 
 
 def symbol_months(market: Market) -> dg.MultiPartitionsDefinition:
@@ -13,7 +13,8 @@ def symbol_months(market: Market) -> dg.MultiPartitionsDefinition:
     end = market.history_end
     months = dg.MonthlyPartitionsDefinition(
         start_date=datetime.combine(market.history_start.replace(day=1), time(), tzinfo=UTC),
-        end_date=datetime.combine(end, time(), tzinfo=UTC) if end else None,
+        # A month that the history leaves unfinished is one too.
+        end_date=month_start(month_after(f"{end - timedelta(days=1):%Y-%m}")) if end else None,
         end_offset=0 if end else 1,
     )
     return dg.MultiPartitionsDefinition(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from cryptoai_assets.lib.gaps import GapTable
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.market import Market, market_of
 from cryptoai_assets.lib.market_data import MarketStores
@@ -79,6 +80,11 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return MarketStores(self.folder)
 
     @property
+    def gaps(self) -> GapTable:
+        """Table of gaps."""
+        return GapTable(self.stores.folder / "gaps")
+
+    @property
     def source_files(self) -> dict[str, Path]:
         """Files that the source reads, by name; none when it asks a venue."""
         if self.settings.source not in ARCHIVES:
@@ -93,11 +99,19 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             return ArchiveSource(archive, self.settings.interval, self.settings.source)
         return self.exchange()
 
+    def second_source(self) -> CandleSource | None:
+        """Return the venue that is asked for what the market's own does not give."""
+        other = self.settings.second_venue
+        return self._venue(other) if other and not self.source_files else None
+
     def exchange(self) -> ExchangeSource:
         """Return the market's venue, or its simulation in the sandbox."""
+        return self._venue(self.settings.venue)
+
+    def _venue(self, name: str) -> ExchangeSource:
         simulated = self.settings.source == "sandbox"
         return ExchangeSource(
-            self.settings.venue,
+            name,
             self.settings.interval,
             base_url=f"{self.sandbox}/binance" if simulated else None,
             patience=PATIENCE,

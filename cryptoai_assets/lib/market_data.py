@@ -105,6 +105,7 @@ def appended(
     interval: str,
     overlap: timedelta,
     now: datetime,
+    plausibility: Plausibility | None = None,
 ) -> TakenIn:
     """Fetch what came since the last stored bar of a month, and add it; only that month is read or written.
 
@@ -114,6 +115,8 @@ def appended(
         How much before its end the stored part is fetched again, in search of revisions and late bars.
     now
         When a revision or a late bar becomes known.
+    plausibility
+        See `take_in`.
     """
     last = _last_bar(stores.raw_candles.month_or_empty(symbol, month))
     resumed = start if last is None else max(start, last + interval_duration(interval) - overlap)
@@ -136,6 +139,7 @@ def appended(
         interval=interval,
         source=source.name,
         now=now,
+        plausibility=plausibility,
     )
 
 
@@ -148,6 +152,7 @@ def take_in(
     interval: str,
     source: str,
     now: datetime,
+    plausibility: Plausibility | None = None,
     asked_again: bool = False,
 ) -> TakenIn:
     """Add an answer about one month to the store; what is held stays, and a repeated answer adds nothing.
@@ -158,6 +163,8 @@ def take_in(
 
     Parameters
     ----------
+    plausibility
+        With it a stored bar that is not believed is as good as none: another version of it is a refill.
     asked_again
         Whether all of it is late, because it was due long ago.
     """
@@ -165,9 +172,12 @@ def take_in(
     refused = stores.late_rejected.month_or_empty(symbol, month)
     late = _is_late(fetched.candles, held, said, interval) | asked_again
     again = screened(fetched.candles.filter(late), interval=interval)
-    asked = held.join(again.accepted, on=_BAR, how="semi", maintain_order="left")
-    good = good_candles(asked, said, interval=interval)
-    refills = again.accepted.join(good, on=_BAR, how="anti", maintain_order="left")
+    good = _good_at(again.accepted, held, said, interval, plausibility)
+    # A bar that is not believed is no other one when the same is said of it again.
+    repeated = _good_at(again.accepted, held, said, interval, None)
+    refills = again.accepted.join(good, on=_BAR, how="anti", maintain_order="left").join(
+        repeated, on=list(CANDLE_SCHEMA), how="anti", maintain_order="left"
+    )
     known = known_candles(good, said, interval=interval, known_by=None)
     heard = pl.max_horizontal(
         pl.lit(now, UTC_MICROSECONDS), pl.col("event_time") + interval_duration(interval)
@@ -239,10 +249,52 @@ def _versions(raw: pl.DataFrame, facts: pl.DataFrame) -> tuple[pl.DataFrame, pl.
     return rows.filter(stands).drop("refilled"), rows.filter(~stands).drop("refilled")
 
 
-def good_candles(raw: pl.DataFrame, facts: pl.DataFrame, *, interval: str) -> pl.DataFrame:
-    """Rows that stand for their bar and break no rule of their own, sorted by symbol and time."""
-    current, _ = _versions(raw, facts)
-    return screened(current, interval=interval).accepted
+def good_candles(
+    raw: pl.DataFrame, facts: pl.DataFrame, *, interval: str, plausibility: Plausibility | None = None
+) -> pl.DataFrame:
+    """Rows that stand for their bar and break no rule, sorted by symbol and time."""
+    return _judged(raw, facts, interval=interval, plausibility=plausibility)[0].accepted
+
+
+def _judged(
+    raw: pl.DataFrame,
+    facts: pl.DataFrame,
+    *,
+    interval: str,
+    plausibility: Plausibility | None,
+    before: pl.DataFrame | None = None,
+    second_venue: pl.DataFrame | None = None,
+) -> tuple[Screened, pl.DataFrame]:
+    """Rows that stand for their bar, screened, and those in whose place they stand.
+
+    A price that two versions of a bar agree on, such as those of two venues, is believed however far it is.
+    """
+    current, superseded = _versions(raw, facts)
+    seen_twice = superseded.select(CANDLE_SCHEMA.keys()).unique(_BAR, keep="last", maintain_order=True)
+    if second_venue is not None:
+        seen_twice = pl.concat([seen_twice.join(second_venue, on=_BAR, how="anti"), second_venue])
+    told = screened(
+        current, interval=interval, plausibility=plausibility, before=before, second_venue=seen_twice
+    )
+    return told, superseded
+
+
+def _good_at(
+    asked: pl.DataFrame,
+    held: pl.DataFrame,
+    said: pl.DataFrame,
+    interval: str,
+    plausibility: Plausibility | None,
+) -> pl.DataFrame:
+    """Good stored versions of the bars that came again."""
+    if plausibility is None or asked.is_empty():
+        near = held.join(asked, on=_BAR, how="semi", maintain_order="left")
+    else:
+        # Far enough back for the bars that they are compared with, a few absent ones among them.
+        reach = 10 * plausibility.bars * interval_duration(interval)
+        near = held.filter(pl.col("open_time") >= asked.select(pl.col("open_time").min() - reach).item())
+    good = good_candles(near, said, interval=interval, plausibility=plausibility)
+    return good.join(asked, on=_BAR, how="semi", maintain_order="left")
 
 
 def _slots(facts: pl.DataFrame) -> pl.DataFrame:
@@ -314,9 +366,9 @@ def cleaned(
         Candles of the symbol from elsewhere.
     """
     raw, facts = stores.raw_candles.month(symbol, month), stores.raw_facts.month(symbol, month)
-    current, superseded = _versions(raw, facts)
-    told = screened(
-        current,
+    told, superseded = _judged(
+        raw,
+        facts,
         interval=interval,
         plausibility=plausibility,
         before=_bars_before(stores, symbol, month, interval, plausibility),

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,12 @@ import pytest
 from fakes.archives import archive, embedded_candles
 
 from cryptoai_assets.definitions import defs
-from cryptoai_assets.defs.market_data.assets import clean_candles, raw_candles
-from cryptoai_assets.defs.market_data.checks import candles_have_no_unexplained_gap, rules_of_clean_candles
+from cryptoai_assets.defs.market_data.assets import candle_coverage, clean_candles, raw_candles, repaired_gaps
+from cryptoai_assets.defs.market_data.checks import (
+    candles_are_complete,
+    candles_have_no_unexplained_gap,
+    rules_of_clean_candles,
+)
 from cryptoai_assets.defs.market_data.partitions import SYMBOL_MONTH, symbol_and_month, symbol_months
 from cryptoai_assets.defs.market_data.recipes import RECIPES
 from cryptoai_assets.defs.materialization import recorded_fingerprints
@@ -30,7 +34,16 @@ from edge_bundle.candles import validated_candles
 from edge_bundle.facts import no_trade_slots
 
 PROJECT = Path(__file__).parents[2]
-ROOM = [raw_candles, clean_candles, rules_of_clean_candles, candles_have_no_unexplained_gap]
+ROOM = [
+    raw_candles,
+    repaired_gaps,
+    clean_candles,
+    candle_coverage,
+    rules_of_clean_candles,
+    candles_are_complete,
+    candles_have_no_unexplained_gap,
+]
+GRAIN = {"raw_candles", "repaired_gaps", "clean_candles", "candle_coverage"}
 KEYS = SYMBOL_MONTH.get_partition_keys()
 BTC, LTC = "2018-10-01|BTCUSD", "2018-10-01|LTCUSD"
 
@@ -62,11 +75,11 @@ def run(
     span = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last or first}
     return dg.materialize(
         [*ROOM, reader_of_candles],
-        selection=selection or dg.AssetSelection.all(),
+        selection=selection or dg.AssetSelection.all() - dg.AssetSelection.assets(candle_coverage),
         resources={"market": market},
         instance=instance,
         tags=span if last else None,
-        partition_key=None if last else first,
+        partition_key=None if last else first or None,
         raise_on_error=False,
     )
 
@@ -89,7 +102,7 @@ def test_month_is_stored_with_its_facts_and_shown(
 ) -> None:
     result = run(instance, market, LTC)
     assert result.success
-    assert materialized(result) == {"raw_candles", "clean_candles", "reader_of_candles"}
+    assert materialized(result) == {*GRAIN, "reader_of_candles"} - {"candle_coverage"}
     candles = market.stores.clean_candles.month("LTCUSD", "2018-10")
     validated_candles(candles, interval="30m")
     [event] = result.asset_materializations_for_node("clean_candles")
@@ -104,7 +117,7 @@ def test_missing_bars_are_listed_and_warn_but_stop_nothing(
     instance: dg.DagsterInstance, market: MarketResource
 ) -> None:
     found = evaluations(run(instance, market, LTC))
-    assert set(found) == {*SENTENCES, "candles_have_no_unexplained_gap"}
+    assert set(found) == {*SENTENCES, "candles_are_complete", "candles_have_no_unexplained_gap"}
     gap = found.pop("candles_have_no_unexplained_gap")
     assert all(evaluation.passed for evaluation in found.values())
     assert (gap.passed, gap.severity) == (False, dg.AssetCheckSeverity.WARN)
@@ -115,6 +128,45 @@ def test_missing_bars_are_listed_and_warn_but_stop_nothing(
         ("no_trade", "2018-10-04 08:30", "1"),
         ("no_trade", "2018-10-04 09:30", "2"),
     ]
+
+
+def test_month_of_which_too_much_is_missing_is_told_as_a_failure_and_stops_nothing(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    """A collector that wrote 200 bars of every 1,000, as one really did."""
+    candles = embedded_candles().filter(pl.int_range(pl.len()).over("symbol") % 1000 < 200)
+    market = tolerant(tmp_path, candles)
+    result = run(instance, market, "2018-10-01|BTCUSD")
+    assert result.success
+    complete = evaluations(result)["candles_are_complete"]
+    assert (complete.passed, complete.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    stores = market.stores
+    quiet = no_trade_slots(stores.clean_facts.month("BTCUSD", "2018-10")).height
+    missing = 31 * 48 - stores.clean_candles.month("BTCUSD", "2018-10").height - quiet
+    assert complete.metadata["missing_bars"].value == missing > 1_000
+    gaps = market.gaps.current(["BTCUSD"], interval="30m")
+    assert int(((gaps["to"] - gaps["from"]) / timedelta(minutes=30) + 1).sum()) == missing
+    assert gaps["state"].unique().to_list() == ["open"]
+
+
+def test_coverage_is_a_table_a_plot_and_the_gaps_by_state(
+    instance: dg.DagsterInstance, market: MarketResource
+) -> None:
+    assert run(instance, market, LTC).success
+    result = run(instance, market, "", selection=dg.AssetSelection.assets(candle_coverage))
+    [event] = result.asset_materializations_for_node("candle_coverage")
+    assert shown(event.metadata["preview"]) == [
+        {
+            "symbol": "LTCUSD",
+            "month": "2018-10",
+            "due": "1488",
+            "present": "1484",
+            "no_trade": "3",
+            "missing": "1",
+        }
+    ]
+    assert shown(event.metadata["gaps_by_state"]) == [{"state": "open", "runs": "1"}]
+    assert str(event.metadata["coverage"].value).startswith("![](data:image/png;base64,")
 
 
 def test_real_candles_break_no_rule_of_plausibility(
@@ -156,7 +208,7 @@ def test_faulty_row_stops_what_is_downstream_and_can_be_read(
     market = MarketResource(name="sample", root=str(tmp_path), archive=str(spoiled(tmp_path, sentence)))
     result = run(instance, market, BTC)
     assert not result.success
-    assert materialized(result) == {"raw_candles", "clean_candles"}
+    assert materialized(result) == GRAIN - {"candle_coverage"}
     broken = {
         name: found for name, found in evaluations(result).items() if name in SENTENCES and not found.passed
     }

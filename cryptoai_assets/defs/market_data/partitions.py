@@ -30,7 +30,20 @@ def symbol_and_month(partition_key: str) -> tuple[str, str]:
 
 def symbol_months_at(market: Market, now: datetime) -> list[str]:
     """Keys of the month that is running at a time, one a symbol."""
-    return [f"{now:%Y-%m}-01|{symbol}" for symbol in market.symbols]
+    return [partition_of(symbol, now) for symbol in market.symbols]
+
+
+def partition_of(symbol: str, moment: datetime) -> str:
+    """Key of the month in which a moment lies."""
+    return f"{moment:%Y-%m}-01|{symbol}"
 
 
 SYMBOL_MONTH = symbol_months(configured_market())
+
+
+def venue_pool(market: Market) -> str:
+    """Pool of what asks a market's venue, one at a time whatever runs beside it: its rate limit is kept."""
+    return "".join(letter if letter.isalnum() else "_" for letter in market.venue.lower())
+
+
+VENUE_POOL = venue_pool(configured_market())

@@ -6,6 +6,7 @@ from cryptoai_assets.defs.market_data.partitions import symbol_and_month
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.market import month_after, month_window
 from cryptoai_assets.lib.planner import Recipe
+from cryptoai_assets.lib.store import Place
 
 
 def raw_candles_recipe(market: MarketResource, partition_key: str) -> Recipe:
@@ -44,6 +45,24 @@ def clean_candles_recipe(market: MarketResource, partition_key: str) -> Recipe:
             "plausibility": asdict(market.settings.plausibility),
         },
         code=("cryptoai_assets.lib.quality", "cryptoai_assets.lib.market_data", "cryptoai_assets.lib.store"),
+    )
+
+
+def coverage_path(market: MarketResource) -> Place:
+    """Table of the newest coverage."""
+    return market.stores.folder / "coverage" / "coverage.parquet"
+
+
+def candle_coverage_recipe(market: MarketResource) -> Recipe:
+    """Recipe of the coverage: every clean month, and the table of gaps."""
+    stores, settings = market.stores, market.settings
+    return Recipe(
+        reads=stores.clean_candles.files(settings.symbols)
+        | stores.clean_facts.files(settings.symbols)
+        | market.gaps.files(settings.symbols),
+        writes=(coverage_path(market),),
+        settings={"interval": settings.interval},
+        code=("cryptoai_assets.lib.coverage", "cryptoai_assets.lib.figures"),
     )
 
 

@@ -1,14 +1,17 @@
 """Market data on their way into the store: fetched, then screened, a month at a time.
 
-A bar is known at its close. What comes later than that is a row of its own, with the time at which it was
-known: a bar that the store had moved on without (fact ``refilled``), or another version of a bar that it
-holds (facts ``revised_close`` and the like; the first version stays). That the newest bars did not come when
-they were due is a fact too: ``not_delivered``, the number of slots without one from ``event_time`` on.
-`known_candles` reads the past as it was known.
+A bar is known at its close, and so is, at the first look, that nobody traded in a slot. What comes later
+than that is a row of its own, with the time at which it was known: a bar that the store had moved on without
+(fact ``refilled``), or another version of a bar that it holds (facts ``revised_close`` and the like; the first
+version stays). That the newest bars did not come when they were due is a fact too: ``not_delivered``, the
+number of slots without one from ``event_time`` on. `known_candles` and `knowledge` read the past as it was
+known.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import polars as pl
 
@@ -185,7 +188,7 @@ def take_in(
     judged = pl.concat([_marked(refills, REFILLED, pl.lit(1.0)), *_revised_values(again.accepted, known)])
     told = pl.concat(
         [
-            _known_no_earlier(fetched.facts, than=heard, until=_last_bar(held)),
+            _known_at_its_look(fetched.facts, held, said, interval, heard, asked_again=asked_again),
             judged.with_columns(known_at=heard, source=pl.lit(source)).select(*FACT_SCHEMA),
         ]
     )
@@ -212,18 +215,29 @@ def _last_bar(candles: pl.DataFrame) -> datetime | None:
     return last
 
 
-def _known_no_earlier(facts: pl.DataFrame, *, than: pl.Expr, until: datetime | None) -> pl.DataFrame:
-    """Evidence about slots that the store has moved on from is known now, whenever it was made."""
-    known = pl.max_horizontal("known_at", than)
+def _known_at_its_look(
+    facts: pl.DataFrame,
+    held: pl.DataFrame,
+    said: pl.DataFrame,
+    interval: str,
+    heard: pl.Expr,
+    *,
+    asked_again: bool,
+) -> pl.DataFrame:
+    """Evidence is known like a bar of its slot: at its close, or when it is heard where it comes late."""
+    late = _is_late(_slots(facts), held, said, interval) | asked_again
+    quiet = pl.col("name") == NO_TRADE
     return facts.with_columns(
-        known_at=pl.when(pl.col("event_time") <= pl.lit(until, UTC_MICROSECONDS))
-        .then(known)
+        known_at=pl.when(late & quiet)
+        .then(pl.max_horizontal("known_at", heard))
+        .when(quiet)
+        .then(pl.col("event_time") + interval_duration(interval))
         .otherwise("known_at")
     )
 
 
-def _is_late(candles: pl.DataFrame, held: pl.DataFrame, said: pl.DataFrame, interval: str) -> pl.Series:
-    """Whether a bar comes after a later one, or after its slot was said to be empty or found to be."""
+def _is_late(slots: pl.DataFrame, held: pl.DataFrame, said: pl.DataFrame, interval: str) -> pl.Series:
+    """Whether a slot is answered after a later one, or after it was said to be empty or found to be."""
     step_us = interval_duration(interval) // timedelta(microseconds=1)
     first = pl.col("event_time").dt.epoch("us")
     awaited = (
@@ -236,7 +250,7 @@ def _is_late(candles: pl.DataFrame, held: pl.DataFrame, said: pl.DataFrame, inte
     )
     empty = pl.concat([no_trade_slots(said), awaited]).unique().with_columns(empty=True)
     late = (pl.col("open_time") <= pl.lit(_last_bar(held), UTC_MICROSECONDS)) | pl.col("empty")
-    rows = candles.join(empty, on=_BAR, how="left", maintain_order="left")
+    rows = slots.join(empty, on=_BAR, how="left", maintain_order="left")
     return rows.select(late=late.fill_null(False))["late"]
 
 
@@ -326,12 +340,17 @@ def known_candles(
     known_by
         Included; None is the latest knowledge, which targets are made of.
     """
-    known = facts if known_by is None else facts.filter(pl.col("known_at") <= known_by)
+    if known_by is None:
+        return _as_told(candles, facts, facts)
+    seen = _as_told(candles, facts, facts.filter(pl.col("known_at") <= known_by))
+    return seen.filter(pl.col("open_time") + interval_duration(interval) <= known_by)
+
+
+def _as_told(candles: pl.DataFrame, facts: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """Candles without those whose refill is not among the known facts, in the version that these tell."""
     refills = facts.filter(pl.col("name") == REFILLED)
     unknown = _slots(refills).join(_slots(known.filter(pl.col("name") == REFILLED)), on=_BAR, how="anti")
     seen = candles.join(unknown, on=_BAR, how="anti", maintain_order="left")
-    if known_by is not None:
-        seen = seen.filter(pl.col("open_time") + interval_duration(interval) <= known_by)
     for name in _VALUES:
         versions = known.filter(pl.col("name") == f"{REVISED}{name}").sort("known_at", maintain_order=True)
         if versions.height:
@@ -342,6 +361,52 @@ def known_candles(
                 .drop("revised")
             )
     return seen
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """Candles and facts of a market as they were known over a while in which nothing came late.
+
+    Parameters
+    ----------
+    since, until
+        What a bar is computed from was known so when it closed in ``since <= close < until``; None is open.
+    """
+
+    candles: pl.DataFrame
+    facts: pl.DataFrame
+    since: datetime | None
+    until: datetime | None
+
+
+def knowledge(
+    candles: pl.DataFrame, facts: pl.DataFrame, *, interval: str, until: datetime
+) -> Iterator[Knowledge]:
+    """What was known, in order of time: a new one from each moment on at which something came late.
+
+    What was known at its time stays in all of them: who computes a bar reads no later one. Facts that say
+    nothing about slots are handed on as they are.
+
+    Parameters
+    ----------
+    until
+        What came late after it is known in none.
+    """
+    for since, end in pairwise((None, *late_moments(facts, interval=interval, until=until), None)):
+        late = _came_late(interval)
+        known = facts.filter(~(late if since is None else late & (pl.col("known_at") > since)))
+        yield Knowledge(_as_told(candles, facts, known), known, since, end)
+
+
+def late_moments(facts: pl.DataFrame, *, interval: str, until: datetime) -> list[datetime]:
+    """Times up to `until`, in order, at which something about a slot became known after its close."""
+    late = facts.filter(_came_late(interval) & (pl.col("known_at") <= until))
+    return late["known_at"].unique().sort().to_list()
+
+
+def _came_late(interval: str) -> pl.Expr:
+    about = pl.col("name").is_in([REFILLED, NO_TRADE]) | pl.col("name").str.starts_with(REVISED)
+    return about & (pl.col("known_at") > pl.col("event_time") + interval_duration(interval))
 
 
 def cleaned(

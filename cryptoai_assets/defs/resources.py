@@ -15,11 +15,13 @@ from cryptoai_assets.lib.gaps import GapTable
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.market import Market, market_of
 from cryptoai_assets.lib.market_data import MarketStores
+from cryptoai_assets.lib.s3_path import S3Settings
 from cryptoai_assets.lib.sources.archive import ArchiveSource
 from cryptoai_assets.lib.sources.candle_source import CandleSource, SourceRefusedError
 from cryptoai_assets.lib.sources.exchange import ExchangeSource
 from cryptoai_assets.lib.sources.patience import Patience
 from cryptoai_assets.lib.sources.sample import sample_file
+from cryptoai_assets.lib.store import Place, place
 from edge_bundle.alerts import Channel, LoggedChannel, SlackChannel
 
 SANDBOX = "http://127.0.0.1:3800"
@@ -47,6 +49,11 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         Folder under which ``data/<market>`` lies.
     archive
         File of candles that is read in place of the embedded sample's.
+    store
+        Folder, or address such as ``s3://bucket/prefix``, of the candles, facts and features of all markets;
+        None is below the root.
+    s3_region, s3_endpoint
+        Of a store on S3; no endpoint is Amazon's.
     time
         ISO 8601 with an offset, in place of the clock.
     sandbox
@@ -56,6 +63,9 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     name: str
     root: str = "."
     archive: str | None = None
+    store: str | None = None
+    s3_region: str = "us-east-1"
+    s3_endpoint: str | None = None
     time: str | None = None
     sandbox: str = SANDBOX
 
@@ -72,12 +82,21 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     @property
     def home(self) -> Home:
         """Every folder and door of this market."""
-        return Home(Path(self.root), self.settings)
+        return Home(Path(self.root), self.settings, self._store)
+
+    @property
+    def _store(self) -> Place | None:
+        if not self.store:
+            return None
+        # Keys come from where Amazon's tools look for them: the environment, a profile, the machine's role.
+        return place(
+            self.store, S3Settings(self.s3_region, self.s3_endpoint, access_key=None, secret_key=None)
+        )
 
     @property
     def stores(self) -> MarketStores:
         """Stores of candles and facts."""
-        return MarketStores(self.folder)
+        return self.home.stores
 
     @property
     def gaps(self) -> GapTable:
@@ -147,6 +166,9 @@ def configured_resource() -> MarketResource:
         name=os.environ.get("CRYPTOAI_MARKET", "sample"),
         root=os.environ.get("CRYPTOAI_ROOT", "."),
         archive=os.environ.get("CRYPTOAI_ARCHIVE") or None,
+        store=os.environ.get("CRYPTOAI_STORE") or None,
+        s3_region=os.environ.get("AWS_REGION", "us-east-1"),
+        s3_endpoint=os.environ.get("AWS_ENDPOINT_URL") or None,
         sandbox=os.environ.get("CRYPTOAI_SANDBOX", SANDBOX),
     )
 

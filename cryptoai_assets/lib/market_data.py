@@ -2,10 +2,10 @@
 
 A bar is known at its close, and so is, at the first look, that nobody traded in a slot. What comes later
 than that is a row of its own, with the time at which it was known: a bar that the store had moved on without
-(fact ``refilled``), or another version of a bar that it holds (facts ``revised_close`` and the like; the first
-version stays). That the newest bars did not come when they were due is a fact too: ``not_delivered``, the
-number of slots without one from ``event_time`` on. `known_candles` and `knowledge` read the past as it was
-known.
+(fact ``refilled``), or another version of a bar that it holds (facts ``revised_close`` and the like; the
+first version stays). That the newest bars did not come when they were due is a fact too: ``not_delivered``,
+the number of slots without one from ``event_time`` on. `known_candles` and `knowledge` read the past as it
+was known.
 """
 
 from collections.abc import Iterator

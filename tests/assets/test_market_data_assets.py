@@ -14,8 +14,11 @@ import dagster as dg
 import polars as pl
 import pytest
 from fakes.archives import archive, embedded_candles
+from fakes.s3_server import s3_bucket
 
 from cryptoai_assets.definitions import defs
+from cryptoai_assets.defs.features.assets import features
+from cryptoai_assets.defs.features.checks import features_ignore_later_bars
 from cryptoai_assets.defs.market_data.assets import candle_coverage, clean_candles, raw_candles, repaired_gaps
 from cryptoai_assets.defs.market_data.checks import (
     candles_are_complete,
@@ -44,6 +47,7 @@ ROOM = [
     candles_have_no_unexplained_gap,
 ]
 GRAIN = {"raw_candles", "repaired_gaps", "clean_candles", "candle_coverage"}
+CHAIN = dg.AssetSelection.assets("raw_candles", "clean_candles", "features")
 KEYS = SYMBOL_MONTH.get_partition_keys()
 BTC, LTC = "2018-10-01|BTCUSD", "2018-10-01|LTCUSD"
 
@@ -413,3 +417,41 @@ def test_month_of_all_symbols_is_made_from_the_command_line_without_dagster_home
     stored = sorted((tmp_path / "data" / "sample" / "clean_candles").glob("*/*.parquet"))
     assert [path.parent.name for path in stored] == list(PRESETS["sample"].symbols)
     assert (tmp_path / ".dagster" / "storage").is_dir()
+
+
+def test_whole_chain_on_s3_is_the_one_on_disk(
+    instance: dg.DagsterInstance, market: MarketResource, tmp_path: Path
+) -> None:
+    room = [*ROOM, features, features_ignore_later_bars]
+
+    def made(place: MarketResource) -> dg.ExecuteInProcessResult:
+        return dg.materialize(
+            room, resources={"market": place}, instance=instance, partition_key=LTC, selection=CHAIN
+        )
+
+    with s3_bucket() as bucket:
+        away = MarketResource(
+            name="sample",
+            root=str(tmp_path / "elsewhere"),
+            store=f"s3://{bucket.key}/tables",
+            s3_endpoint=bucket.settings.endpoint,
+        )
+        assert made(market).success
+        assert made(away).success
+        here, there = market.home, away.home
+        for own, other in (
+            (here.stores.raw_candles, there.stores.raw_candles),
+            (here.stores.clean_candles, there.stores.clean_candles),
+            (here.stores.clean_facts, there.stores.clean_facts),
+            (here.features, there.features),
+        ):
+            assert own.month("LTCUSD", "2018-10").equals(other.month("LTCUSD", "2018-10"))
+            assert str(other.root).startswith(f"s3://{bucket.key}/tables/sample/")
+        assert here.features.month("LTCUSD", "2018-10").drop_nulls().height > 0
+        assert (
+            market.gaps.history(["LTCUSD"])
+            .drop("known_at")
+            .equals(away.gaps.history(["LTCUSD"]).drop("known_at"))
+        )
+        assert [stale(instance, away, asset, [LTC]) for asset in RECIPES] == [[], []]
+        assert not (tmp_path / "elsewhere").exists()

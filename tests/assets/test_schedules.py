@@ -38,6 +38,18 @@ def test_running_month_of_every_symbol_is_asked_for(instance: dg.DagsterInstance
     assert asked(instance, "live") == ["2026-03-01|BTCUSDT", "2026-03-01|ETHUSDT"]
 
 
+def test_last_bars_of_a_month_are_asked_for_when_it_has_ended(instance: dg.DagsterInstance) -> None:
+    resource = MarketResource(name="live", time="2026-04-01T00:05:00+00:00")
+    found = candles_every_five_minutes(dg.build_schedule_context(instance, resources={"market": resource}))
+    assert isinstance(found, list)
+    assert [run.partition_key for run in found] == [
+        "2026-03-01|BTCUSDT",
+        "2026-03-01|ETHUSDT",
+        "2026-04-01|BTCUSDT",
+        "2026-04-01|ETHUSDT",
+    ]
+
+
 def test_run_that_goes_on_is_not_overtaken(instance: dg.DagsterInstance) -> None:
     for symbol in ("BTCUSDT", "ETHUSDT"):
         assert f"2026-03-01|{symbol}" in (asked(instance, "live") or [])

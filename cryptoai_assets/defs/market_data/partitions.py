@@ -29,8 +29,14 @@ def symbol_and_month(partition_key: str) -> tuple[str, str]:
 
 
 def symbol_months_at(market: Market, now: datetime) -> list[str]:
-    """Keys of the month that is running at a time, one a symbol."""
-    return [partition_of(symbol, now) for symbol in market.symbols]
+    """Keys of the month that is running at a time, and of the one that ended within a day, of each symbol."""
+    moments = [now - timedelta(days=1)] if now.day == 1 else []
+    return [
+        partition_of(symbol, moment)
+        for moment in (*moments, now)
+        for symbol in market.symbols
+        if moment.date() >= market.history_start
+    ]
 
 
 def partition_of(symbol: str, moment: datetime) -> str:

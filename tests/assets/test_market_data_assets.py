@@ -28,11 +28,13 @@ from cryptoai_assets.defs.market_data.checks import (
 from cryptoai_assets.defs.market_data.partitions import SYMBOL_MONTH, symbol_and_month, symbol_months
 from cryptoai_assets.defs.market_data.recipes import RECIPES
 from cryptoai_assets.defs.materialization import recorded_fingerprints
-from cryptoai_assets.defs.resources import MarketResource
+from cryptoai_assets.defs.monitoring.sensors import failed_checks_are_told
+from cryptoai_assets.defs.resources import AlertsResource, MarketResource
 from cryptoai_assets.lib.market import PRESETS
 from cryptoai_assets.lib.planner import out_of_date, together
 from cryptoai_assets.lib.quality import SENTENCES
 from cryptoai_assets.lib.sources.candle_source import SourceRefusedError
+from edge_bundle.alerts import Outbox
 from edge_bundle.candles import validated_candles
 from edge_bundle.facts import no_trade_slots
 
@@ -144,6 +146,12 @@ def test_month_of_which_too_much_is_missing_is_told_as_a_failure_and_stops_nothi
     assert result.success
     complete = evaluations(result)["candles_are_complete"]
     assert (complete.passed, complete.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    told = dg.build_sensor_context(
+        instance=instance, resources={"market": market, "alerts": AlertsResource()}
+    )
+    failed_checks_are_told(told)
+    [alert] = Outbox(market.home.alerts_database).alerts()
+    assert [what for what, _ in alert.facts] == ["clean_candles: candles_are_complete"]
     stores = market.stores
     quiet = no_trade_slots(stores.clean_facts.month("BTCUSD", "2018-10")).height
     missing = 31 * 48 - stores.clean_candles.month("BTCUSD", "2018-10").height - quiet

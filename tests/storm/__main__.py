@@ -1,4 +1,4 @@
-"""`make storm`: ingestion killed 50 times under a storm of faults; its tables are held against calm weather's."""
+"""`make storm`: ingestion killed 50 times under every fault, its tables held against calm weather's."""
 
 import secrets
 import sys

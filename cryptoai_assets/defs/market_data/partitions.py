@@ -47,9 +47,16 @@ def partition_of(symbol: str, moment: datetime) -> str:
 SYMBOL_MONTH = symbol_months(configured_market())
 
 
-def venue_pool(market: Market) -> str:
-    """Pool of what asks a market's venue, one at a time whatever runs beside it: its rate limit is kept."""
-    return "".join(letter if letter.isalnum() else "_" for letter in market.venue.lower())
+def venue_pool(market: Market) -> str | None:
+    """Pool of what asks a market's venue, one at a time whatever runs beside it: its rate limit is kept.
+
+    None where no venue is asked.
+    """
+    return (
+        None
+        if not market.grows
+        else "".join(letter if letter.isalnum() else "_" for letter in market.venue.lower())
+    )
 
 
 VENUE_POOL = venue_pool(configured_market())

@@ -7,6 +7,7 @@ READY := $(VENV)/.installed
 PYTEST_FLAGS ?= -n 2
 ONLY ?=
 VERSION ?=
+SEED ?=
 FULL ?=
 MARKET ?= $(or $(CRYPTOAI_MARKET),sample)
 FLAGS ?=
@@ -22,7 +23,7 @@ export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo sandbox test up check bench evaluate reproduce format-check lint types contracts
+.PHONY: help demo sandbox test storm up check bench evaluate reproduce format-check lint types contracts
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -35,6 +36,9 @@ sandbox: $(READY) ## simulated venues on loopback, to try the live mode on: make
 
 test: $(READY) ## run all tests
 	@CRYPTOAI_MARKET=sample $(RUN) -m pytest $(PYTEST_FLAGS)
+
+storm: $(READY) ## ingestion killed 50 times under every fault, held against calm weather (SEED=1 repeats a storm)
+	@PYTHONPATH=tests $(RUN) -m storm $(SEED)
 
 up: $(READY) ## Dagster UI, MLflow UI and the forecast endpoint together; Ctrl-C ends all three
 	@$(RUN) -m cryptoai_assets.up $(FLAGS)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import statistics
 import sys
 import time
@@ -26,7 +27,7 @@ from cryptoai_assets.lib.candidate import Candidate, bundle_folder
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.planner import together
 from cryptoai_assets.lib.releases import champion_forecaster
-from cryptoai_assets.lib.store import read_stored_parquet
+from cryptoai_assets.lib.store import process_lives, read_stored_parquet
 from cryptoai_serving.bars import BarStore
 from edge_bundle.features.catalog import catalog
 from edge_bundle.releases import read_channel
@@ -34,6 +35,8 @@ from edge_bundle.releases import read_channel
 LATENCY_CALLS = 50
 # What compares with a champion, and has nothing to do where the gate refused the first version.
 AFTER_RELEASE = ("drift_report",)
+# Process of a run that this program executes itself.
+PROCESS_TAG = "cryptoai/process"
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
@@ -86,6 +89,7 @@ def materialize_stale(instance: dg.DagsterInstance, market: MarketResource) -> l
     MaterializationError
         When a run fails; what it made before is kept, and the next call goes on from there.
     """
+    bury_killed_runs(instance)
     job = defs().get_repository_def().get_implicit_global_asset_job_def()
     every = SYMBOL_MONTH.get_partition_keys()
     made = []
@@ -117,7 +121,17 @@ def materialize_stale(instance: dg.DagsterInstance, market: MarketResource) -> l
 
 
 def _tags(first: str, last: str) -> Mapping[str, str]:
-    return {RANGE_START: first, RANGE_END: last} if first != last else {}
+    span = {RANGE_START: first, RANGE_END: last} if first != last else {}
+    return {**span, PROCESS_TAG: str(os.getpid())}
+
+
+def bury_killed_runs(instance: dg.DagsterInstance) -> None:
+    """End the runs of this program that were killed, which would keep their venue's pool for ever."""
+    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+        process = run.tags.get(PROCESS_TAG)
+        if process is not None and not process_lives(int(process)):
+            instance.report_run_failed(run, "its process was killed")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
 
 def _tell(asset: str, count: int, what: str) -> None:

@@ -41,7 +41,12 @@ def interval_duration(interval: str) -> timedelta:
 
 
 def candle_frame(raw: pl.DataFrame) -> pl.DataFrame:
-    """Cast a frame from the border to `CANDLE_SCHEMA`, sorted by symbol and time.
+    """Cast a frame from the border to `CANDLE_SCHEMA`, sorted by symbol and time; see `cast_candles`."""
+    return cast_candles(raw).sort("symbol", "open_time")
+
+
+def cast_candles(raw: pl.DataFrame) -> pl.DataFrame:
+    """Cast a frame from the border to `CANDLE_SCHEMA`, in the order in which it came.
 
     ``open_time`` may be a datetime (a naive one is taken as UTC), ISO 8601 text or epoch milliseconds;
     ``open_time_ms`` is accepted in its place. Other columns are dropped.
@@ -56,7 +61,7 @@ def candle_frame(raw: pl.DataFrame) -> pl.DataFrame:
     if absent := [name for name in CANDLE_SCHEMA if name not in raw.columns]:
         raise CandlesRefusedError(f"columns absent: {', '.join(absent)}; given: {', '.join(raw.columns)}")
     columns = [_cast(raw, name, _read_time if name == "open_time" else None) for name in CANDLE_SCHEMA]
-    return pl.DataFrame(columns).sort("symbol", "open_time")
+    return pl.DataFrame(columns)
 
 
 def _read_time(column: pl.Series) -> pl.Series:

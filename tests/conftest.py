@@ -9,6 +9,8 @@ from hypothesis import settings
 
 PROJECT = Path(__file__).parents[1]
 ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "nobody",
+    "AWS_SECRET_ACCESS_KEY": "of the loopback server",
     "BENTOML_DO_NOT_TRACK": "True",
     "DAGSTER_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "true",

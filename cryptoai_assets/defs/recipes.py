@@ -19,6 +19,7 @@ PARTITIONED: Mapping[str, Callable[[MarketResource, str], Recipe]] = {
     **features.RECIPES,
 }
 WHOLE: Mapping[str, Callable[[MarketResource], Recipe]] = {
+    "candle_coverage": market_data.candle_coverage_recipe,
     # Features are judged before a dataset is made of them, and described before anything is trained on it.
     "feature_audit": features.feature_audit_recipe,
     "training_dataset": training.training_dataset_recipe,

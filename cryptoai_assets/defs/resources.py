@@ -11,24 +11,31 @@ from pathlib import Path
 
 import dagster as dg
 
+from cryptoai_assets.lib.gaps import GapTable
 from cryptoai_assets.lib.home import Home
-from cryptoai_assets.lib.market import Market, market_preset
+from cryptoai_assets.lib.market import Market, market_of
 from cryptoai_assets.lib.market_data import MarketStores
-from cryptoai_assets.lib.sources.candle_source import CandleSource
+from cryptoai_assets.lib.s3_path import S3Settings
+from cryptoai_assets.lib.sources.archive import ArchiveSource
+from cryptoai_assets.lib.sources.candle_source import CandleSource, SourceRefusedError
 from cryptoai_assets.lib.sources.exchange import ExchangeSource
 from cryptoai_assets.lib.sources.patience import Patience
-from cryptoai_assets.lib.sources.sample import SampleSource, sample_file
+from cryptoai_assets.lib.sources.sample import sample_file
+from cryptoai_assets.lib.store import Place, place
 from edge_bundle.alerts import Channel, LoggedChannel, SlackChannel
 
 SANDBOX = "http://127.0.0.1:3800"
 TIMEOUT_SECONDS = 10.0
+# Folder of the markets that are described in files.
+MARKETS = "markets"
+ARCHIVES = ("sample", "archive")
 # Six tries within about a minute, or as long as the venue asks for, up to two minutes at once.
 PATIENCE = Patience(tries=6, first_seconds=1.0, longest_seconds=120.0, sleep=time.sleep, jitter=random.random)
 
 
 def configured_market() -> Market:
     """Return the market that ``CRYPTOAI_MARKET`` names, the sample when it is not set."""
-    return market_preset(os.environ.get("CRYPTOAI_MARKET", "sample"))
+    return configured_resource().settings
 
 
 class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -37,11 +44,16 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     Parameters
     ----------
     name
-        Of a preset.
+        Of a preset, or of a file in the root's folder ``markets``.
     root
         Folder under which ``data/<market>`` lies.
     archive
-        Candles that are read in place of the embedded sample's.
+        File of candles that is read in place of the embedded sample's.
+    store
+        Folder, or address such as ``s3://bucket/prefix``, of the candles, facts and features of all markets;
+        None is below the root.
+    s3_region, s3_endpoint
+        Of a store on S3; no endpoint is Amazon's.
     time
         ISO 8601 with an offset, in place of the clock.
     sandbox
@@ -51,13 +63,16 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     name: str
     root: str = "."
     archive: str | None = None
+    store: str | None = None
+    s3_region: str = "us-east-1"
+    s3_endpoint: str | None = None
     time: str | None = None
     sandbox: str = SANDBOX
 
     @property
     def settings(self) -> Market:
-        """Settings of the preset."""
-        return market_preset(self.name)
+        """Settings of the preset or the file."""
+        return market_of(self.name, Path(self.root) / MARKETS)
 
     @property
     def folder(self) -> Path:
@@ -67,31 +82,55 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     @property
     def home(self) -> Home:
         """Every folder and door of this market."""
-        return Home(Path(self.root), self.settings)
+        return Home(Path(self.root), self.settings, self._store)
+
+    @property
+    def _store(self) -> Place | None:
+        if not self.store:
+            return None
+        # Keys come from where Amazon's tools look for them: the environment, a profile, the machine's role.
+        return place(
+            self.store, S3Settings(self.s3_region, self.s3_endpoint, access_key=None, secret_key=None)
+        )
 
     @property
     def stores(self) -> MarketStores:
         """Stores of candles and facts."""
-        return MarketStores(self.folder)
+        return self.home.stores
+
+    @property
+    def gaps(self) -> GapTable:
+        """Table of gaps."""
+        return GapTable(self.stores.folder / "gaps")
 
     @property
     def source_files(self) -> dict[str, Path]:
         """Files that the source reads, by name; none when it asks a venue."""
-        if self.settings.source != "sample":
+        if self.settings.source not in ARCHIVES:
             return {}
+        if self.settings.source == "archive" and not self.archive:
+            raise SourceRefusedError(f"the market {self.name} reads a file: name it with CRYPTOAI_ARCHIVE")
         return {"archive": Path(self.archive) if self.archive else sample_file()}
 
     def source(self) -> CandleSource:
         """Return the source of candles."""
-        if self.settings.source == "sample":
-            return SampleSource(archive=Path(self.archive) if self.archive else None)
+        for archive in self.source_files.values():
+            return ArchiveSource(archive, self.settings.interval, self.settings.source)
         return self.exchange()
+
+    def second_source(self) -> CandleSource | None:
+        """Return the venue that is asked for what the market's own does not give."""
+        other = self.settings.second_venue
+        return self._venue(other) if other and not self.source_files else None
 
     def exchange(self) -> ExchangeSource:
         """Return the market's venue, or its simulation in the sandbox."""
+        return self._venue(self.settings.venue)
+
+    def _venue(self, name: str) -> ExchangeSource:
         simulated = self.settings.source == "sandbox"
         return ExchangeSource(
-            self.settings.venue,
+            name,
             self.settings.interval,
             base_url=f"{self.sandbox}/binance" if simulated else None,
             patience=PATIENCE,
@@ -124,8 +163,12 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 def configured_resource() -> MarketResource:
     """Return the market of this environment, in its folder."""
     return MarketResource(
-        name=configured_market().name,
+        name=os.environ.get("CRYPTOAI_MARKET", "sample"),
         root=os.environ.get("CRYPTOAI_ROOT", "."),
+        archive=os.environ.get("CRYPTOAI_ARCHIVE") or None,
+        store=os.environ.get("CRYPTOAI_STORE") or None,
+        s3_region=os.environ.get("AWS_REGION", "us-east-1"),
+        s3_endpoint=os.environ.get("AWS_ENDPOINT_URL") or None,
         sandbox=os.environ.get("CRYPTOAI_SANDBOX", SANDBOX),
     )
 

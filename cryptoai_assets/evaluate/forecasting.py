@@ -24,7 +24,7 @@ from cryptoai_assets.lib.scoring import (
     volatility_scores,
 )
 from cryptoai_assets.lib.search import search_kinds
-from cryptoai_assets.lib.sources.sample import SampleSource
+from cryptoai_assets.lib.sources.sample import sample_source
 from cryptoai_assets.lib.splits import Fold, walk_forward
 from cryptoai_assets.lib.targets import target_frame
 from cryptoai_assets.lib.training import FULL
@@ -56,7 +56,7 @@ def sample_market() -> SampleMarket:
     """Read the sample and compute its dataset."""
     market = market_preset("sample")
     start, end = datetime(2017, 1, 1, tzinfo=UTC), datetime(2020, 1, 1, tzinfo=UTC)
-    fetched = [SampleSource().fetch(symbol, start, end) for symbol in market.symbols]
+    fetched = [sample_source().fetch(symbol, start, end) for symbol in market.symbols]
     candles = pl.concat(part.candles for part in fetched)
     facts = pl.concat(part.facts for part in fetched)
     grid = bar_grid(

@@ -164,6 +164,37 @@ def breakeven_figure(tried: pl.DataFrame, *, cost_bps: float) -> Figure:
     return figure
 
 
+def coverage_figure(coverage: pl.DataFrame, *, title: str) -> Figure:
+    """Share of the bars due that are present, had no trade, or are missing: symbols by months, a panel each.
+
+    Parameters
+    ----------
+    coverage
+        From `cryptoai_assets.lib.coverage`.
+    """
+    months = coverage["month"].unique().sort().to_list()
+    kinds = {"present": "Blues", "no_trade": "Greens", "missing": "Reds"}
+    symbols = coverage["symbol"].unique(maintain_order=True).to_list()
+    figure = _figure(
+        title, width=max(5.0, 2.0 + 0.3 * len(months)), height=1.2 + 3 * (0.5 + 0.22 * len(symbols))
+    )
+    for position, (kind, colours) in enumerate(kinds.items()):
+        axes = figure.add_subplot(len(kinds), 1, position + 1)
+        share = pl.col(kind) / pl.col("due")
+        wide = coverage.select("symbol", "month", share=share).pivot(
+            on="month", index="symbol", values="share"
+        )
+        values = wide.select(months).to_numpy()
+        most = 1.0 if kind == "present" else max(float(np.nanmax(values, initial=0.0)), 1e-9)
+        image = axes.imshow(values, aspect="auto", cmap=colours, vmin=0.0, vmax=most, interpolation="nearest")
+        axes.set_yticks(range(len(symbols)), symbols, fontsize=7)
+        shown = range(0, len(months), -(-len(months) // 12))
+        axes.set_xticks(list(shown), [months[place] for place in shown], fontsize=7)
+        axes.set_title(f"{kind.replace('_', '-')}, share of the bars due", fontsize=9)
+        figure.colorbar(image, ax=axes, format=lambda value, _: f"{value:.3%}")
+    return figure
+
+
 def line_figure(lines: Mapping[str, Sequence[float]], *, title: str, x: str, y: str) -> Figure:
     """Plain lines over their index."""
     figure = _figure(title)

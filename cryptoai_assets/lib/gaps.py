@@ -46,13 +46,19 @@ class GapTable:
     def _files(self) -> MonthlyStore:
         return MonthlyStore(self.root, "from", GAP_SCHEMA)
 
-    def history(self, symbols: Collection[str]) -> pl.DataFrame:
-        """Every row about these symbols, in the order in which it became known within a month."""
-        return self._files.read(symbols)
+    def files(self, symbols: Collection[str]) -> dict[str, Place]:
+        """Files of these symbols by a name that is the same on every machine."""
+        return self._files.files(symbols)
 
-    def current(self, symbols: Collection[str], *, interval: str) -> pl.DataFrame:
-        """What is known now: each slot in one row, sorted by symbol and time."""
-        slots = slots_of(self.history(symbols), interval=interval)
+    def history(self, symbols: Collection[str], month: str | None = None) -> pl.DataFrame:
+        """Every row about these symbols, in the order in which it became known within a month."""
+        if month is None:
+            return self._files.read(symbols)
+        return pl.concat(self._files.month_or_empty(symbol, month) for symbol in sorted(symbols))
+
+    def current(self, symbols: Collection[str], *, interval: str, month: str | None = None) -> pl.DataFrame:
+        """What is known now: each slot in one row, sorted by symbol and time; of one month, or of all."""
+        slots = slots_of(self.history(symbols, month), interval=interval)
         return runs_of(slots.unique([*_SLOT, "venue"], keep="last", maintain_order=True), interval=interval)
 
     def append(self, rows: pl.DataFrame) -> None:
@@ -83,7 +89,7 @@ def find_gaps(
     start, end
         Part of the month in which bars are due; the end is left out.
     """
-    known = table.current([symbol], interval=interval).filter(pl.col("venue") == venue)
+    known = table.current([symbol], interval=interval, month=month).filter(pl.col("venue") == venue)
     explained = pl.concat(
         [
             no_trade_slots(stores.clean_facts.month(symbol, month)),

@@ -7,7 +7,7 @@ from cryptoai_assets.lib.ledger import Ledger
 from cryptoai_assets.lib.market import Market
 from cryptoai_assets.lib.market_data import MarketStores
 from cryptoai_assets.lib.releases import ReleaseDesk
-from cryptoai_assets.lib.store import MonthlyStore
+from cryptoai_assets.lib.store import MonthlyStore, Place
 from cryptoai_assets.lib.tracking import Tracking
 
 EXPERIMENT = "cryptoai"
@@ -15,10 +15,17 @@ EXPERIMENT = "cryptoai"
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Folders and doors of one market under one root."""
+    """Folders and doors of one market under one root.
+
+    Parameters
+    ----------
+    store
+        Where candles, facts and features lie when not under the root; such as a bucket of S3.
+    """
 
     root: Path
     market: Market
+    store: Place | None = None
 
     @property
     def data(self) -> Path:
@@ -26,14 +33,19 @@ class Home:
         return self.root / "data" / self.market.name
 
     @property
+    def tables(self) -> Place:
+        """Folder of this market's candles, facts and features."""
+        return self.data if self.store is None else self.store / self.market.name
+
+    @property
     def stores(self) -> MarketStores:
         """Stores of candles and facts."""
-        return MarketStores(self.data)
+        return MarketStores(self.tables)
 
     @property
     def features(self) -> MonthlyStore:
         """Features of every grid bar."""
-        return MonthlyStore(self.data / "features", "open_time")
+        return MonthlyStore(self.tables / "features", "open_time")
 
     @property
     def training(self) -> Path:

@@ -14,6 +14,7 @@ from scipy.stats import rankdata
 
 from cryptoai_assets.lib.canaries import differing_features
 from cryptoai_assets.lib.datasets import Dataset, Float64Array
+from cryptoai_assets.lib.market_data import known_candles, late_moments
 from cryptoai_assets.lib.models.forecaster_model import rows_of
 from edge_bundle.candles import interval_duration
 from edge_bundle.features.catalog import feature_frame, largest_warmup
@@ -110,10 +111,14 @@ def _features_known_at(
     bar = interval_duration(interval)
     # Twice the memory: a series that is quiet at the start of its history has fewer bars in it.
     start = cut - (2 * largest_warmup(names) + max_missing_bars + COMPARED_BARS + 1) * bar
-    closed = window.candles.filter(pl.col("open_time").is_between(start, cut - bar))
+    told = known_candles(window.candles, window.facts, interval=interval, known_by=cut)
+    closed = told.filter(pl.col("open_time") >= start)
     known = window.facts.filter((pl.col("known_at") <= cut) & (pl.col("event_time") >= start))
     grid = window_grid(MarketWindow(closed, known), interval=interval, max_missing_bars=max_missing_bars)
-    return feature_frame(grid, names).filter(pl.col("open_time") >= cut - COMPARED_BARS * bar)
+    # What came late since a bar closed was not known to it: such bars are not compared.
+    late = late_moments(window.facts, interval=interval, until=cut)
+    first = max([cut - COMPARED_BARS * bar, *(moment - bar for moment in late[-1:])])
+    return feature_frame(grid, names).filter(pl.col("open_time") >= first)
 
 
 def _changed(differing: Sequence[str], known: pl.DataFrame, given: pl.DataFrame, cut: datetime) -> str:

@@ -1,11 +1,15 @@
 """Market settings: which candles are read and how far ahead is forecast, in one typed place."""
 
-from dataclasses import dataclass
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from cryptoai_assets.lib.backtest import Costs
+from cryptoai_assets.lib.quality import Plausibility
 from edge_bundle.candles import interval_duration
 
 # A taker's fee at a venue's lowest level, and a narrow book; an account of one's own has other numbers.
@@ -13,8 +17,23 @@ TAKER = Costs(fee_bps=20.0, spread_bps=4.0, slippage_bps=1.0)
 Clock = Literal["data", "wall", "venue"]
 
 
-class UnknownMarketError(Exception):
+class MarketError(Exception):
+    """A market cannot be had.
+
+    ::
+
+        MarketError
+        ├── UnknownMarketError      no preset and no file has the name
+        └── MarketFileError         the file cannot be read as a market
+    """
+
+
+class UnknownMarketError(MarketError):
     """No preset has the name that was asked for."""
+
+
+class MarketFileError(MarketError):
+    """A file says of a market what cannot be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +43,9 @@ class Market:
     Parameters
     ----------
     source
-        Name of the candle source, as in `cryptoai_assets.lib.sources`.
+        Of candles: the embedded ``sample``, an ``archive`` of one's own, an ``exchange``, or the ``sandbox``.
+    second_venue
+        Asked for bars that the venue does not give, try after try; None is nobody.
     horizons
         In bars.
     lookback
@@ -35,6 +56,10 @@ class Market:
         Of the rows of a run; when quality rules reject more, what is downstream stops.
     costs
         Of trading there, for the backtest.
+    max_missing_share
+        Of the bars due in a month; more missing ones are told as a failure.
+    plausibility
+        How far a bar may lie from the bars before it.
     clock
         What "now" is: the end of the ``data``, the ``wall`` clock, or the clock of the ``venue``.
     history_start, history_end
@@ -44,6 +69,7 @@ class Market:
     name: str
     source: str
     venue: str
+    second_venue: str | None
     quote: str
     symbols: tuple[str, ...]
     interval: str
@@ -52,6 +78,8 @@ class Market:
     max_missing_bars: int
     max_rejected_share: float
     costs: Costs
+    max_missing_share: float
+    plausibility: Plausibility
     clock: Clock
     history_start: date
     history_end: date | None
@@ -82,6 +110,10 @@ class Market:
         return max(1, timedelta(days=1) // self.bar)
 
 
+# A price as far off as twenty times the wildest minute of 2018, a volume as quote volume would have it.
+_PLAUSIBLE = Plausibility(
+    bars=20, typical_moves=200.0, least_move=0.001, volume_factor=150.0, second_venue_move=0.05
+)
 PRESETS = MappingProxyType(
     {
         market.name: market
@@ -90,6 +122,7 @@ PRESETS = MappingProxyType(
                 name="sample",
                 source="sample",
                 venue="Bitfinex",
+                second_venue=None,
                 quote="USD",
                 symbols=("BTCUSD", "EOSUSD", "ETHUSD", "LTCUSD", "XRPUSD"),
                 interval="30m",
@@ -98,6 +131,8 @@ PRESETS = MappingProxyType(
                 max_missing_bars=3,
                 max_rejected_share=0.0,
                 costs=TAKER,
+                max_missing_share=0.01,
+                plausibility=_PLAUSIBLE,
                 clock="data",
                 history_start=date(2017, 10, 1),
                 history_end=date(2019, 10, 1),
@@ -106,6 +141,7 @@ PRESETS = MappingProxyType(
                 name="live",
                 source="exchange",
                 venue="Binance.US",
+                second_venue="Coinbase",
                 quote="USDT",
                 symbols=("BTCUSDT", "ETHUSDT"),
                 interval="1m",
@@ -114,6 +150,8 @@ PRESETS = MappingProxyType(
                 max_missing_bars=3,
                 max_rejected_share=0.01,
                 costs=TAKER,
+                max_missing_share=0.01,
+                plausibility=_PLAUSIBLE,
                 clock="wall",
                 history_start=date(2026, 1, 1),
                 history_end=None,
@@ -123,6 +161,7 @@ PRESETS = MappingProxyType(
                 name="sandbox",
                 source="sandbox",
                 venue="Binance.US",
+                second_venue=None,
                 quote="USDT",
                 symbols=("BTCUSDT", "ETHUSDT"),
                 interval="1m",
@@ -131,6 +170,8 @@ PRESETS = MappingProxyType(
                 max_missing_bars=3,
                 max_rejected_share=0.01,
                 costs=TAKER,
+                max_missing_share=0.01,
+                plausibility=_PLAUSIBLE,
                 clock="venue",
                 history_start=date(2019, 7, 1),
                 history_end=date(2019, 10, 1),
@@ -151,6 +192,50 @@ def market_preset(name: str) -> Market:
     if name not in PRESETS:
         raise UnknownMarketError(f"market {name!r} is not known; choose one of {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+def market_of(name: str, folder: Path) -> Market:
+    """Settings of a market by name: a preset, or ``<name>.toml`` in a folder.
+
+    The file names the ``preset`` that it starts from, ``live`` when it does not, and every setting that is
+    another one than there, under its own name.
+
+    Raises
+    ------
+    UnknownMarketError
+        When there is neither.
+    MarketFileError
+        When the file is no TOML, or says what is no setting of a market.
+    """
+    file = folder / f"{name}.toml"
+    if name in PRESETS or not file.is_file():
+        return market_preset(name)
+    try:
+        said = tomllib.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise MarketFileError(f"{file} is no TOML: {error}") from error
+    base = market_preset(said.pop("preset", "live"))
+    return replace(base, name=name, **_settings(base, said, file))
+
+
+def _settings(base: Any, said: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """What a file says in place of `base`, in the types of its fields."""
+    known = [one.name for one in fields(base) if one.name != "name"]
+    if unknown := [key for key in said if key not in known]:
+        raise MarketFileError(f"{file}: {', '.join(unknown)} is no setting; these are: {', '.join(known)}")
+    found: dict[str, Any] = {}
+    for key, value in said.items():
+        held = getattr(base, key)
+        if is_dataclass(held) and isinstance(value, dict):
+            value = replace(held, **_settings(held, value, file))
+        elif isinstance(held, tuple) and isinstance(value, list):
+            value = tuple(value)
+        elif isinstance(held, float) and isinstance(value, int):
+            value = float(value)
+        if held is not None and not isinstance(value, type(held)):
+            raise MarketFileError(f"{file}: {key} is {value!r}, something like {held!r} is wanted")
+        found[key] = value
+    return found
 
 
 def month_start(month: str) -> datetime:

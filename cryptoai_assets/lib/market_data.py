@@ -1,14 +1,17 @@
 """Market data on their way into the store: fetched, then screened, a month at a time.
 
-A bar is known at its close. What comes later than that is a row of its own, with the time at which it was
-known: a bar that the store had moved on without (fact ``refilled``), or another version of a bar that it
-holds (facts ``revised_close`` and the like; the first version stays). That the newest bars did not come when
-they were due is a fact too: ``not_delivered``, the number of slots without one from ``event_time`` on.
-`known_candles` reads the past as it was known.
+A bar is known at its close, and so is, at the first look, that nobody traded in a slot. What comes later
+than that is a row of its own, with the time at which it was known: a bar that the store had moved on without
+(fact ``refilled``), or another version of a bar that it holds (facts ``revised_close`` and the like; the
+first version stays). That the newest bars did not come when they were due is a fact too: ``not_delivered``,
+the number of slots without one from ``event_time`` on. `known_candles` and `knowledge` read the past as it
+was known.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import polars as pl
 
@@ -105,6 +108,7 @@ def appended(
     interval: str,
     overlap: timedelta,
     now: datetime,
+    plausibility: Plausibility | None = None,
 ) -> TakenIn:
     """Fetch what came since the last stored bar of a month, and add it; only that month is read or written.
 
@@ -114,6 +118,8 @@ def appended(
         How much before its end the stored part is fetched again, in search of revisions and late bars.
     now
         When a revision or a late bar becomes known.
+    plausibility
+        See `take_in`.
     """
     last = _last_bar(stores.raw_candles.month_or_empty(symbol, month))
     resumed = start if last is None else max(start, last + interval_duration(interval) - overlap)
@@ -136,6 +142,7 @@ def appended(
         interval=interval,
         source=source.name,
         now=now,
+        plausibility=plausibility,
     )
 
 
@@ -148,6 +155,7 @@ def take_in(
     interval: str,
     source: str,
     now: datetime,
+    plausibility: Plausibility | None = None,
     asked_again: bool = False,
 ) -> TakenIn:
     """Add an answer about one month to the store; what is held stays, and a repeated answer adds nothing.
@@ -158,6 +166,8 @@ def take_in(
 
     Parameters
     ----------
+    plausibility
+        With it a stored bar that is not believed is as good as none: another version of it is a refill.
     asked_again
         Whether all of it is late, because it was due long ago.
     """
@@ -165,9 +175,12 @@ def take_in(
     refused = stores.late_rejected.month_or_empty(symbol, month)
     late = _is_late(fetched.candles, held, said, interval) | asked_again
     again = screened(fetched.candles.filter(late), interval=interval)
-    asked = held.join(again.accepted, on=_BAR, how="semi", maintain_order="left")
-    good = good_candles(asked, said, interval=interval)
-    refills = again.accepted.join(good, on=_BAR, how="anti", maintain_order="left")
+    good = _good_at(again.accepted, held, said, interval, plausibility)
+    # A bar that is not believed is no other one when the same is said of it again.
+    repeated = _good_at(again.accepted, held, said, interval, None)
+    refills = again.accepted.join(good, on=_BAR, how="anti", maintain_order="left").join(
+        repeated, on=list(CANDLE_SCHEMA), how="anti", maintain_order="left"
+    )
     known = known_candles(good, said, interval=interval, known_by=None)
     heard = pl.max_horizontal(
         pl.lit(now, UTC_MICROSECONDS), pl.col("event_time") + interval_duration(interval)
@@ -175,7 +188,7 @@ def take_in(
     judged = pl.concat([_marked(refills, REFILLED, pl.lit(1.0)), *_revised_values(again.accepted, known)])
     told = pl.concat(
         [
-            _known_no_earlier(fetched.facts, than=heard, until=_last_bar(held)),
+            _known_at_its_look(fetched.facts, held, said, interval, heard, asked_again=asked_again),
             judged.with_columns(known_at=heard, source=pl.lit(source)).select(*FACT_SCHEMA),
         ]
     )
@@ -202,18 +215,29 @@ def _last_bar(candles: pl.DataFrame) -> datetime | None:
     return last
 
 
-def _known_no_earlier(facts: pl.DataFrame, *, than: pl.Expr, until: datetime | None) -> pl.DataFrame:
-    """Evidence about slots that the store has moved on from is known now, whenever it was made."""
-    known = pl.max_horizontal("known_at", than)
+def _known_at_its_look(
+    facts: pl.DataFrame,
+    held: pl.DataFrame,
+    said: pl.DataFrame,
+    interval: str,
+    heard: pl.Expr,
+    *,
+    asked_again: bool,
+) -> pl.DataFrame:
+    """Evidence is known like a bar of its slot: at its close, or when it is heard where it comes late."""
+    late = _is_late(_slots(facts), held, said, interval) | asked_again
+    quiet = pl.col("name") == NO_TRADE
     return facts.with_columns(
-        known_at=pl.when(pl.col("event_time") <= pl.lit(until, UTC_MICROSECONDS))
-        .then(known)
+        known_at=pl.when(late & quiet)
+        .then(pl.max_horizontal("known_at", heard))
+        .when(quiet)
+        .then(pl.col("event_time") + interval_duration(interval))
         .otherwise("known_at")
     )
 
 
-def _is_late(candles: pl.DataFrame, held: pl.DataFrame, said: pl.DataFrame, interval: str) -> pl.Series:
-    """Whether a bar comes after a later one, or after its slot was said to be empty or found to be."""
+def _is_late(slots: pl.DataFrame, held: pl.DataFrame, said: pl.DataFrame, interval: str) -> pl.Series:
+    """Whether a slot is answered after a later one, or after it was said to be empty or found to be."""
     step_us = interval_duration(interval) // timedelta(microseconds=1)
     first = pl.col("event_time").dt.epoch("us")
     awaited = (
@@ -226,7 +250,7 @@ def _is_late(candles: pl.DataFrame, held: pl.DataFrame, said: pl.DataFrame, inte
     )
     empty = pl.concat([no_trade_slots(said), awaited]).unique().with_columns(empty=True)
     late = (pl.col("open_time") <= pl.lit(_last_bar(held), UTC_MICROSECONDS)) | pl.col("empty")
-    rows = candles.join(empty, on=_BAR, how="left", maintain_order="left")
+    rows = slots.join(empty, on=_BAR, how="left", maintain_order="left")
     return rows.select(late=late.fill_null(False))["late"]
 
 
@@ -239,10 +263,52 @@ def _versions(raw: pl.DataFrame, facts: pl.DataFrame) -> tuple[pl.DataFrame, pl.
     return rows.filter(stands).drop("refilled"), rows.filter(~stands).drop("refilled")
 
 
-def good_candles(raw: pl.DataFrame, facts: pl.DataFrame, *, interval: str) -> pl.DataFrame:
-    """Rows that stand for their bar and break no rule of their own, sorted by symbol and time."""
-    current, _ = _versions(raw, facts)
-    return screened(current, interval=interval).accepted
+def good_candles(
+    raw: pl.DataFrame, facts: pl.DataFrame, *, interval: str, plausibility: Plausibility | None = None
+) -> pl.DataFrame:
+    """Rows that stand for their bar and break no rule, sorted by symbol and time."""
+    return _judged(raw, facts, interval=interval, plausibility=plausibility)[0].accepted
+
+
+def _judged(
+    raw: pl.DataFrame,
+    facts: pl.DataFrame,
+    *,
+    interval: str,
+    plausibility: Plausibility | None,
+    before: pl.DataFrame | None = None,
+    second_venue: pl.DataFrame | None = None,
+) -> tuple[Screened, pl.DataFrame]:
+    """Rows that stand for their bar, screened, and those in whose place they stand.
+
+    A price that two versions of a bar agree on, such as those of two venues, is believed however far it is.
+    """
+    current, superseded = _versions(raw, facts)
+    seen_twice = superseded.select(CANDLE_SCHEMA.keys()).unique(_BAR, keep="last", maintain_order=True)
+    if second_venue is not None:
+        seen_twice = pl.concat([seen_twice.join(second_venue, on=_BAR, how="anti"), second_venue])
+    told = screened(
+        current, interval=interval, plausibility=plausibility, before=before, second_venue=seen_twice
+    )
+    return told, superseded
+
+
+def _good_at(
+    asked: pl.DataFrame,
+    held: pl.DataFrame,
+    said: pl.DataFrame,
+    interval: str,
+    plausibility: Plausibility | None,
+) -> pl.DataFrame:
+    """Good stored versions of the bars that came again."""
+    if plausibility is None or asked.is_empty():
+        near = held.join(asked, on=_BAR, how="semi", maintain_order="left")
+    else:
+        # Far enough back for the bars that they are compared with, a few absent ones among them.
+        reach = 10 * plausibility.bars * interval_duration(interval)
+        near = held.filter(pl.col("open_time") >= asked.select(pl.col("open_time").min() - reach).item())
+    good = good_candles(near, said, interval=interval, plausibility=plausibility)
+    return good.join(asked, on=_BAR, how="semi", maintain_order="left")
 
 
 def _slots(facts: pl.DataFrame) -> pl.DataFrame:
@@ -274,12 +340,17 @@ def known_candles(
     known_by
         Included; None is the latest knowledge, which targets are made of.
     """
-    known = facts if known_by is None else facts.filter(pl.col("known_at") <= known_by)
+    if known_by is None:
+        return _as_told(candles, facts, facts)
+    seen = _as_told(candles, facts, facts.filter(pl.col("known_at") <= known_by))
+    return seen.filter(pl.col("open_time") + interval_duration(interval) <= known_by)
+
+
+def _as_told(candles: pl.DataFrame, facts: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """Candles without those whose refill is not among the known facts, in the version that these tell."""
     refills = facts.filter(pl.col("name") == REFILLED)
     unknown = _slots(refills).join(_slots(known.filter(pl.col("name") == REFILLED)), on=_BAR, how="anti")
     seen = candles.join(unknown, on=_BAR, how="anti", maintain_order="left")
-    if known_by is not None:
-        seen = seen.filter(pl.col("open_time") + interval_duration(interval) <= known_by)
     for name in _VALUES:
         versions = known.filter(pl.col("name") == f"{REVISED}{name}").sort("known_at", maintain_order=True)
         if versions.height:
@@ -290,6 +361,52 @@ def known_candles(
                 .drop("revised")
             )
     return seen
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """Candles and facts of a market as they were known over a while in which nothing came late.
+
+    Parameters
+    ----------
+    since, until
+        What a bar is computed from was known so when it closed in ``since <= close < until``; None is open.
+    """
+
+    candles: pl.DataFrame
+    facts: pl.DataFrame
+    since: datetime | None
+    until: datetime | None
+
+
+def knowledge(
+    candles: pl.DataFrame, facts: pl.DataFrame, *, interval: str, until: datetime
+) -> Iterator[Knowledge]:
+    """What was known, in order of time: a new one from each moment on at which something came late.
+
+    What was known at its time stays in all of them: who computes a bar reads no later one. Facts that say
+    nothing about slots are handed on as they are.
+
+    Parameters
+    ----------
+    until
+        What came late after it is known in none.
+    """
+    for since, end in pairwise((None, *late_moments(facts, interval=interval, until=until), None)):
+        late = _came_late(interval)
+        known = facts.filter(~(late if since is None else late & (pl.col("known_at") > since)))
+        yield Knowledge(_as_told(candles, facts, known), known, since, end)
+
+
+def late_moments(facts: pl.DataFrame, *, interval: str, until: datetime) -> list[datetime]:
+    """Times up to `until`, in order, at which something about a slot became known after its close."""
+    late = facts.filter(_came_late(interval) & (pl.col("known_at") <= until))
+    return late["known_at"].unique().sort().to_list()
+
+
+def _came_late(interval: str) -> pl.Expr:
+    about = pl.col("name").is_in([REFILLED, NO_TRADE]) | pl.col("name").str.starts_with(REVISED)
+    return about & (pl.col("known_at") > pl.col("event_time") + interval_duration(interval))
 
 
 def cleaned(
@@ -314,9 +431,9 @@ def cleaned(
         Candles of the symbol from elsewhere.
     """
     raw, facts = stores.raw_candles.month(symbol, month), stores.raw_facts.month(symbol, month)
-    current, superseded = _versions(raw, facts)
-    told = screened(
-        current,
+    told, superseded = _judged(
+        raw,
+        facts,
         interval=interval,
         plausibility=plausibility,
         before=_bars_before(stores, symbol, month, interval, plausibility),

@@ -6,6 +6,7 @@ import polars as pl
 
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.market import Market, month_after, month_start
+from cryptoai_assets.lib.market_data import knowledge, known_candles
 from cryptoai_assets.lib.targets import target_frame
 from edge_bundle.features.catalog import largest_warmup
 from edge_bundle.windows import INPUT_KEYS, MarketWindow, window_features, window_grid
@@ -23,25 +24,45 @@ def months_read(market: Market, month: str, names: Sequence[str]) -> list[str]:
 
 
 def month_features(home: Home, symbol: str, month: str, names: Sequence[str]) -> pl.DataFrame:
-    """Features of every grid bar of one month; empty when the month holds no candle.
+    """Features of every grid bar of one month, each from what was known when it closed.
 
-    The memory of every feature is finite, so the values equal those from the whole history.
+    Empty when the month holds no candle. The memory of every feature is finite, so the values equal those
+    from the whole history.
     """
     market = home.market
     first = month_start(months_read(market, month, names)[0])
-    end = month_start(month_after(month))
+    start, end = month_start(month), month_start(month_after(month))
     candles = home.stores.clean_candles.read([symbol], first, end)
     facts = home.stores.clean_facts.read([symbol], first, end)
-    window = MarketWindow(candles, facts)
-    frame = window_features(window, names, interval=market.interval, max_missing_bars=market.max_missing_bars)
-    own = pl.col("open_time").is_between(month_start(month), end, closed="left")
-    return frame.filter(own).select(*INPUT_KEYS, *names)
+    # Twice the memory: a series that is quiet at its beginning has fewer bars in it.
+    reach = (2 * largest_warmup(names) + market.max_missing_bars + 1) * market.bar
+    parts = []
+    for known in knowledge(candles, facts, interval=market.interval, until=end):
+        since, until = (
+            max(start, known.since or start),
+            min(end + market.bar, known.until or end + market.bar),
+        )
+        closed = pl.col("open_time") + market.bar
+        own = closed.is_between(since, until, closed="left") & pl.col("open_time").is_between(
+            start, end, closed="left"
+        )
+        near = pl.col("open_time") >= (first if known.since is None else since - reach)
+        window = MarketWindow(known.candles.filter(near & (closed < until)), known.facts)
+        frame = window_features(
+            window, names, interval=market.interval, max_missing_bars=market.max_missing_bars
+        )
+        parts.append(frame.filter(own).select(*INPUT_KEYS, *names))
+    return pl.concat(parts)
 
 
 def stored_window(home: Home) -> MarketWindow:
-    """Everything that the store knows of the market."""
-    symbols = home.market.symbols
-    return MarketWindow(home.stores.clean_candles.read(symbols), home.stores.clean_facts.read(symbols))
+    """Everything that the store knows of the market now: late bars and revisions included."""
+    symbols, stores = home.market.symbols, home.stores
+    facts = stores.clean_facts.read(symbols)
+    candles = known_candles(
+        stores.clean_candles.read(symbols), facts, interval=home.market.interval, known_by=None
+    )
+    return MarketWindow(candles, facts)
 
 
 def stored_grid(home: Home) -> pl.DataFrame:
@@ -54,6 +75,8 @@ def stored_grid(home: Home) -> pl.DataFrame:
 
 def joined_dataset(home: Home) -> pl.DataFrame:
     """Features of every stored month beside the targets of their bars, sorted by symbol and open time.
+
+    Features are as known at each bar, targets on the latest knowledge.
 
     .. warning:: The target columns read later bars; only the feature columns may reach a model's input.
     """

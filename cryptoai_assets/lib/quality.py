@@ -32,6 +32,7 @@ SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "candles_are_sorted": (OUT_OF_ORDER,),
         "candles_are_unique": (DUPLICATE,),
         "candles_are_on_the_grid": (OFF_THE_GRID,),
+        "bars_are_plausible": (FAR_OFF, SWAPPED),
         "prices_are_consistent": (),  # every other reason
     }
 )
@@ -46,7 +47,7 @@ def row_faults(interval: str) -> Mapping[str, pl.Expr]:
     prices = pl.col("open", "high", "low", "close")
     key = pl.struct("symbol", "open_time")
     return {
-        "value_absent": pl.any_horizontal(pl.all().is_null()),
+        "value_absent": pl.any_horizontal(pl.exclude(QUOTE_VOLUME).is_null()),
         "not_finite": ~pl.all_horizontal(pl.col("open", "high", "low", "close", "volume").is_finite()),
         "not_positive": ~pl.all_horizontal(prices > 0),
         "negative_volume": pl.col("volume") < 0,
@@ -132,7 +133,8 @@ def screened(
     ----------
     candles
         In `CANDLE_SCHEMA`, in any order. A column ``quote_volume`` more says what was turned over in the
-        quote currency, and shows rows in which the two volumes are swapped; it is not handed on.
+        quote currency, and shows rows in which the two volumes are swapped, which are then not guessed by the
+        bars before; it is not handed on.
     plausibility
         None judges no bar by the bars before it.
     before
@@ -147,7 +149,7 @@ def screened(
         reason=pl.when(pl.col("reason").is_null())
         .then(_first_fault({DUPLICATE: pl.len().over("symbol", "open_time", "reason") > 1}))
         .otherwise("reason")
-    ).drop(QUOTE_VOLUME, strict=False)
+    )
     good = judged.filter(pl.col("reason").is_null()).drop("reason").sort("symbol", "open_time")
     rejected = judged.filter(pl.col("reason").is_not_null())
     if plausibility is not None and not good.is_empty():
@@ -155,8 +157,8 @@ def screened(
         rejected = pl.concat([rejected, good.with_columns(reason=reasons).filter(reasons.is_not_null())])
         good = good.filter(reasons.is_null())
     return Screened(
-        accepted=good,
-        rejected=rejected,
+        accepted=good.drop(QUOTE_VOLUME, strict=False),
+        rejected=rejected.drop(QUOTE_VOLUME, strict=False),
         repeated=candles.height - distinct.height,
         reordered=int(order.to_series().sum()),
     )
@@ -189,8 +191,8 @@ def _implausible(
     second: pl.DataFrame | None,
 ) -> pl.Series:
     """Reason for which a bar is not believed, in the order of `good`; null where it is."""
-    earlier = good.clear() if before is None else before.select(good.columns)
-    bars = pl.concat([earlier.with_columns(asked=False), good.with_columns(asked=True)])
+    earlier = good.clear() if before is None else before.select(*CANDLE_SCHEMA)
+    bars = pl.concat([earlier.with_columns(asked=False), good.with_columns(asked=True)], how="diagonal")
     bars = bars.sort("symbol", "open_time", maintain_order=True)
     if second is not None:
         seen = second.select("symbol", "open_time", seen="close")
@@ -202,6 +204,8 @@ def _implausible(
         _swapped(own["volume"], own["close"], rule)
         for own in bars.partition_by("symbol", maintain_order=True)
     )
+    if QUOTE_VOLUME in bars.columns:  # it has told already that the volume is in its place
+        swapped = swapped & bars.select((pl.col(QUOTE_VOLUME) > 0).fill_null(False).not_()).to_series()
     judged = bars.with_columns(swapped=swapped, far=_far_off(rule, interval) & apart.fill_null(True))
     reason = _first_fault({SWAPPED: pl.col("swapped"), FAR_OFF: pl.col("far")})
     return judged.with_columns(reason=reason).filter("asked")["reason"]

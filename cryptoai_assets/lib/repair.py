@@ -18,6 +18,7 @@ from cryptoai_assets.lib.gaps import (
 )
 from cryptoai_assets.lib.market_data import REFILLED as REFILLED_FACT
 from cryptoai_assets.lib.market_data import MarketStores, good_candles, take_in
+from cryptoai_assets.lib.quality import Plausibility
 from cryptoai_assets.lib.sources.candle_source import (
     CandleSource,
     Fetched,
@@ -74,6 +75,8 @@ def repair(
     source: CandleSource,
     second_source: CandleSource | None,
     policy: RepairPolicy,
+    plausibility: Plausibility | None,
+    month: str | None,
     now: datetime,
 ) -> Repaired:
     """Work off the open gaps of these symbols; afterwards their months are to be cleaned again.
@@ -81,14 +84,21 @@ def repair(
     A bar that the venue gives now becomes a raw row and a fact ``refilled``; a slot of which the venue says
     that nobody traded becomes a no-trade fact; a bar of another venue is marked by the source of its fact.
     Nothing is filled forward. A venue that is down costs no try, one that refuses to answer does.
+
+    Parameters
+    ----------
+    plausibility
+        As the months are cleaned with: a bar that is not believed is asked for too.
+    month
+        None is every month.
     """
-    current = gaps.current(symbols, interval=interval).filter(pl.col("state") == OPEN)
+    current = gaps.current(symbols, interval=interval, month=month).filter(pl.col("state") == OPEN)
     months = current.group_by(
         "symbol", pl.col("from").dt.strftime("%Y-%m").alias("month"), maintain_order=True
     )
     rows, failures = [current.clear()], list[str]()
-    for (symbol, month), own in months:
-        place = _Place(stores, str(symbol), str(month), interval, now)
+    for (symbol, month_of_gaps), own in months:
+        place = _Place(stores, str(symbol), str(month_of_gaps), interval, plausibility, now)
         slots = slots_of(own, interval=interval)
         tried = _second_look(place, slots, source, second_source, policy, failures)
         outcome = _outcome(place, tried, source.name, policy)
@@ -107,6 +117,7 @@ class _Place:
     symbol: str
     month: str
     interval: str
+    plausibility: Plausibility | None
     now: datetime
 
     @property
@@ -115,8 +126,8 @@ class _Place:
 
     def good(self, slots: pl.DataFrame) -> pl.DataFrame:
         raw = self.stores.raw_candles.month_or_empty(self.symbol, self.month)
-        asked = raw.join(slots, on=_SLOT, how="semi", maintain_order="left")
-        return good_candles(asked, self.facts, interval=self.interval)
+        good = good_candles(raw, self.facts, interval=self.interval, plausibility=self.plausibility)
+        return good.join(slots, on=_SLOT, how="semi", maintain_order="left")
 
     def unexplained(self, slots: pl.DataFrame) -> pl.DataFrame:
         known = pl.concat([self.good(slots).select(_SLOT), no_trade_slots(self.facts)])
@@ -147,6 +158,7 @@ class _Place:
             interval=self.interval,
             source=source,
             now=self.now,
+            plausibility=self.plausibility,
             asked_again=True,
         )
 

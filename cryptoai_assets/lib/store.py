@@ -77,11 +77,12 @@ def _write_and_rename(frame: pl.DataFrame, path: Path) -> None:
 def _remove_abandoned_drafts(path: Path) -> None:
     """Remove what killed runs left of this file; a draft of a process that lives is not touched."""
     for draft in path.parent.glob(f".{path.name}.*.tmp"):
-        if not _lives(int(draft.suffixes[-2][1:])):
+        if not process_lives(int(draft.suffixes[-2][1:])):
             draft.unlink(missing_ok=True)
 
 
-def _lives(process: int) -> bool:
+def process_lives(process: int) -> bool:
+    """Whether a process of this machine has not ended."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -21,7 +21,7 @@ from cryptoai_assets.lib.feature_audit import (
 )
 from cryptoai_assets.lib.leaks import Finding
 from cryptoai_assets.lib.market import market_preset
-from cryptoai_assets.lib.sources.sample import SampleSource
+from cryptoai_assets.lib.sources.sample import sample_source
 from edge_bundle.candles import bar_grid
 from edge_bundle.facts import empty_facts
 from edge_bundle.features.catalog import catalog, chosen_features, computed_features, sourced_catalog
@@ -54,7 +54,7 @@ def audited(grid: pl.DataFrame, *features: Feature) -> pl.DataFrame:
 
 def test_catalog_holds_on_real_candles() -> None:
     day = datetime(2018, 1, 1, tzinfo=UTC), datetime(2018, 7, 1, tzinfo=UTC)
-    fetched = SampleSource().fetch("EOSUSD", *day)
+    fetched = sample_source().fetch("EOSUSD", *day)
     grid = window_grid(MarketWindow(fetched.candles, fetched.facts), interval="30m", max_missing_bars=3)
     audit = feature_audit(grid, catalog().values(), times=audited_times(grid, count=4))
     assert dict(audit.schema) == AUDIT_SCHEMA
@@ -198,7 +198,7 @@ def embedded_grid() -> pl.DataFrame:
     """The bars that `make demo` audits."""
     market = market_preset("sample")
     days = datetime(2017, 10, 1, tzinfo=UTC), datetime(2019, 10, 1, tzinfo=UTC)
-    parts = [SampleSource().fetch(symbol, *days) for symbol in market.symbols]
+    parts = [sample_source().fetch(symbol, *days) for symbol in market.symbols]
     window = MarketWindow(pl.concat(part.candles for part in parts), pl.concat(part.facts for part in parts))
     return window_grid(window, interval=market.interval, max_missing_bars=market.max_missing_bars)
 

@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import pytest
 
 from cryptoai_assets.lib.market import (
     PRESETS,
+    MarketFileError,
     UnknownMarketError,
+    market_of,
     market_preset,
     month_after,
     month_window,
@@ -54,3 +57,61 @@ def test_window_is_clipped_to_the_history() -> None:
 def test_month_that_has_not_begun_is_an_empty_window() -> None:
     start, end = month_window(LIVE, "2026-03", at("2026-02-03"))
     assert start == end
+
+
+MINUTES = """
+source = "archive"
+venue = "Bitfinex"
+quote = "USD"
+symbols = ["BTCUSD"]
+clock = "data"
+history_start = 2017-12-01
+history_end = 2018-01-01
+max_rejected_share = 0
+plausibility = {typical_moves = 300}
+"""
+
+
+def market_file(folder: Path, text: str) -> Path:
+    (folder / "mine.toml").write_text(text)
+    return folder
+
+
+def test_file_of_a_market_says_what_is_other_than_in_its_preset(tmp_path: Path) -> None:
+    mine = market_of("mine", market_file(tmp_path, MINUTES))
+    assert mine == replace(
+        LIVE,
+        name="mine",
+        source="archive",
+        venue="Bitfinex",
+        quote="USD",
+        symbols=("BTCUSD",),
+        clock="data",
+        history_start=date(2017, 12, 1),
+        history_end=date(2018, 1, 1),
+        max_rejected_share=0.0,
+        plausibility=replace(LIVE.plausibility, typical_moves=300.0),
+    )
+    assert market_of("mine", market_file(tmp_path, 'preset = "sample"')) == replace(SAMPLE, name="mine")
+
+
+def test_preset_is_not_hidden_by_a_file_and_an_absent_file_is_an_unknown_market(tmp_path: Path) -> None:
+    (tmp_path / "sample.toml").write_text(MINUTES)
+    assert market_of("sample", tmp_path) == SAMPLE
+    with pytest.raises(UnknownMarketError, match="'mine' is not known"):
+        market_of("mine", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("symbols = [", "is no TOML"),
+        ("symbol = ['BTCUSD']", "symbol is no setting; these are: source, venue"),
+        ("name = 'other'", "name is no setting"),
+        ("horizons = 5", "horizons is 5, something like .5, 10, 30. is wanted"),
+        ("plausibility = {bar = 20}", "bar is no setting; these are: bars"),
+    ],
+)
+def test_file_that_is_no_market_is_refused_by_name(tmp_path: Path, text: str, reason: str) -> None:
+    with pytest.raises(MarketFileError, match=reason):
+        market_of("mine", market_file(tmp_path, text))

@@ -13,7 +13,11 @@ from fakes.s3_server import s3_bucket
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cryptoai_assets.lib.home import Home
+from cryptoai_assets.lib.leaks import features_ignore_later_bars
+from cryptoai_assets.lib.market import PRESETS
 from cryptoai_assets.lib.market_data import MarketStores, TakenIn, appended, cleaned, ingested, known_candles
+from cryptoai_assets.lib.monthly_features import month_features
 from cryptoai_assets.lib.quality import Plausibility
 from cryptoai_assets.lib.sources.candle_source import Fetched
 from cryptoai_assets.lib.store import StoreError
@@ -204,7 +208,8 @@ def test_answer_that_repeats_itself_writes_nothing(stores: MarketStores) -> None
     again = grown(venue, stores, 3, now=at(10))
     assert (again.candles.height, again.facts.height, again.rejected.height) == (0, 0, 0)
     assert [one.fingerprints(["BTCUSD"]) for one in (stores.raw_candles, stores.raw_facts)] == before
-    assert said(stores) == [(1, NO_TRADE, 1.0, 3)]
+    # Known like a bar of its slot, whose close it is, and not when it happened to be asked for.
+    assert said(stores) == [(1, NO_TRADE, 1.0, 2)]
 
 
 def test_month_without_a_bar_yet_is_stored_as_empty(stores: MarketStores) -> None:
@@ -483,3 +488,45 @@ def test_features_of_a_day_are_the_same_that_day_and_a_month_later(
             known_by=None,
         )
         assert latest.equals(settled)
+
+
+@given(fates=FATES)
+@settings(max_examples=10)
+def test_stored_features_of_each_bar_hold_what_was_known_when_it_closed(
+    real_bars: pl.DataFrame, fates: dict[int, tuple[str, int]]
+) -> None:
+    venue = FickleVenue(real_bars, fates)
+    with TemporaryDirectory() as folder:
+        home = Home(Path(folder), PRESETS["sample"])
+        before = pl.DataFrame()
+        for day in (1, 2, 3, 4, 5, 35):
+            venue.now = START + timedelta(days=day)
+            appended(
+                venue,
+                home.stores,
+                symbol="BTCUSD",
+                month="2018-01",
+                start=START,
+                end=min(venue.now, START + timedelta(days=DAYS)),
+                interval="30m",
+                overlap=timedelta(days=31),
+                now=venue.now,
+            )
+            clean(home.stores)
+            features = month_features(home, "BTCUSD", "2018-01", FEATURES)
+            # What came late or was revised since changes no row that was there before.
+            assert features.head(before.height).equals(before) or before.is_empty()
+            before = features
+        candles, facts = (
+            home.stores.clean_candles.month("BTCUSD", "2018-01"),
+            home.stores.clean_facts.month("BTCUSD", "2018-01"),
+        )
+        found = features_ignore_later_bars(
+            before,
+            MarketWindow(candles, facts),
+            FEATURES,
+            interval="30m",
+            max_missing_bars=3,
+            cuts=[START + timedelta(days=day, hours=7) for day in range(1, DAYS)],
+        )
+        assert found.holds, found.sentence

@@ -5,7 +5,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,42 @@ import dagster as dg
 import polars as pl
 import pytest
 from fakes.archives import archive, embedded_candles
+from fakes.s3_server import s3_bucket
 
 from cryptoai_assets.definitions import defs
-from cryptoai_assets.defs.market_data.assets import clean_candles, raw_candles
-from cryptoai_assets.defs.market_data.checks import candles_have_no_unexplained_gap, rules_of_clean_candles
+from cryptoai_assets.defs.features.assets import features
+from cryptoai_assets.defs.features.checks import features_ignore_later_bars
+from cryptoai_assets.defs.market_data.assets import candle_coverage, clean_candles, raw_candles, repaired_gaps
+from cryptoai_assets.defs.market_data.checks import (
+    candles_are_complete,
+    candles_have_no_unexplained_gap,
+    rules_of_clean_candles,
+)
 from cryptoai_assets.defs.market_data.partitions import SYMBOL_MONTH, symbol_and_month, symbol_months
 from cryptoai_assets.defs.market_data.recipes import RECIPES
 from cryptoai_assets.defs.materialization import recorded_fingerprints
-from cryptoai_assets.defs.resources import MarketResource
+from cryptoai_assets.defs.monitoring.sensors import failed_checks_are_told
+from cryptoai_assets.defs.resources import AlertsResource, MarketResource
 from cryptoai_assets.lib.market import PRESETS
 from cryptoai_assets.lib.planner import out_of_date, together
 from cryptoai_assets.lib.quality import SENTENCES
+from cryptoai_assets.lib.sources.candle_source import SourceRefusedError
+from edge_bundle.alerts import Outbox
 from edge_bundle.candles import validated_candles
 from edge_bundle.facts import no_trade_slots
 
 PROJECT = Path(__file__).parents[2]
-ROOM = [raw_candles, clean_candles, rules_of_clean_candles, candles_have_no_unexplained_gap]
+ROOM = [
+    raw_candles,
+    repaired_gaps,
+    clean_candles,
+    candle_coverage,
+    rules_of_clean_candles,
+    candles_are_complete,
+    candles_have_no_unexplained_gap,
+]
+GRAIN = {"raw_candles", "repaired_gaps", "clean_candles", "candle_coverage"}
+CHAIN = dg.AssetSelection.assets("raw_candles", "clean_candles", "features")
 KEYS = SYMBOL_MONTH.get_partition_keys()
 BTC, LTC = "2018-10-01|BTCUSD", "2018-10-01|LTCUSD"
 
@@ -60,11 +81,11 @@ def run(
     span = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last or first}
     return dg.materialize(
         [*ROOM, reader_of_candles],
-        selection=selection or dg.AssetSelection.all(),
+        selection=selection or dg.AssetSelection.all() - dg.AssetSelection.assets(candle_coverage),
         resources={"market": market},
         instance=instance,
         tags=span if last else None,
-        partition_key=None if last else first,
+        partition_key=None if last else first or None,
         raise_on_error=False,
     )
 
@@ -87,7 +108,7 @@ def test_month_is_stored_with_its_facts_and_shown(
 ) -> None:
     result = run(instance, market, LTC)
     assert result.success
-    assert materialized(result) == {"raw_candles", "clean_candles", "reader_of_candles"}
+    assert materialized(result) == {*GRAIN, "reader_of_candles"} - {"candle_coverage"}
     candles = market.stores.clean_candles.month("LTCUSD", "2018-10")
     validated_candles(candles, interval="30m")
     [event] = result.asset_materializations_for_node("clean_candles")
@@ -102,7 +123,7 @@ def test_missing_bars_are_listed_and_warn_but_stop_nothing(
     instance: dg.DagsterInstance, market: MarketResource
 ) -> None:
     found = evaluations(run(instance, market, LTC))
-    assert set(found) == {*SENTENCES, "candles_have_no_unexplained_gap"}
+    assert set(found) == {*SENTENCES, "candles_are_complete", "candles_have_no_unexplained_gap"}
     gap = found.pop("candles_have_no_unexplained_gap")
     assert all(evaluation.passed for evaluation in found.values())
     assert (gap.passed, gap.severity) == (False, dg.AssetCheckSeverity.WARN)
@@ -113,6 +134,60 @@ def test_missing_bars_are_listed_and_warn_but_stop_nothing(
         ("no_trade", "2018-10-04 08:30", "1"),
         ("no_trade", "2018-10-04 09:30", "2"),
     ]
+
+
+def test_month_of_which_too_much_is_missing_is_told_as_a_failure_and_stops_nothing(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    """A collector that wrote 200 bars of every 1,000, as one really did."""
+    candles = embedded_candles().filter(pl.int_range(pl.len()).over("symbol") % 1000 < 200)
+    market = tolerant(tmp_path, candles)
+    result = run(instance, market, "2018-10-01|BTCUSD")
+    assert result.success
+    complete = evaluations(result)["candles_are_complete"]
+    assert (complete.passed, complete.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    told = dg.build_sensor_context(
+        instance=instance, resources={"market": market, "alerts": AlertsResource()}
+    )
+    failed_checks_are_told(told)
+    [alert] = Outbox(market.home.alerts_database).alerts()
+    assert [what for what, _ in alert.facts] == ["clean_candles: candles_are_complete"]
+    stores = market.stores
+    quiet = no_trade_slots(stores.clean_facts.month("BTCUSD", "2018-10")).height
+    missing = 31 * 48 - stores.clean_candles.month("BTCUSD", "2018-10").height - quiet
+    assert complete.metadata["missing_bars"].value == missing > 1_000
+    gaps = market.gaps.current(["BTCUSD"], interval="30m")
+    assert int(((gaps["to"] - gaps["from"]) / timedelta(minutes=30) + 1).sum()) == missing
+    assert gaps["state"].unique().to_list() == ["open"]
+
+
+def test_coverage_is_a_table_a_plot_and_the_gaps_by_state(
+    instance: dg.DagsterInstance, market: MarketResource
+) -> None:
+    assert run(instance, market, LTC).success
+    result = run(instance, market, "", selection=dg.AssetSelection.assets(candle_coverage))
+    [event] = result.asset_materializations_for_node("candle_coverage")
+    assert shown(event.metadata["preview"]) == [
+        {
+            "symbol": "LTCUSD",
+            "month": "2018-10",
+            "due": "1488",
+            "present": "1484",
+            "no_trade": "3",
+            "missing": "1",
+        }
+    ]
+    assert shown(event.metadata["gaps_by_state"]) == [{"state": "open", "runs": "1"}]
+    assert str(event.metadata["coverage"].value).startswith("![](data:image/png;base64,")
+
+
+def test_real_candles_break_no_rule_of_plausibility(
+    instance: dg.DagsterInstance, market: MarketResource
+) -> None:
+    october = [key for key in KEYS if key.startswith("2018-10")]
+    result = run(instance, market, october[0], october[-1])
+    for event in result.asset_materializations_for_node("clean_candles"):
+        assert event.metadata["rows_by_finding"].value == {"exact_copy": 0, "out_of_order": 0}
 
 
 def spoiled(folder: Path, sentence: str) -> Path:
@@ -127,6 +202,7 @@ def spoiled(folder: Path, sentence: str) -> Path:
         "prices_are_consistent": chosen.with_columns(
             pl.col("open_time").dt.offset_by("30m"), high=pl.col("low") / 2
         ),
+        "bars_are_plausible": chosen.with_columns(pl.col("open", "high", "low", "close") * 10),
     }[sentence]
     kept = candles.join(faulty, on=["symbol", "open_time"], how="anti")
     if sentence == "candles_are_unique":
@@ -135,7 +211,8 @@ def spoiled(folder: Path, sentence: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    "sentence", ["candles_are_unique", "candles_are_on_the_grid", "prices_are_consistent"]
+    "sentence",
+    ["candles_are_unique", "candles_are_on_the_grid", "prices_are_consistent", "bars_are_plausible"],
 )
 def test_faulty_row_stops_what_is_downstream_and_can_be_read(
     instance: dg.DagsterInstance, tmp_path: Path, sentence: str
@@ -143,7 +220,7 @@ def test_faulty_row_stops_what_is_downstream_and_can_be_read(
     market = MarketResource(name="sample", root=str(tmp_path), archive=str(spoiled(tmp_path, sentence)))
     result = run(instance, market, BTC)
     assert not result.success
-    assert materialized(result) == {"raw_candles", "clean_candles"}
+    assert materialized(result) == GRAIN - {"candle_coverage"}
     broken = {
         name: found for name, found in evaluations(result).items() if name in SENTENCES and not found.passed
     }
@@ -155,6 +232,75 @@ def test_faulty_row_stops_what_is_downstream_and_can_be_read(
     rejected = market.stores.quarantine.month("BTCUSD", "2018-10")
     assert rejected.height == (2 if sentence == "candles_are_unique" else 1)
     assert run(instance, market, LTC).success  # another partition is not concerned
+
+
+def tolerant(folder: Path, candles: pl.DataFrame) -> MarketResource:
+    """The sample's market, read from an archive, in which one row of a hundred may be bad."""
+    (folder / "markets").mkdir()
+    settings = 'preset = "sample"\nsource = "archive"\nmax_rejected_share = 0.01\n'
+    (folder / "markets" / "tolerant.toml").write_text(settings)
+    return MarketResource(name="tolerant", root=str(folder), archive=str(archive(folder, candles)))
+
+
+def in_october(candles: pl.DataFrame, *places: int) -> pl.Expr:
+    """Rows of bitcoin in October 2018, by their place in the month."""
+    own = candles.filter(pl.col("symbol") == "BTCUSD", pl.col("open_time").dt.strftime("%Y-%m") == "2018-10")[
+        "open_time"
+    ]
+    return (pl.col("symbol") == "BTCUSD") & pl.col("open_time").is_in(own.gather(places).implode())
+
+
+def swapped(candles: pl.DataFrame, *places: int) -> pl.DataFrame:
+    """Quote volume in the place of base volume."""
+    turned = pl.col("volume") * pl.col("close")
+    here = in_october(candles, *places)
+    return candles.with_columns(volume=pl.when(here).then(turned).otherwise("volume"))
+
+
+@pytest.mark.parametrize(("bad_rows", "goes_on"), [(14, True), (15, False)])
+def test_bad_rows_are_set_aside_and_the_rest_goes_on_below_the_share_of_the_setting(
+    instance: dg.DagsterInstance, tmp_path: Path, bad_rows: int, goes_on: bool
+) -> None:
+    candles = embedded_candles()
+    places = range(100, 100 + bad_rows)
+    market = tolerant(tmp_path, swapped(candles, *places).reverse())
+    result = run(instance, market, BTC)
+    assert result.success == goes_on
+    assert ("reader_of_candles" in materialized(result)) == goes_on
+    [event] = result.asset_materializations_for_node("clean_candles")
+    found = event.metadata["rows_by_finding"].value
+    assert found == {
+        "base_and_quote_volume_swapped": bad_rows,
+        "exact_copy": 0,
+        "out_of_order": 31 * 48 - 2,  # newest first; one bar is absent
+    }
+    broken = evaluations(result)["bars_are_plausible"]
+    assert (broken.passed, broken.severity) == (
+        False,
+        dg.AssetCheckSeverity.WARN if goes_on else dg.AssetCheckSeverity.ERROR,
+    )
+    kept = candles.filter(
+        ~in_october(candles, *places),
+        pl.col("symbol") == "BTCUSD",
+        pl.col("open_time").dt.strftime("%Y-%m") == "2018-10",
+    )
+    assert market.stores.clean_candles.month("BTCUSD", "2018-10").equals(kept)
+
+
+def test_month_is_stale_when_the_end_of_the_one_before_it_changes(
+    instance: dg.DagsterInstance, market: MarketResource
+) -> None:
+    assert run(instance, market, "2018-09-01|BTCUSD").success
+    assert run(instance, market, BTC).success
+    raw = market.stores.raw_candles
+    raw.write("BTCUSD", "2018-09", raw.month("BTCUSD", "2018-09").head(-1))
+    assert stale(instance, market, "clean_candles", [BTC]) == [BTC]
+
+
+def test_archive_that_is_not_named_is_asked_for(tmp_path: Path) -> None:
+    market = tolerant(tmp_path, embedded_candles().head(1)).model_copy(update={"archive": None})
+    with pytest.raises(SourceRefusedError, match="name it with CRYPTOAI_ARCHIVE"):
+        market.source()
 
 
 def test_source_mended_afterwards_empties_the_quarantine(
@@ -227,6 +373,13 @@ def test_market_without_an_end_has_the_running_month() -> None:
     assert symbol_and_month(keys[-1]) == ("ETHUSDT", "2026-03")
 
 
+def test_month_that_the_history_leaves_unfinished_is_one_too() -> None:
+    ends = {date(2019, 9, 2): "2019-09", date(2019, 9, 1): "2019-08", date(2019, 10, 1): "2019-09"}
+    for end, last in ends.items():
+        keys = symbol_months(replace(PRESETS["sample"], history_end=end)).get_partition_keys()
+        assert keys[-1] == f"{last}-01|XRPUSD"
+
+
 def test_whole_sample_backfills_in_one_run_on_a_real_instance(market: MarketResource) -> None:
     with dg.DagsterInstance.local_temp(overrides={"telemetry": {"enabled": False}}) as instance:
         [(first, last)] = together(KEYS, KEYS)
@@ -272,3 +425,41 @@ def test_month_of_all_symbols_is_made_from_the_command_line_without_dagster_home
     stored = sorted((tmp_path / "data" / "sample" / "clean_candles").glob("*/*.parquet"))
     assert [path.parent.name for path in stored] == list(PRESETS["sample"].symbols)
     assert (tmp_path / ".dagster" / "storage").is_dir()
+
+
+def test_whole_chain_on_s3_is_the_one_on_disk(
+    instance: dg.DagsterInstance, market: MarketResource, tmp_path: Path
+) -> None:
+    room = [*ROOM, features, features_ignore_later_bars]
+
+    def made(place: MarketResource) -> dg.ExecuteInProcessResult:
+        return dg.materialize(
+            room, resources={"market": place}, instance=instance, partition_key=LTC, selection=CHAIN
+        )
+
+    with s3_bucket() as bucket:
+        away = MarketResource(
+            name="sample",
+            root=str(tmp_path / "elsewhere"),
+            store=f"s3://{bucket.key}/tables",
+            s3_endpoint=bucket.settings.endpoint,
+        )
+        assert made(market).success
+        assert made(away).success
+        here, there = market.home, away.home
+        for own, other in (
+            (here.stores.raw_candles, there.stores.raw_candles),
+            (here.stores.clean_candles, there.stores.clean_candles),
+            (here.stores.clean_facts, there.stores.clean_facts),
+            (here.features, there.features),
+        ):
+            assert own.month("LTCUSD", "2018-10").equals(other.month("LTCUSD", "2018-10"))
+            assert str(other.root).startswith(f"s3://{bucket.key}/tables/sample/")
+        assert here.features.month("LTCUSD", "2018-10").drop_nulls().height > 0
+        assert (
+            market.gaps.history(["LTCUSD"])
+            .drop("known_at")
+            .equals(away.gaps.history(["LTCUSD"]).drop("known_at"))
+        )
+        assert [stale(instance, away, asset, [LTC]) for asset in RECIPES] == [[], []]
+        assert not (tmp_path / "elsewhere").exists()

@@ -352,6 +352,12 @@ def test_volume_in_the_quote_currency_is_told_by_the_volumes_before_it() -> None
     assert rejected_places(cheap) == []
 
 
+def test_wild_volume_that_the_quote_volume_confirms_is_no_fault() -> None:
+    wild = times(1_000.0, 40, columns=("volume",))
+    assert rejected_places(wild) == [(40, "base_and_quote_volume_swapped")]
+    assert rejected_places(wild.with_columns(quote_volume=pl.col("volume") * pl.col("close"))) == []
+
+
 def test_quote_volume_at_a_price_below_one_is_the_smaller_of_the_two() -> None:
     cheap = long_history().with_columns(pl.col(*NUMBERS) / 10_000, quote_volume=pl.lit(1.0))
     assert screened(cheap, interval="30m").rejected.is_empty()

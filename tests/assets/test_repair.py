@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from cryptoai_assets.lib.gaps import GapTable, find_gaps
 from cryptoai_assets.lib.market_data import MarketStores, cleaned, known_candles
+from cryptoai_assets.lib.quality import Plausibility
 from cryptoai_assets.lib.repair import Repaired, RepairPolicy, repair
 from cryptoai_assets.lib.sources.candle_source import Fetched, SourceError, SourceRefusedError
 from edge_bundle.candles import CANDLE_SCHEMA
@@ -43,7 +44,7 @@ class Venue:
         if self.failure is not None:
             raise self.failure
         candles = [
-            (at(slot), symbol, 10.0, 12.0, 8.0, close, 1.0)
+            (at(slot), symbol, 10.0, close if close >= 100 else 12.0, 8.0, close, 1.0)
             for slot, close in sorted(self.bars.items())
             if slot in window
         ]
@@ -64,6 +65,7 @@ class Room:
 
     folder: Path
     held: dict[int, float]
+    plausibility: Plausibility | None = None
 
     def __post_init__(self) -> None:
         self.stores, self.gaps = MarketStores(self.folder), GapTable(self.folder / "gaps")
@@ -84,7 +86,7 @@ class Room:
         )
 
     def clean(self) -> None:
-        cleaned(self.stores, symbol="BTCUSD", month="2018-01", interval="30m")
+        cleaned(self.stores, symbol="BTCUSD", month="2018-01", interval="30m", plausibility=self.plausibility)
 
     def repair(self, venue: Venue, second: Venue | None = None, *, now: int = 20) -> Repaired:
         done = repair(
@@ -95,6 +97,8 @@ class Room:
             source=venue,
             second_source=second,
             policy=POLICY,
+            plausibility=self.plausibility,
+            month=None,
             now=at(now),
         )
         self.clean()
@@ -266,6 +270,41 @@ def test_killed_before_the_table_was_written_the_next_repair_ends_the_same(room:
     assert stored == room.stores.raw_candles.fingerprints(["BTCUSD"]) | room.stores.raw_facts.fingerprints(
         ["BTCUSD"]
     )
+
+
+RULE = Plausibility(bars=4, typical_moves=300.0, least_move=0.001, volume_factor=1e9, second_venue_move=0.05)
+WILD = {**dict.fromkeys(range(DUE), 10.0), 8: 100.0}
+
+
+def wild_room(folder: Path) -> Room:
+    """One bar of which is far from those before it, further than the rule allows."""
+    room = Room(folder, WILD, RULE)
+    assert room.current == [(8, 8, "rejected", 0, "open")]
+    return room
+
+
+def test_bar_that_is_not_believed_stays_a_gap_while_the_venue_says_the_same(tmp_path: Path) -> None:
+    room = wild_room(tmp_path)
+    for hour in range(POLICY.max_tries):
+        room.repair(Venue("venue", WILD), now=20 + hour)
+    assert room.current == [(8, 8, "rejected", 3, "not_to_be_had")]
+    assert set(room.candles()) == set(range(DUE)) - {8}
+
+
+def test_bar_that_is_not_believed_is_refilled_by_a_better_version_of_it(tmp_path: Path) -> None:
+    room = wild_room(tmp_path)
+    room.repair(Venue("venue", WILD | {8: 10.0}))
+    assert room.current == [(8, 8, "rejected", 1, "refilled")]
+    assert room.candles()[8] == 10.0
+    assert 8 not in room.candles(known_by=19)
+
+
+def test_price_far_off_is_believed_when_another_venue_saw_it_too(tmp_path: Path) -> None:
+    room = wild_room(tmp_path)
+    for hour in range(POLICY.own_tries):
+        room.repair(Venue("venue", WILD), Venue("other", WILD | {8: 101.0}), now=20 + hour)
+    assert room.current == [(8, 8, "rejected", 2, "from_another_venue")]
+    assert room.candles()[8] == 101.0
 
 
 SLOTS = st.sets(st.integers(0, DUE - 1))

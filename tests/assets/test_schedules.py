@@ -5,10 +5,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 import pytest
 
-from cryptoai_assets.defs.market_data.schedules import candles_every_five_minutes
+from cryptoai_assets.defs.market_data.schedules import candles_every_five_minutes, gaps_every_hour
 from cryptoai_assets.defs.resources import MarketResource
+from cryptoai_assets.lib.gaps import GAP_SCHEMA
 
 NOW = datetime(2026, 3, 31, 23, 59, tzinfo=UTC)
 
@@ -19,15 +21,33 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def asked(instance: dg.DagsterInstance, market: str) -> list[str | None] | str | None:
-    resource = MarketResource(name=market, time=NOW.isoformat())
+def asked(
+    instance: dg.DagsterInstance,
+    market: str,
+    root: str = ".",
+    schedule: dg.ScheduleDefinition = candles_every_five_minutes,
+) -> list[str | None] | str | None:
+    resource = MarketResource(name=market, root=root, time=NOW.isoformat())
     context = dg.build_schedule_context(instance, resources={"market": resource})
-    found = candles_every_five_minutes(context)
+    found = schedule(context)
+    assert isinstance(found, dg.SkipReason | list)
     return found.skip_message if isinstance(found, dg.SkipReason) else [run.partition_key for run in found]
 
 
 def test_running_month_of_every_symbol_is_asked_for(instance: dg.DagsterInstance) -> None:
     assert asked(instance, "live") == ["2026-03-01|BTCUSDT", "2026-03-01|ETHUSDT"]
+
+
+def test_last_bars_of_a_month_are_asked_for_when_it_has_ended(instance: dg.DagsterInstance) -> None:
+    resource = MarketResource(name="live", time="2026-04-01T00:05:00+00:00")
+    found = candles_every_five_minutes(dg.build_schedule_context(instance, resources={"market": resource}))
+    assert isinstance(found, list)
+    assert [run.partition_key for run in found] == [
+        "2026-03-01|BTCUSDT",
+        "2026-03-01|ETHUSDT",
+        "2026-04-01|BTCUSDT",
+        "2026-04-01|ETHUSDT",
+    ]
 
 
 def test_run_that_goes_on_is_not_overtaken(instance: dg.DagsterInstance) -> None:
@@ -43,3 +63,32 @@ def test_run_that_goes_on_is_not_overtaken(instance: dg.DagsterInstance) -> None
 
 def test_market_that_ends_with_its_data_is_left_alone(instance: dg.DagsterInstance) -> None:
     assert asked(instance, "sample") == "the market sample ends with its data"
+
+
+def gap(symbol: str, month: int, state: str) -> tuple[object, ...]:
+    opened = datetime(2026, month, 5, tzinfo=UTC)
+    return (symbol, "Binance.US", opened, opened, "not_delivered", 0, state, NOW)
+
+
+def test_months_with_an_open_gap_are_asked_for_the_newest_first(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    root = str(tmp_path)
+    assert asked(instance, "live", root, gaps_every_hour) == "no gap is open"
+    assert asked(instance, "sample", root, gaps_every_hour) == "the market sample ends with its data"
+    rows = [
+        gap("BTCUSDT", 1, "open"),
+        gap("BTCUSDT", 2, "refilled"),
+        gap("BTCUSDT", 3, "open"),
+        gap("ETHUSDT", 2, "open"),
+        gap("ETHUSDT", 3, "not_to_be_had"),
+    ]
+    MarketResource(name="live", root=root).gaps.append(pl.DataFrame(rows, schema=GAP_SCHEMA, orient="row"))
+    wanted = ["2026-03-01|BTCUSDT", "2026-02-01|ETHUSDT", "2026-01-01|BTCUSDT"]
+    assert asked(instance, "live", root, gaps_every_hour) == wanted
+    instance.create_run_for_job(
+        dg.job(name="refreshed_candles")(lambda: None),
+        tags={"dagster/partition": wanted[0]},
+        status=dg.DagsterRunStatus.STARTED,
+    )
+    assert asked(instance, "live", root, gaps_every_hour) == wanted[1:]

@@ -1,8 +1,19 @@
-"""What it costs to add the newest bars to a store, with a history and with one that is ten times as long."""
+"""What it costs to fill a store: a backfill from the sandbox, five years of minutes, and the newest bars.
 
-from collections.abc import Callable
+The newest bars are added to a history, and to one that is ten times as long.
+"""
+
+import multiprocessing
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -14,7 +25,9 @@ from benchmarks.rows import BenchRow, alternated_seconds
 from cryptoai_assets.lib.market import month_after, month_start
 from cryptoai_assets.lib.market_data import MarketStores, appended, cleaned
 from cryptoai_assets.lib.quality import Plausibility
-from cryptoai_assets.lib.sources.candle_source import Fetched
+from cryptoai_assets.lib.sources.candle_source import CandleSource, Fetched
+from cryptoai_assets.lib.sources.exchange import ExchangeSource
+from cryptoai_assets.lib.sources.patience import Patience
 from edge_bundle.candles import CANDLE_SCHEMA
 from edge_bundle.facts import empty_facts
 
@@ -23,6 +36,9 @@ RUNNING_MONTH, SHORT_MONTHS, TIMES = "2024-12", 3, 10
 # Ten days of the running month are there; each round adds the bars of five minutes.
 DAYS_THERE, NEW_BARS, ROUNDS = 10, 5, 60
 RATIO_GOAL = 1.2
+BACKFILLED = ("2019-03", "2019-04", "2019-05", "2019-06")
+BARS_A_MINUTE_GOAL = 1e6
+YEARS, MEGABYTES_GOAL = 5, 500.0
 PLAUSIBILITY = Plausibility(
     bars=20, typical_moves=200.0, least_move=0.001, volume_factor=150.0, second_venue_move=0.05
 )
@@ -112,6 +128,108 @@ def clean(stores: MarketStores) -> None:
 
 def measure() -> list[BenchRow]:
     """Rows of the room."""
+    return [_backfill(), _memory(), *_appends()]
+
+
+@contextmanager
+def sandbox() -> Iterator[str]:
+    """Address of simulated venues in a process of their own, which do not limit."""
+    command = [sys.executable, "-m", "cryptoai_assets.sandbox", "--port", "0", "--start", "2019-09-30"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            told = "".join(iter(server.stdout.readline, "Ctrl-C ends it.\n"))
+            yield re.findall(r"Binance +(\S+)", told)[0]
+        finally:
+            server.terminate()
+
+
+def filled(source: CandleSource, folder: Path, months: list[str]) -> int:
+    """Append and clean whole months; the number of bars that are clean."""
+    stores, bars = MarketStores(folder), 0
+    for month in months:
+        start, end = month_start(month), month_start(month_after(month))
+        appended(
+            source,
+            stores,
+            symbol=SYMBOL,
+            month=month,
+            start=start,
+            end=end,
+            interval=INTERVAL,
+            overlap=NEW_BARS * BAR,
+            now=end,
+            plausibility=PLAUSIBILITY,
+        )
+        told = cleaned(stores, symbol=SYMBOL, month=month, interval=INTERVAL, plausibility=PLAUSIBILITY)
+        bars += told.accepted.height
+    return bars
+
+
+def _backfill() -> BenchRow:
+    with sandbox() as address, TemporaryDirectory() as folder:
+        source = ExchangeSource(
+            "Binance.US",
+            INTERVAL,
+            base_url=address,
+            patience=Patience(3, 0.1, 1.0, sleep=time.sleep, jitter=lambda: 0.5),
+            timeout_seconds=10.0,
+            clock=lambda: datetime.now(UTC),
+            simulated=True,
+            milliseconds_between_requests=0.0,
+        )
+        source.fetch(SYMBOL, month_start("2019-01"), month_start("2019-01") + 1000 * BAR)
+        begun = time.perf_counter()
+        bars = filled(source, Path(folder), list(BACKFILLED))
+        a_minute = bars / (time.perf_counter() - begun) * 60
+    return BenchRow(
+        "sources/backfill",
+        a_minute,
+        "bars/min",
+        BARS_A_MINUTE_GOAL,
+        a_minute >= BARS_A_MINUTE_GOAL,
+        f"{len(BACKFILLED)} months from the sandbox, clean in the store",
+    )
+
+
+@dataclass(frozen=True)
+class EveryMonth:
+    """Answers any month from memory, one at a time."""
+
+    name: str = "venue"
+
+    def fetch(self, symbol: str, start: datetime, end: datetime) -> Fetched:
+        """Minutes of the month in which the span begins."""
+        return Venue(month_of_bars(f"{start:%Y-%m}")).fetch(symbol, start, end)
+
+
+def fill_years(folder: Path, told: Connection) -> None:
+    """Fill five years, and tell the bars and the most memory that this process ever held, in bytes."""
+    months = [month_after("2024-12", -back) for back in range(YEARS * 12 - 1, -1, -1)]
+    bars = filled(EveryMonth(), folder, months)
+    told.send((bars, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+
+
+def _memory() -> BenchRow:
+    processes = multiprocessing.get_context("spawn")
+    here, there = processes.Pipe(duplex=False)
+    with TemporaryDirectory() as folder:
+        process = processes.Process(target=fill_years, args=(Path(folder), there))
+        process.start()
+        bars, most = here.recv()
+        process.join()
+    megabytes = most / 1e6
+    return BenchRow(
+        "sources/memory-of-five-years",
+        megabytes,
+        "MB",
+        MEGABYTES_GOAL,
+        megabytes < MEGABYTES_GOAL,
+        f"{bars:,} minutes of one symbol appended and cleaned, libraries included",
+    )
+
+
+def _appends() -> list[BenchRow]:
     with TemporaryDirectory() as folder:
         venue = Venue(month_of_bars(RUNNING_MONTH))
         short, long = (

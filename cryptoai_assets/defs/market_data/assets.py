@@ -1,23 +1,41 @@
-"""Candles as the source gave them, and candles that passed every rule."""
+"""Candles as the source gave them, candles that passed every rule, and what is absent between them."""
 
 from typing import Any
 
 import dagster as dg
 
-from cryptoai_assets.defs.market_data.partitions import SYMBOL_MONTH, symbol_and_month
-from cryptoai_assets.defs.market_data.recipes import clean_candles_recipe, raw_candles_recipe
-from cryptoai_assets.defs.materialization import materialized_partitions, table
+from cryptoai_assets.defs.market_data.partitions import SYMBOL_MONTH, VENUE_POOL, symbol_and_month
+from cryptoai_assets.defs.market_data.recipes import (
+    candle_coverage_recipe,
+    clean_candles_recipe,
+    coverage_path,
+    raw_candles_recipe,
+)
+from cryptoai_assets.defs.materialization import materialized, materialized_partitions, picture, table
 from cryptoai_assets.defs.resources import MarketResource
+from cryptoai_assets.lib.coverage import coverage
+from cryptoai_assets.lib.figures import coverage_figure
+from cryptoai_assets.lib.gaps import find_gaps
 from cryptoai_assets.lib.market import month_window
 from cryptoai_assets.lib.market_data import TakenIn, appended, cleaned, ingested
+from cryptoai_assets.lib.repair import RepairPolicy, repair
 from cryptoai_assets.lib.sources.candle_source import Fetched
+from cryptoai_assets.lib.store import write_parquet_atomically
 
 # Of the stored part, fetched again in search of late and revised bars.
 OVERLAP_BARS = 30
+# The venue is asked hourly: for a day alone, then with another one beside it, for three days in all.
+REPAIR_POLICY = RepairPolicy(own_tries=24, max_tries=72, bars_a_request=1000)
 ONE_RUN = dg.BackfillPolicy.single_run()
 
 
-@dg.asset(partitions_def=SYMBOL_MONTH, backfill_policy=ONE_RUN, group_name="market_data", kinds={"parquet"})
+@dg.asset(
+    partitions_def=SYMBOL_MONTH,
+    backfill_policy=ONE_RUN,
+    group_name="market_data",
+    kinds={"parquet"},
+    pool=VENUE_POOL,
+)
 def raw_candles(context: dg.AssetExecutionContext, market: MarketResource) -> dg.MaterializeResult[None]:
     """One row per symbol and closed bar, as the source gave it, with what it said about empty slots.
 
@@ -42,6 +60,7 @@ def raw_candles(context: dg.AssetExecutionContext, market: MarketResource) -> dg
                 interval=settings.interval,
                 overlap=OVERLAP_BARS * settings.bar,
                 now=now,
+                plausibility=settings.plausibility,
             )
         else:
             added = ingested(source, stores, symbol=symbol, month=month, start=start, end=end)
@@ -64,23 +83,117 @@ def raw_candles(context: dg.AssetExecutionContext, market: MarketResource) -> dg
     group_name="market_data",
     kinds={"parquet"},
     deps=[raw_candles],
+    pool=VENUE_POOL,
+)
+def repaired_gaps(context: dg.AssetExecutionContext, market: MarketResource) -> dg.MaterializeResult[None]:
+    """One row per run of absent bars that was ever found: its cause, how often it was asked for, its state.
+
+    Works off what cleaning found absent: the venue is asked again, then another one; what comes lies in the
+    raw tables as a refill, known now. Cleaning comes after it. Nothing is asked where the market ends with
+    its data.
+    """
+    source = market.source() if market.settings.grows else None
+
+    def work_off(key: str) -> dict[str, Any]:
+        symbol, month = symbol_and_month(key)
+        settings, gaps, failures = market.settings, market.gaps, tuple[str, ...]()
+        if source is not None:
+            failures = repair(
+                gaps,
+                market.stores,
+                symbols=[symbol],
+                month=month,
+                interval=settings.interval,
+                source=source,
+                second_source=market.second_source(),
+                policy=REPAIR_POLICY,
+                plausibility=settings.plausibility,
+                now=market.now(),
+            ).failures
+        found = gaps.current([symbol], interval=settings.interval, month=month)
+        return {
+            "dagster/row_count": found.height,
+            "runs_by_state": dict(found["state"].value_counts().sort("state").rows()),
+            "failures": list(failures),
+            "preview": table(found.tail(10)),
+        }
+
+    for key in context.partition_keys:
+        context.add_asset_metadata(work_off(key), partition_key=key)
+    return dg.MaterializeResult()
+
+
+@dg.asset(
+    partitions_def=SYMBOL_MONTH,
+    backfill_policy=ONE_RUN,
+    group_name="market_data",
+    kinds={"parquet"},
+    deps=[raw_candles, repaired_gaps],
 )
 def clean_candles(context: dg.AssetExecutionContext, market: MarketResource) -> dg.MaterializeResult[None]:
     """One row per symbol and closed bar that passed every rule, sorted and unique, and the no-trade facts.
 
     From `raw_candles`. Rejected rows lie in ``data/<market>/quarantine`` with a reason; nothing is mended.
+    What is absent without an explanation is entered into the table of gaps.
     """
 
     def clean(key: str) -> dict[str, Any]:
         symbol, month = symbol_and_month(key)
-        told = cleaned(market.stores, symbol=symbol, month=month, interval=market.settings.interval)
+        settings = market.settings
+        told = cleaned(
+            market.stores,
+            symbol=symbol,
+            month=month,
+            interval=settings.interval,
+            plausibility=settings.plausibility,
+        )
+        now = market.now()
+        start, end = month_window(settings, month, now)
+        found = find_gaps(
+            market.gaps,
+            market.stores,
+            symbol=symbol,
+            month=month,
+            interval=settings.interval,
+            venue=settings.venue,
+            start=start,
+            end=end,
+            now=now,
+        )
         return {
             "dagster/row_count": told.accepted.height,
             "rejected_rows": told.rejected.height,
-            "repeated_rows": told.repeated,
-            "reordered_rows": told.reordered,
+            "rows_by_finding": told.counts,
+            "new_gaps": found.height,
             "quarantine": dg.MetadataValue.path(str(market.stores.quarantine.path(symbol, month))),
             "preview": table(told.accepted),
         }
 
     return materialized_partitions(context, lambda key: clean_candles_recipe(market, key), clean)
+
+
+@dg.asset(group_name="market_data", kinds={"parquet"}, deps=[clean_candles])
+def candle_coverage(market: MarketResource) -> dg.MaterializeResult[None]:
+    """One row per symbol and month: bars due, present, without a trade, and missing; with the table of gaps.
+
+    From `clean_candles` and what `repaired_gaps` made of the absent bars.
+    """
+
+    def make() -> dict[str, Any]:
+        settings, now = market.settings, market.now()
+        covered = coverage(market.stores, settings, now)
+        write_parquet_atomically(covered, coverage_path(market))
+        gaps = market.gaps.current(settings.symbols, interval=settings.interval)
+        states = gaps["state"].value_counts(name="runs").sort("state")
+        return {
+            "dagster/row_count": covered.height,
+            "missing_bars": int(covered["missing"].sum()),
+            "gaps_by_state": table(states, states.height),
+            "gaps": table(gaps.sort("from", descending=True)),
+            "preview": table(covered.sort("missing", descending=True)),
+            "coverage": picture(
+                coverage_figure(covered, title=f"Bars of {settings.venue}, {settings.interval}")
+            ),
+        }
+
+    return materialized(candle_coverage_recipe(market), make)

@@ -9,6 +9,7 @@ from cryptoai_assets.defs.market_data.assets import clean_candles
 from cryptoai_assets.defs.market_data.partitions import symbol_and_month
 from cryptoai_assets.defs.materialization import table
 from cryptoai_assets.defs.resources import MarketResource
+from cryptoai_assets.lib.coverage import coverage
 from cryptoai_assets.lib.market import month_window
 from cryptoai_assets.lib.quality import SENTENCES, absent_bars, verdicts
 from edge_bundle.facts import no_trade_slots
@@ -18,6 +19,7 @@ _MEANINGS = {
     "candles_are_sorted": "Within a symbol, each stored bar opens after the one before it.",
     "candles_are_unique": "The source gave no bar twice with different values.",
     "candles_are_on_the_grid": "Each bar opens at a multiple of the market's interval.",
+    "bars_are_plausible": "No price is far from the bars before it, and no volume is in the quote currency.",
     "prices_are_consistent": "Values are finite, prices positive, and high and low enclose open and close.",
 }
 
@@ -51,6 +53,27 @@ def rules_of_clean_candles(
                 "quarantine": dg.MetadataValue.path(str(stores.quarantine.root)),
             },
         )
+
+
+@dg.asset_check(asset=clean_candles)
+def candles_are_complete(
+    context: dg.AssetCheckExecutionContext, market: MarketResource
+) -> dg.AssetCheckResult:
+    """In no month is a larger share of the bars due missing than the market's setting allows."""
+    settings, now = market.settings, market.now()
+    covered = coverage(market.stores, settings, now, _months(context, market))
+    share = pl.col("missing") / pl.col("due")
+    against = covered.filter(share > settings.max_missing_share)
+    return dg.AssetCheckResult(
+        passed=against.is_empty(),
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={
+            "months_checked": covered.height,
+            "months_against": against.height,
+            "missing_bars": int(covered["missing"].sum()),
+            "months": table(against.with_columns(share=share).sort("share", descending=True), SHOWN_ROWS),
+        },
+    )
 
 
 @dg.asset_check(asset=clean_candles)

@@ -1,11 +1,11 @@
 """Partitions of everything that is kept by symbol and month."""
 
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 
 import dagster as dg
 
 from cryptoai_assets.defs.resources import configured_market
-from cryptoai_assets.lib.market import Market
+from cryptoai_assets.lib.market import Market, month_after, month_start
 
 
 def symbol_months(market: Market) -> dg.MultiPartitionsDefinition:
@@ -13,7 +13,8 @@ def symbol_months(market: Market) -> dg.MultiPartitionsDefinition:
     end = market.history_end
     months = dg.MonthlyPartitionsDefinition(
         start_date=datetime.combine(market.history_start.replace(day=1), time(), tzinfo=UTC),
-        end_date=datetime.combine(end, time(), tzinfo=UTC) if end else None,
+        # A month that the history leaves unfinished is one too.
+        end_date=month_start(month_after(f"{end - timedelta(days=1):%Y-%m}")) if end else None,
         end_offset=0 if end else 1,
     )
     return dg.MultiPartitionsDefinition(
@@ -28,8 +29,34 @@ def symbol_and_month(partition_key: str) -> tuple[str, str]:
 
 
 def symbol_months_at(market: Market, now: datetime) -> list[str]:
-    """Keys of the month that is running at a time, one a symbol."""
-    return [f"{now:%Y-%m}-01|{symbol}" for symbol in market.symbols]
+    """Keys of the month that is running at a time, and of the one that ended within a day, of each symbol."""
+    moments = [now - timedelta(days=1)] if now.day == 1 else []
+    return [
+        partition_of(symbol, moment)
+        for moment in (*moments, now)
+        for symbol in market.symbols
+        if moment.date() >= market.history_start
+    ]
+
+
+def partition_of(symbol: str, moment: datetime) -> str:
+    """Key of the month in which a moment lies."""
+    return f"{moment:%Y-%m}-01|{symbol}"
 
 
 SYMBOL_MONTH = symbol_months(configured_market())
+
+
+def venue_pool(market: Market) -> str | None:
+    """Pool of what asks a market's venue, one at a time whatever runs beside it: its rate limit is kept.
+
+    None where no venue is asked.
+    """
+    return (
+        None
+        if not market.grows
+        else "".join(letter if letter.isalnum() else "_" for letter in market.venue.lower())
+    )
+
+
+VENUE_POOL = venue_pool(configured_market())

@@ -1,34 +1,72 @@
-"""When a market that grows is read: its candles every few minutes, and what follows from them at once."""
+"""When a market that grows is read: its candles every few minutes, its gaps every hour, and what follows."""
 
 import dagster as dg
 
-from cryptoai_assets.defs.market_data.partitions import symbol_months_at
+from cryptoai_assets.defs.market_data.partitions import partition_of, symbol_months_at
 from cryptoai_assets.defs.resources import MarketResource, configured_market
+from cryptoai_assets.lib.gaps import OPEN
 
 GROWS = configured_market().grows
+STATUS = dg.DefaultScheduleStatus.RUNNING if GROWS else dg.DefaultScheduleStatus.STOPPED
+# A long history may hold many months with gaps: the newest come first, the others an hour later.
+MOST_REPAIRS = 24
 
 # A month of one symbol, from its source to its features.
 refreshed_candles = dg.define_asset_job(
     "refreshed_candles",
     selection=dg.AssetSelection.assets("raw_candles", "clean_candles", "features"),
 )
-
-
-@dg.schedule(
-    cron_schedule="*/5 * * * *",
-    job=refreshed_candles,
-    default_status=dg.DefaultScheduleStatus.RUNNING if GROWS else dg.DefaultScheduleStatus.STOPPED,
+# A month of one symbol whose gaps are worked off and which is then cleaned again.
+refilled_candles = dg.define_asset_job(
+    "refilled_candles",
+    selection=dg.AssetSelection.assets("repaired_gaps", "clean_candles", "features"),
 )
+
+
+@dg.schedule(cron_schedule="*/5 * * * *", job=refreshed_candles, default_status=STATUS)
 def candles_every_five_minutes(
     context: dg.ScheduleEvaluationContext, market: MarketResource
 ) -> list[dg.RunRequest] | dg.SkipReason:
     """Ask for the running month of every symbol; a run that has not ended yet is not overtaken."""
     if not market.settings.grows:
         return dg.SkipReason(f"the market {market.name} ends with its data")
-    under_way = dg.RunsFilter(
-        job_name=refreshed_candles.name,
-        statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED],
+    return _requests(context, symbol_months_at(market.settings, market.now()))
+
+
+@dg.schedule(cron_schedule="20 * * * *", job=refilled_candles, default_status=STATUS)
+def gaps_every_hour(
+    context: dg.ScheduleEvaluationContext, market: MarketResource
+) -> list[dg.RunRequest] | dg.SkipReason:
+    """Ask for every month of a symbol that has an open gap, the newest first."""
+    settings = market.settings
+    if not settings.grows:
+        return dg.SkipReason(f"the market {market.name} ends with its data")
+    gaps = market.gaps.current(settings.symbols, interval=settings.interval)
+    found = gaps.filter(state=OPEN).sort("from", descending=True)
+    wanted = dict.fromkeys(
+        partition_of(symbol, start) for symbol, start in found.select("symbol", "from").rows()
     )
-    busy = {run.tags.get("dagster/partition") for run in context.instance.get_runs(under_way)}
-    wanted = [key for key in symbol_months_at(market.settings, market.now()) if key not in busy]
-    return [dg.RunRequest(partition_key=key) for key in wanted] or dg.SkipReason("the last runs go on")
+    if not wanted:
+        return dg.SkipReason("no gap is open")
+    return _requests(context, list(wanted)[:MOST_REPAIRS])
+
+
+def _requests(
+    context: dg.ScheduleEvaluationContext, wanted: list[str]
+) -> list[dg.RunRequest] | dg.SkipReason:
+    """Runs of the partitions that no run of either job is at work on: two would write the same files."""
+    under_way = [
+        dg.RunsFilter(
+            job_name=job.name,
+            statuses=[
+                dg.DagsterRunStatus.QUEUED,
+                dg.DagsterRunStatus.STARTING,
+                dg.DagsterRunStatus.STARTED,
+            ],
+        )
+        for job in (refreshed_candles, refilled_candles)
+    ]
+    runs = [run for own in under_way for run in context.instance.get_runs(own)]
+    busy = {run.tags.get("dagster/partition") for run in runs}
+    free = [key for key in wanted if key not in busy]
+    return [dg.RunRequest(partition_key=key) for key in free] or dg.SkipReason("the last runs go on")

@@ -20,7 +20,7 @@ import polars_talib as talib
 import pytest
 from fakes.tiny_bundle import walk_candles
 
-from cryptoai_assets.lib.sources.sample import SampleSource
+from cryptoai_assets.lib.sources.sample import sample_source
 from edge_bundle.candles import PRICE_COLUMNS, bar_grid
 from edge_bundle.errors import BundleRefusedError
 from edge_bundle.features.catalog import (
@@ -74,7 +74,7 @@ def stretch(candles: pl.DataFrame) -> pl.Series:
 def real() -> pl.DataFrame:
     """Bars of a coin that sometimes nobody traded for half an hour."""
     day = datetime(2018, 1, 1, tzinfo=UTC), datetime(2018, 4, 20, tzinfo=UTC)
-    fetched = SampleSource().fetch("EOSUSD", *day)
+    fetched = sample_source().fetch("EOSUSD", *day)
     grid = window_grid(MarketWindow(fetched.candles, fetched.facts), interval="30m", max_missing_bars=3)
     assert grid["segment"].max() == 0
     return grid

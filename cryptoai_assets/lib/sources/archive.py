@@ -1,0 +1,88 @@
+"""Candles of a file, the embedded sample or one of one's own, read through the interface of a venue."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+
+from cryptoai_assets.lib.quality import QUOTE_VOLUME
+from cryptoai_assets.lib.sources.candle_source import Fetched, SourceError, SourceRefusedError
+from edge_bundle.candles import UTC_MICROSECONDS, cast_candles, interval_duration
+from edge_bundle.errors import CandlesRefusedError
+from edge_bundle.facts import FACT_SCHEMA, NO_TRADE
+
+# Names under which an archive may keep the open time.
+TIME_COLUMNS = ("open_time", "open_time_ms", "timestamp", "ts")
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveSource:
+    """Candles of a Parquet file: a column for the open time, ``symbol``, prices and volume.
+
+    Parameters
+    ----------
+    path
+        The file; a column ``quote_volume`` more is handed on, for the quality rules to read.
+    name
+        Stands as the source of its facts.
+    """
+
+    path: Path
+    interval: str
+    name: str
+
+    def fetch(self, symbol: str, start: datetime, end: datetime) -> Fetched:
+        """Bars with ``start <= open_time < end``, in the order of the file.
+
+        A slot for which the archive holds a bar of another symbol is one at which the venue answered: the
+        symbol was not traded, and the slot becomes a ``no_trade`` fact, known at its close. A slot that is
+        absent for all symbols stays unknown.
+
+        Raises
+        ------
+        SourceError
+            When the archive is absent, or does not hold the symbol.
+        SourceRefusedError
+            When it holds no candles.
+        """
+        if not self.path.is_file():
+            raise SourceError(f"the archive {self.path} is absent")
+        archive = self._opened()
+        opened = pl.col("open_time").cast(UTC_MICROSECONDS)
+        market = self._read(archive.filter(opened.is_between(start, end, closed="left")))
+        own = market.filter(pl.col("symbol") == symbol)
+        if own.is_empty():
+            held = archive.select(pl.col("symbol").cast(pl.String).unique().sort()).collect()["symbol"]
+            if symbol not in held:
+                raise SourceError(f"the {self.name} does not hold {symbol}; it holds {', '.join(held)}")
+        seen = market.select(pl.col("open_time").unique())
+        quiet = seen.join(own, on="open_time", how="anti").sort("open_time")
+        facts = quiet.select(
+            symbol=pl.lit(symbol),
+            event_time=pl.col("open_time"),
+            known_at=pl.col("open_time") + interval_duration(self.interval),
+            source=pl.lit(self.name),
+            name=pl.lit(NO_TRADE),
+            value=pl.lit(1.0),
+        )
+        return Fetched(own, facts.cast(pl.Schema(FACT_SCHEMA)))
+
+    def _opened(self) -> pl.LazyFrame:
+        archive = pl.scan_parquet(self.path)
+        schema = archive.collect_schema()
+        time = next((name for name in TIME_COLUMNS if name in schema), None)
+        if time is None:
+            raise SourceRefusedError(f"{self.path} has the columns {', '.join(schema)}: none is open_time")
+        opened = pl.col(time).cast(pl.Datetime("ms", "UTC")) if schema[time].is_integer() else pl.col(time)
+        return archive.with_columns(open_time=opened)
+
+    def _read(self, asked: pl.LazyFrame) -> pl.DataFrame:
+        try:
+            rows = asked.collect()
+            candles = cast_candles(rows)
+        except (CandlesRefusedError, pl.exceptions.PolarsError) as error:
+            raise SourceRefusedError(f"{self.path}: {error}") from error
+        if QUOTE_VOLUME not in rows.columns:
+            return candles
+        return candles.with_columns(rows[QUOTE_VOLUME].cast(pl.Float64))

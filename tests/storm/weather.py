@@ -1,0 +1,174 @@
+"""A storm: ingestion under every fault of the sandbox, killed again and again, beside one in calm weather."""
+
+import multiprocessing
+import random
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+from fakes.loopback_app import serving
+from storm.ingestion import MARKET, OVERLAP_BARS, SOURCE_FAILED, run, stores_in
+
+from cryptoai_assets.lib.market_data import known_candles
+from cryptoai_assets.lib.sources.sample import sample_file
+from cryptoai_assets.sandbox.binance import binance_app
+from cryptoai_assets.sandbox.faults import ANSWER_FAULTS, BAR_FAULTS, Fault, FaultPlan, Faults
+from cryptoai_assets.sandbox.market import SandboxMarket
+from edge_bundle.candles import candle_frame
+
+START, END = datetime(2018, 9, 30, tzinfo=UTC), datetime(2018, 10, 6, tzinfo=UTC)
+TICK = timedelta(hours=12)
+TICKS = [START + number * TICK for number in range(1, (END - START) // TICK + 1)]
+# After the end: once for each wrong look at a bar, and as often as a gap is asked for.
+SETTLING = [END + hours * timedelta(hours=1) for hours in range(1, 5)]
+MONTH, NEWEST = timedelta(days=31), OVERLAP_BARS * MARKET.bar
+MOST_TRIES = 30
+SHARES = {
+    Fault.LATENCY: 0.05,
+    **dict.fromkeys(ANSWER_FAULTS, 0.03),
+    Fault.HALF_OPEN: 0.01,
+    **dict.fromkeys(BAR_FAULTS, 0.01),
+    Fault.LATE_BAR: 0.3,
+}
+_PROCESSES = multiprocessing.get_context("forkserver")
+
+
+class StormError(Exception):
+    """A run did not come to its end although the venue answers often enough."""
+
+
+@dataclass
+class Weather:
+    """The venue, its time, and what befell those who asked it.
+
+    Parameters
+    ----------
+    plan
+        Faults of the venue.
+    """
+
+    plan: FaultPlan
+    moment: datetime = START
+    killed: int = 0
+    ends: Counter[int] = field(default_factory=Counter)
+
+    @contextmanager
+    def venue(self) -> Iterator[str]:
+        """Serve the market, whose time is `moment`."""
+        market = SandboxMarket(
+            candle_frame(pl.read_parquet(sample_file())),
+            seed=self.plan.seed,
+            start=START,
+            speed=1.0,
+            clock=lambda: self.moment,
+        )
+        with serving(Faults(binance_app(market), self.plan)) as server:
+            yield server.http
+
+    def ingest(self, root: Path, address: str, overlap: timedelta) -> None:
+        """Run until one run comes to its end."""
+        for _ in range(MOST_TRIES):
+            if self._end_of_run(root, address, overlap) == 0:
+                return
+        raise StormError(f"no run of {MOST_TRIES} came to its end at {self.moment}: {dict(self.ends)}")
+
+    def kill(self, root: Path, address: str, chance: random.Random) -> None:
+        """Run until one run is killed while it is at work."""
+        for _ in range(MOST_TRIES):
+            event = int(10 ** chance.uniform(0, 3.5)) if chance.random() < 0.5 else None
+            seconds = None if event else chance.uniform(0, 0.5)
+            if self._end_of_run(root, address, NEWEST, dies_at=event, dies_after=seconds) < 0:
+                self.killed += 1
+                return
+        raise StormError(f"no run of {MOST_TRIES} could be killed at {self.moment}: {dict(self.ends)}")
+
+    def _end_of_run(
+        self,
+        root: Path,
+        address: str,
+        overlap: timedelta,
+        *,
+        dies_at: int | None = None,
+        dies_after: float | None = None,
+    ) -> int:
+        process = _PROCESSES.Process(target=run, args=(root, address, self.moment, overlap, dies_at))
+        process.start()
+        process.join(dies_after)
+        process.kill()
+        process.join()
+        end = int(process.exitcode or 0)
+        process.close()
+        if end not in (0, SOURCE_FAILED, -9):
+            raise StormError(f"a run ended with {end} at {self.moment}")
+        self.ends[end] += 1
+        return end
+
+
+def stormy(seed: int) -> FaultPlan:
+    """Every fault that candles can meet."""
+    chance = random.Random(seed)  # noqa: S311 — no secret hangs on it
+    return FaultPlan(
+        seed,
+        SHARES,
+        latency_seconds=0.05,
+        skew_ms=chance.randint(-90_000, 90_000),
+        looks=chance.randint(1, 2),
+    )
+
+
+def weathered(root: Path, weather: Weather, *, kills: int) -> Weather:
+    """Ingest six days, tick by tick, with so many kills at random moments; then look at all of it again."""
+    _PROCESSES.set_forkserver_preload(["storm.ingestion"])
+    chance = random.Random(weather.plan.seed)  # noqa: S311 — no secret hangs on it
+    planned = Counter(chance.choices(TICKS, k=kills))
+    with weather.venue() as address:
+        for tick in TICKS:
+            weather.moment = tick
+            for _ in range(planned[tick]):
+                weather.kill(root, address, chance)
+            weather.ingest(root, address, NEWEST)
+        for moment in SETTLING:
+            weather.moment = moment
+            weather.ingest(root, address, MONTH)
+    return weather
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What is to be equal in the end, whatever the weather was.
+
+    Parameters
+    ----------
+    candles
+        As they are known now, sorted by symbol and time.
+    known
+        ``symbol``, ``open_time``, and when the bar became known.
+    gaps
+        Gaps that are left, by all that is told of them but ``tries`` and ``known_at``.
+    """
+
+    candles: pl.DataFrame
+    known: pl.DataFrame
+    gaps: pl.DataFrame
+
+
+def tables_of(root: Path) -> Tables:
+    """Tables of one store."""
+    stores, gaps = stores_in(root)
+    candles, facts = (store.read(MARKET.symbols) for store in (stores.clean_candles, stores.clean_facts))
+    latest = known_candles(candles, facts, interval=MARKET.interval, known_by=None)
+    late = facts.filter(pl.col("name") == "refilled").group_by("symbol", open_time="event_time")
+    known = candles.select("symbol", "open_time").join(
+        late.agg(pl.col("known_at").min()), on=["symbol", "open_time"], how="left", maintain_order="left"
+    )
+    current = gaps.current(MARKET.symbols, interval=MARKET.interval)
+    left = current.filter(~pl.col("state").is_in(["refilled", "from_another_venue"]))
+    return Tables(
+        latest.sort("symbol", "open_time"),
+        known.with_columns(pl.col("known_at").fill_null(pl.col("open_time") + MARKET.bar)),
+        left.drop("tries", "known_at"),
+    )

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -226,7 +226,7 @@ def _settings(base: Any, said: Mapping[str, Any], file: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in said.items():
         held = getattr(base, key)
-        if is_dataclass(held) and isinstance(value, dict):
+        if isinstance(held, Plausibility | Costs) and isinstance(value, dict):
             value = replace(held, **_settings(held, value, file))
         elif isinstance(held, tuple) and isinstance(value, list):
             value = tuple(value)

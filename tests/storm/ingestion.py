@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from cryptoai_assets.lib.sources.patience import Patience
 # Six days across the end of a month; on 2018-10-04 the real venue was down for an hour and more.
 MARKET = replace(PRESETS["sandbox"], history_start=date(2018, 9, 30), history_end=date(2018, 10, 6))
 POLICY = RepairPolicy(own_tries=2, max_tries=3, bars_a_request=1000)
-TIMEOUT_SECONDS = 0.3
+TIMEOUT_SECONDS = 1.0
 OVERLAP_BARS = 30
 SOURCE_FAILED = 3
 
@@ -28,16 +28,24 @@ def stores_in(root: Path) -> tuple[MarketStores, GapTable]:
     return MarketStores(root), GapTable(root / "gaps")
 
 
-def run(root: Path, address: str, now: datetime, overlap: timedelta, dies_at: int | None) -> None:
+@dataclass(frozen=True)
+class Death:
+    """SIGKILL at the `number`-th event that the interpreter audits: any, or one of a name."""
+
+    number: int
+    name: str | None
+
+
+def run(root: Path, address: str, now: datetime, overlap: timedelta, death: Death | None) -> None:
     """Ingest everything once; the process ends with `SOURCE_FAILED` when the venue does not answer.
 
     Parameters
     ----------
-    dies_at
-        SIGKILL to itself at that event of the interpreter; None is never.
+    death
+        None is never.
     """
-    if dies_at is not None:
-        die_at_event(dies_at)
+    if death is not None:
+        await_death(death)
     try:
         ingest(root, address, now, overlap)
     except SourceError as error:
@@ -45,15 +53,16 @@ def run(root: Path, address: str, now: datetime, overlap: timedelta, dies_at: in
         sys.exit(SOURCE_FAILED)
 
 
-def die_at_event(number: int) -> None:
-    """Be killed at the moment at which so many files were opened, renamed, sockets used, and the like."""
+def await_death(death: Death) -> None:
+    """Be killed when so many files were opened or renamed, sockets used, and the like."""
     events = 0
 
-    def count(_event: str, _arguments: object) -> None:
+    def count(event: str, _arguments: object) -> None:
         nonlocal events
-        events += 1
-        if events == number:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if death.name in (None, event):
+            events += 1
+            if events == death.number:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(count)
 

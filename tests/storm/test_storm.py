@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from storm.weather import Tables, Weather, stormy, tables_of, weathered
+from storm.weather import Tables, Weather, known, stormy, tables_of, weathered
 
 from cryptoai_assets.sandbox.faults import FaultPlan
 from edge_bundle.candles import validated_candles
@@ -27,6 +27,8 @@ def hold_against_calm(folder: Path, seed: int, kills: int) -> Weather:
     weather = weathered(storm, Weather(stormy(seed)), kills=kills)
     assert weather.killed == kills
     hold_equal(tables_of(calm), tables_of(storm))
+    for moment, held in weather.held.items():
+        assert known(storm, moment).equals(held), f"what was known at {moment} is told otherwise"
     assert list(storm.rglob("*.tmp")) == []
     return weather
 
@@ -34,7 +36,7 @@ def hold_against_calm(folder: Path, seed: int, kills: int) -> Weather:
 def hold_equal(calm: Tables, storm: Tables) -> None:
     validated_candles(storm.candles, interval="1m")
     assert storm.candles.equals(calm.candles)
-    both = calm.known.join(storm.known, on=["symbol", "open_time"], suffix="_storm")
+    both = calm.since.join(storm.since, on=["symbol", "open_time"], suffix="_storm")
     assert both.height == calm.candles.height
     assert both.filter(pl.col("known_at_storm") < pl.col("known_at")).is_empty()
     assert storm.gaps.equals(calm.gaps)

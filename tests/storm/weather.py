@@ -11,9 +11,9 @@ from pathlib import Path
 
 import polars as pl
 from fakes.loopback_app import serving
-from storm.ingestion import MARKET, OVERLAP_BARS, SOURCE_FAILED, run, stores_in
+from storm.ingestion import MARKET, OVERLAP_BARS, SOURCE_FAILED, Death, run, stores_in
 
-from cryptoai_assets.lib.market_data import known_candles
+from cryptoai_assets.lib.market_data import REFILLED, known_candles
 from cryptoai_assets.lib.sources.sample import sample_file
 from cryptoai_assets.sandbox.binance import binance_app
 from cryptoai_assets.sandbox.faults import ANSWER_FAULTS, BAR_FAULTS, Fault, FaultPlan, Faults
@@ -49,12 +49,15 @@ class Weather:
     ----------
     plan
         Faults of the venue.
+    held
+        Candles that were stored at each time.
     """
 
     plan: FaultPlan
     moment: datetime = START
     killed: int = 0
     ends: Counter[int] = field(default_factory=Counter)
+    held: dict[datetime, pl.DataFrame] = field(default_factory=dict)
 
     @contextmanager
     def venue(self) -> Iterator[str]:
@@ -77,11 +80,17 @@ class Weather:
         raise StormError(f"no run of {MOST_TRIES} came to its end at {self.moment}: {dict(self.ends)}")
 
     def kill(self, root: Path, address: str, chance: random.Random) -> None:
-        """Run until one run is killed while it is at work."""
+        """Run until one run is killed while it is at work: by the clock, anywhere, or between two files."""
         for _ in range(MOST_TRIES):
-            event = int(10 ** chance.uniform(0, 3.5)) if chance.random() < 0.5 else None
-            seconds = None if event else chance.uniform(0, 0.5)
-            if self._end_of_run(root, address, NEWEST, dies_at=event, dies_after=seconds) < 0:
+            death = chance.choice(
+                (
+                    None,
+                    Death(int(10 ** chance.uniform(0, 3.5)), None),
+                    Death(chance.randint(1, 12), "os.rename"),
+                )
+            )
+            seconds = None if death else chance.uniform(0, 0.5)
+            if self._end_of_run(root, address, NEWEST, death, seconds) < 0:
                 self.killed += 1
                 return
         raise StormError(f"no run of {MOST_TRIES} could be killed at {self.moment}: {dict(self.ends)}")
@@ -91,13 +100,12 @@ class Weather:
         root: Path,
         address: str,
         overlap: timedelta,
-        *,
-        dies_at: int | None = None,
-        dies_after: float | None = None,
+        death: Death | None = None,
+        seconds: float | None = None,
     ) -> int:
-        process = _PROCESSES.Process(target=run, args=(root, address, self.moment, overlap, dies_at))
+        process = _PROCESSES.Process(target=run, args=(root, address, self.moment, overlap, death))
         process.start()
-        process.join(dies_after)
+        process.join(seconds)
         process.kill()
         process.join()
         end = int(process.exitcode or 0)
@@ -106,6 +114,11 @@ class Weather:
             raise StormError(f"a run ended with {end} at {self.moment}")
         self.ends[end] += 1
         return end
+
+    @property
+    def told(self) -> datetime:
+        """What a run takes for the present: the venue's clock, or ours where that is earlier."""
+        return self.moment + min(timedelta(0), timedelta(milliseconds=self.plan.skew_ms))
 
 
 def stormy(seed: int) -> FaultPlan:
@@ -131,6 +144,7 @@ def weathered(root: Path, weather: Weather, *, kills: int) -> Weather:
             for _ in range(planned[tick]):
                 weather.kill(root, address, chance)
             weather.ingest(root, address, NEWEST)
+            weather.held[weather.told] = known(root, None)
         for moment in SETTLING:
             weather.moment = moment
             weather.ingest(root, address, MONTH)
@@ -145,30 +159,38 @@ class Tables:
     ----------
     candles
         As they are known now, sorted by symbol and time.
-    known
+    since
         ``symbol``, ``open_time``, and when the bar became known.
     gaps
         Gaps that are left, by all that is told of them but ``tries`` and ``known_at``.
     """
 
     candles: pl.DataFrame
-    known: pl.DataFrame
+    since: pl.DataFrame
     gaps: pl.DataFrame
+
+
+def known(root: Path, known_by: datetime | None) -> pl.DataFrame:
+    """Candles as they were known at a time, sorted by symbol and time."""
+    stores, _ = stores_in(root)
+    candles, facts = (store.read(MARKET.symbols) for store in (stores.clean_candles, stores.clean_facts))
+    found = known_candles(candles, facts, interval=MARKET.interval, known_by=known_by)
+    return found.sort("symbol", "open_time")
 
 
 def tables_of(root: Path) -> Tables:
     """Tables of one store."""
     stores, gaps = stores_in(root)
-    candles, facts = (store.read(MARKET.symbols) for store in (stores.clean_candles, stores.clean_facts))
-    latest = known_candles(candles, facts, interval=MARKET.interval, known_by=None)
-    late = facts.filter(pl.col("name") == "refilled").group_by("symbol", open_time="event_time")
-    known = candles.select("symbol", "open_time").join(
+    facts = stores.clean_facts.read(MARKET.symbols)
+    late = facts.filter(pl.col("name") == REFILLED).group_by("symbol", open_time="event_time")
+    candles = known(root, None)
+    since = candles.select("symbol", "open_time").join(
         late.agg(pl.col("known_at").min()), on=["symbol", "open_time"], how="left", maintain_order="left"
     )
     current = gaps.current(MARKET.symbols, interval=MARKET.interval)
     left = current.filter(~pl.col("state").is_in(["refilled", "from_another_venue"]))
     return Tables(
-        latest.sort("symbol", "open_time"),
-        known.with_columns(pl.col("known_at").fill_null(pl.col("open_time") + MARKET.bar)),
+        candles,
+        since.with_columns(pl.col("known_at").fill_null(pl.col("open_time") + MARKET.bar)),
         left.drop("tries", "known_at"),
     )

@@ -24,7 +24,7 @@ START, END = datetime(2018, 9, 30, tzinfo=UTC), datetime(2018, 10, 6, tzinfo=UTC
 TICK = timedelta(hours=12)
 TICKS = [START + number * TICK for number in range(1, (END - START) // TICK + 1)]
 # After the end: once for each wrong look at a bar, and as often as a gap is asked for.
-SETTLING = [END + hours * timedelta(hours=1) for hours in range(1, 5)]
+SETTLING = [END + hours * timedelta(hours=1) for hours in range(1, 6)]
 MONTH, NEWEST = timedelta(days=31), OVERLAP_BARS * MARKET.bar
 MOST_TRIES = 30
 SHARES = {
@@ -129,7 +129,7 @@ def stormy(seed: int) -> FaultPlan:
         SHARES,
         latency_seconds=0.05,
         skew_ms=chance.randint(-90_000, 90_000),
-        looks=chance.randint(1, 2),
+        looks=chance.randint(2, 3),  # one question looks twice
     )
 
 

@@ -59,8 +59,9 @@ def changed(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pro
 def test_changed_month_makes_its_descendants_again_and_nothing_else(changed: Any) -> None:
     _, made = changed
     assert made == {
-        "clean_candles": ["2019-07-01|BTCUSD"],
-        # August's first bars read July's last ones.
+        # August's first bars are judged by July's last ones.
+        "clean_candles": ["2019-07-01|BTCUSD", "2019-08-01|BTCUSD"],
+        # And they read them.
         "features": ["2019-07-01|BTCUSD", "2019-08-01|BTCUSD"],
         **{asset: [""] for asset in IN_ORDER if asset not in PARTITIONED},
     }

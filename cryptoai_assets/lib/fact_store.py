@@ -7,7 +7,8 @@ from urllib.parse import quote
 
 import polars as pl
 
-from cryptoai_assets.lib.store import MonthlyStore, Place
+from cryptoai_assets.lib.store import MonthlyStore, Place, read_stored_parquet, write_parquet_atomically
+from edge_bundle.candles import UTC_MICROSECONDS
 from edge_bundle.facts import FACT_SCHEMA, validated_facts
 
 # What a fact is about; its versions differ in value and in when they were known.
@@ -30,8 +31,14 @@ class FactStore:
     def _files(self) -> MonthlyStore:
         return MonthlyStore(self.root, "event_time", FACT_SCHEMA)
 
-    def append(self, facts: pl.DataFrame) -> pl.DataFrame:
+    def append(self, facts: pl.DataFrame, *, fetched_at: datetime) -> pl.DataFrame:
         """Add what is new, and return it: see `new_versions`.
+
+        Parameters
+        ----------
+        fetched_at
+            When the source said it: what contradicts the versions that are held is known from then on, not
+            from when the source dates it, for before it had said otherwise.
 
         Raises
         ------
@@ -46,7 +53,7 @@ class FactStore:
         for (source, month_of_events), rows in parts:
             folder, file = _folder_name(str(source)), str(month_of_events)
             held = self._files.month_or_empty(folder, file)
-            new = new_versions(held, rows)
+            new = new_versions(held, _dated(held, rows, fetched_at))
             if new.height:
                 self._files.write(
                     folder,
@@ -55,6 +62,30 @@ class FactStore:
                 )
                 added.append(new)
         return pl.concat(added)
+
+    def live_since(self, source: str) -> datetime | None:
+        """When a source was first asked; None when it never was."""
+        path = self._first_asked / f"{_folder_name(source)}.parquet"
+        return read_stored_parquet(path)["asked_at"][0] if path.is_file() else None
+
+    def went_live(self, source: str, asked_at: datetime) -> None:
+        """Note when a source was asked; the first time stays."""
+        if self.live_since(source) is None:
+            note = pl.DataFrame({"asked_at": [asked_at]}, schema={"asked_at": UTC_MICROSECONDS})
+            write_parquet_atomically(note, self._first_asked / f"{_folder_name(source)}.parquet")
+
+    def _folders(self) -> list[str]:
+        """Folders of the sources; none of their names begins with a dot."""
+        return [folder for folder in self._files.symbols() if not folder.startswith(".")]
+
+    @property
+    def _first_asked(self) -> Place:
+        return self.root / ".first_asked"
+
+    def files(self, until: str) -> dict[str, Place]:
+        """Every stored file by ``facts/source/month``, up to a month (``YYYY-MM``)."""
+        every = self._files.files(self._folders())
+        return {name: path for name, path in every.items() if path.stem <= until}
 
     def read(
         self,
@@ -76,11 +107,31 @@ class FactStore:
         DataFrame
             In `edge_bundle.facts.FACT_SCHEMA`, sorted by name, symbol, event and the time it was known.
         """
-        facts = self._files.read(self._files.symbols(), start, end)
+        facts = self._files.read(self._folders(), start, end)
         asked = pl.col("name").is_in(list(names))
         if known_by is not None:
             asked &= pl.col("known_at") <= known_by
         return facts.filter(asked).sort(_IN_ORDER, maintain_order=True)
+
+
+def _dated(held: pl.DataFrame, facts: pl.DataFrame, fetched_at: datetime) -> pl.DataFrame:
+    """Facts of which those that contradict what is held are known no earlier than `fetched_at`.
+
+    The newest version that the source tells of an event contradicts the newest one held when their values
+    differ; an older version does when its value is not held at all.
+    """
+    versions = held.sort("known_at", maintain_order=True).group_by(EVENT)
+    last = versions.agg(_values=pl.col("value"), _newest=pl.col("value").last())
+    told = facts.sort("known_at", maintain_order=True)
+    told = told.join(last, on=EVENT, how="left", nulls_equal=True, maintain_order="left")
+    is_newest = pl.int_range(pl.len(), 0, -1).over(EVENT) == 1
+    unheard = pl.when(is_newest).then(pl.col("value").ne_missing(pl.col("_newest")))
+    unheard = unheard.otherwise(~pl.col("value").is_in(pl.col("_values"), nulls_equal=True))
+    contradicts = pl.col("_values").is_not_null() & unheard
+    later = pl.max_horizontal("known_at", pl.lit(fetched_at, UTC_MICROSECONDS))
+    return told.with_columns(known_at=pl.when(contradicts).then(later).otherwise("known_at")).select(
+        facts.columns
+    )
 
 
 def _folder_name(source: str) -> str:

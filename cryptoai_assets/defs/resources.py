@@ -6,6 +6,7 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import dagster as dg
 
 from cryptoai_assets.lib.gaps import GapTable
 from cryptoai_assets.lib.home import Home
-from cryptoai_assets.lib.market import Market, market_of
+from cryptoai_assets.lib.market import Market, beyond_candles, market_of
 from cryptoai_assets.lib.market_data import MarketStores
 from cryptoai_assets.lib.s3_path import S3Settings
 from cryptoai_assets.lib.sources.archive import ArchiveSource
@@ -29,6 +30,8 @@ TIMEOUT_SECONDS = 10.0
 # Folder of the markets that are described in files.
 MARKETS = "markets"
 ARCHIVES = ("sample", "archive")
+# Sources of facts on the web, whose address may be another one than their own.
+ADDRESSED = ("coin_metrics", "mempool_space", "fear_greed", "fred")
 # Six tries within about a minute, or as long as the venue asks for, up to two minutes at once.
 PATIENCE = Patience(tries=6, first_seconds=1.0, longest_seconds=120.0, sleep=time.sleep, jitter=random.random)
 
@@ -57,7 +60,17 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     time
         ISO 8601 with an offset, in place of the clock.
     sandbox
-        Address of the simulated venues.
+        Address of the simulated venues and sources.
+    beyond
+        Families of features that read more than the candles of one symbol, in place of the market's own.
+    files
+        Folder of daily CSV files and of the export of Google Trends.
+    addresses
+        Of sources of facts that are asked elsewhere than at home, such as one's own node, by name.
+    tries
+        Of one question to a source, the first one included.
+    fred_key_variable
+        Environment variable that holds the API key of FRED, which no configuration shows.
     """
 
     name: str
@@ -68,11 +81,26 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     s3_endpoint: str | None = None
     time: str | None = None
     sandbox: str = SANDBOX
+    beyond: list[str] = []  # noqa: RUF012 — a field of pydantic, copied for each resource
+    files: str | None = None
+    addresses: dict[str, str] = {}  # noqa: RUF012
+    tries: int = PATIENCE.tries
+    fred_key_variable: str = "CRYPTOAI_FRED_KEY"
 
     @property
     def settings(self) -> Market:
-        """Settings of the preset or the file."""
-        return market_of(self.name, Path(self.root) / MARKETS)
+        """Settings of the preset or the file, with the families that are set."""
+        return beyond_candles(market_of(self.name, Path(self.root) / MARKETS), self.beyond)
+
+    @property
+    def patience(self) -> Patience:
+        """Patience with a source that fails."""
+        return replace(PATIENCE, tries=self.tries)
+
+    @property
+    def fred_key(self) -> str | None:
+        """API key of FRED, if one is set."""
+        return os.environ.get(self.fred_key_variable) or None
 
     @property
     def folder(self) -> Path:
@@ -133,7 +161,7 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             name,
             self.settings.interval,
             base_url=f"{self.sandbox}/binance" if simulated else None,
-            patience=PATIENCE,
+            patience=self.patience,
             timeout_seconds=TIMEOUT_SECONDS,
             clock=self.clock,
             simulated=simulated,
@@ -170,6 +198,13 @@ def configured_resource() -> MarketResource:
         s3_region=os.environ.get("AWS_REGION", "us-east-1"),
         s3_endpoint=os.environ.get("AWS_ENDPOINT_URL") or None,
         sandbox=os.environ.get("CRYPTOAI_SANDBOX", SANDBOX),
+        beyond=os.environ.get("CRYPTOAI_BEYOND", "").replace(",", " ").split(),
+        files=os.environ.get("CRYPTOAI_FILES") or None,
+        addresses={
+            source: address
+            for source in ADDRESSED
+            if (address := os.environ.get(f"CRYPTOAI_{source.upper()}_ADDRESS"))
+        },
     )
 
 

@@ -94,6 +94,7 @@ class FactStore:
         start: datetime | None = None,
         end: datetime | None = None,
         known_by: datetime | None = None,
+        source: str | None = None,
     ) -> pl.DataFrame:
         """Facts of these names with ``start <= event_time < end``, in every version known by then.
 
@@ -101,13 +102,16 @@ class FactStore:
         ----------
         known_by
             Included; None is everything that is known today.
+        source
+            Of which they are read; None reads all.
 
         Returns
         -------
         DataFrame
             In `edge_bundle.facts.FACT_SCHEMA`, sorted by name, symbol, event and the time it was known.
         """
-        facts = self._files.read(self._folders(), start, end)
+        folders = self._folders() if source is None else [_folder_name(source)]
+        facts = self._files.read(folders, start, end)
         asked = pl.col("name").is_in(list(names))
         if known_by is not None:
             asked &= pl.col("known_at") <= known_by
@@ -125,8 +129,8 @@ def _dated(held: pl.DataFrame, facts: pl.DataFrame, fetched_at: datetime) -> pl.
     told = facts.sort("known_at", maintain_order=True)
     told = told.join(last, on=EVENT, how="left", nulls_equal=True, maintain_order="left")
     is_newest = pl.int_range(pl.len(), 0, -1).over(EVENT) == 1
-    unheard = pl.when(is_newest).then(pl.col("value").ne_missing(pl.col("_newest")))
-    unheard = unheard.otherwise(~pl.col("value").is_in(pl.col("_values"), nulls_equal=True))
+    is_held = pl.col("value").is_in(pl.col("_values"), nulls_equal=True)
+    unheard = pl.when(is_newest).then(pl.col("value").ne_missing(pl.col("_newest"))).otherwise(~is_held)
     contradicts = pl.col("_values").is_not_null() & unheard
     later = pl.max_horizontal("known_at", pl.lit(fetched_at, UTC_MICROSECONDS))
     return told.with_columns(known_at=pl.when(contradicts).then(later).otherwise("known_at")).select(

@@ -211,3 +211,20 @@ def png_bytes(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=90)
     return buffer.getvalue()
+
+
+def facts_figure(facts: pl.DataFrame, *, title: str) -> Figure:
+    """Each series over its events, in its newest version and its own deviations, one line a series."""
+    figure = _figure(title, height=3.2)
+    axes = figure.add_subplot()
+    newest = facts.unique(["name", "symbol", "event_time"], keep="last", maintain_order=True)
+    for (name, symbol), rows in newest.group_by("name", "symbol", maintain_order=True):
+        series = rows.sort("event_time")
+        spread = series["value"].std()
+        level = series["value"] - series["value"].mean()
+        label = str(name) if symbol is None else f"{name} of {symbol}"
+        axes.plot(series["event_time"].to_list(), level / (spread or 1.0), label=label, linewidth=0.8)
+    axes.set(ylabel="deviations from the mean")
+    if facts.height:
+        axes.legend(fontsize=6, ncols=2)
+    return figure

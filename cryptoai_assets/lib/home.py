@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptoai_assets.lib.fact_store import FactStore
 from cryptoai_assets.lib.ledger import Ledger
 from cryptoai_assets.lib.market import Market
 from cryptoai_assets.lib.market_data import MarketStores
@@ -41,6 +42,11 @@ class Home:
     def stores(self) -> MarketStores:
         """Stores of candles and facts."""
         return MarketStores(self.tables)
+
+    @property
+    def facts(self) -> FactStore:
+        """Facts of the outside world, of blockchains and of order books."""
+        return FactStore(self.data / "facts")
 
     @property
     def features(self) -> MonthlyStore:

@@ -1,20 +1,24 @@
 """Market settings: which candles are read and how far ahead is forecast, in one typed place."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from cryptoai_assets.lib.backtest import Costs
 from cryptoai_assets.lib.quality import Plausibility
 from edge_bundle.candles import interval_duration
+from edge_bundle.features.microstructure import FACTS, PREFIX
 
 # A taker's fee at a venue's lowest level, and a narrow book; an account of one's own has other numbers.
 TAKER = Costs(fee_bps=20.0, spread_bps=4.0, slippage_bps=1.0)
 Clock = Literal["data", "wall", "venue"]
+# What a model may read besides the candles of its own symbol; each is a family of features.
+Beyond = Literal["context", "outside", "microstructure"]
+BEYOND: tuple[Beyond, ...] = get_args(Beyond)
 
 
 class MarketError(Exception):
@@ -23,13 +27,13 @@ class MarketError(Exception):
     ::
 
         MarketError
-        ├── UnknownMarketError      no preset and no file has the name
+        ├── UnknownMarketError      no preset, no file and no family of features has the name
         └── MarketFileError         the file cannot be read as a market
     """
 
 
 class UnknownMarketError(MarketError):
-    """No preset has the name that was asked for."""
+    """No preset, or no family of features, has the name that was asked for."""
 
 
 class MarketFileError(MarketError):
@@ -64,6 +68,12 @@ class Market:
         What "now" is: the end of the ``data``, the ``wall`` clock, or the clock of the ``venue``.
     history_start, history_end
         First day, and the day after the last one; an open end is today.
+    beyond
+        Families of features that read more than the candles of their own symbol, and are trained on all the
+        same: its champion then needs all symbols at once, or facts, which a device does not have.
+    greatest_ages
+        Facts that features may read, each with the age of its event at which it no longer counts; in days in
+        a file's table of this name.
     """
 
     name: str
@@ -83,6 +93,18 @@ class Market:
     clock: Clock
     history_start: date
     history_end: date | None
+    beyond: tuple[Beyond, ...]
+    greatest_ages: tuple[tuple[str, timedelta], ...]
+
+    @property
+    def greatest_age(self) -> dict[str, timedelta]:
+        """Greatest age by fact."""
+        return dict(self.greatest_ages)
+
+    @property
+    def for_devices(self) -> bool:
+        """Whether its champion must make do with the candles of one symbol."""
+        return not self.beyond
 
     @property
     def live(self) -> bool:
@@ -93,6 +115,10 @@ class Market:
     def grows(self) -> bool:
         """Whether new bars keep arriving."""
         return self.clock != "data"
+
+    def base(self, symbol: str) -> str:
+        """Coin that a symbol trades."""
+        return symbol.removesuffix(self.quote)
 
     @property
     def model(self) -> str:
@@ -114,6 +140,26 @@ class Market:
 _PLAUSIBLE = Plausibility(
     bars=20, typical_moves=200.0, least_move=0.001, volume_factor=150.0, second_venue_move=0.05
 )
+_DAY = timedelta(days=1)
+# Twice a series' usual wait for its next value, holidays included. A symbol's own facts are of every symbol:
+# a row of features is complete only when all of them are.
+GREATEST_AGES = (
+    # Days of Coin Metrics; hash rates and fees in dollars are not offered for every coin.
+    *((name, 4 * _DAY) for name in ("AdrActCnt", "TxCnt", "FeeTotNtv", "SplyCur", "CapMVRVCur")),
+    *((name, 4 * _DAY) for name in ("block_fees_satoshi", "hash_rate_per_second")),
+    ("difficulty", 30 * _DAY),
+    ("fear_and_greed", 4 * _DAY),
+    *((name, 8 * _DAY) for name in ("VIXCLS", "SP500", "vix", "sp500", "dollar_index")),
+    ("DTWEXBGS", 16 * _DAY),
+    ("search_interest_bitcoin", 75 * _DAY),
+)
+
+
+def _book_ages(bar: timedelta) -> tuple[tuple[str, timedelta], ...]:
+    """Greatest ages of what a book and its trades gave in one bar: that bar."""
+    return tuple((PREFIX + name, bar) for name in FACTS)
+
+
 PRESETS = MappingProxyType(
     {
         market.name: market
@@ -136,6 +182,8 @@ PRESETS = MappingProxyType(
                 clock="data",
                 history_start=date(2017, 10, 1),
                 history_end=date(2019, 10, 1),
+                beyond=(),
+                greatest_ages=(),
             ),
             Market(
                 name="live",
@@ -155,6 +203,8 @@ PRESETS = MappingProxyType(
                 clock="wall",
                 history_start=date(2026, 1, 1),
                 history_end=None,
+                beyond=(),
+                greatest_ages=(*GREATEST_AGES, *_book_ages(timedelta(minutes=1))),
             ),
             # The sample's candles again, their minutes drawn by seed: a venue to try the live mode on.
             Market(
@@ -175,6 +225,8 @@ PRESETS = MappingProxyType(
                 clock="venue",
                 history_start=date(2019, 7, 1),
                 history_end=date(2019, 10, 1),
+                beyond=(),
+                greatest_ages=(*GREATEST_AGES, *_book_ages(timedelta(minutes=1))),
             ),
         )
     }
@@ -203,7 +255,7 @@ def market_of(name: str, folder: Path) -> Market:
     Raises
     ------
     UnknownMarketError
-        When there is neither.
+        When there is neither, or no family of features of a name that the file gives.
     MarketFileError
         When the file is no TOML, or says what is no setting of a market.
     """
@@ -215,7 +267,8 @@ def market_of(name: str, folder: Path) -> Market:
     except ValueError as error:
         raise MarketFileError(f"{file} is no TOML: {error}") from error
     base = market_preset(said.pop("preset", "live"))
-    return replace(base, name=name, **_settings(base, said, file))
+    market = replace(base, name=name, **_settings(base, said, file))
+    return beyond_candles(market, market.beyond)
 
 
 def _settings(base: Any, said: Mapping[str, Any], file: Path) -> dict[str, Any]:
@@ -226,7 +279,9 @@ def _settings(base: Any, said: Mapping[str, Any], file: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in said.items():
         held = getattr(base, key)
-        if isinstance(held, Plausibility | Costs) and isinstance(value, dict):
+        if key == "greatest_ages" and isinstance(value, dict):
+            value = tuple((fact, timedelta(days=days)) for fact, days in value.items())
+        elif isinstance(held, Plausibility | Costs) and isinstance(value, dict):
             value = replace(held, **_settings(held, value, file))
         elif isinstance(held, tuple) and isinstance(value, list):
             value = tuple(value)
@@ -236,6 +291,20 @@ def _settings(base: Any, said: Mapping[str, Any], file: Path) -> dict[str, Any]:
             raise MarketFileError(f"{file}: {key} is {value!r}, something like {held!r} is wanted")
         found[key] = value
     return found
+
+
+def beyond_candles(market: Market, families: Iterable[str]) -> Market:
+    """The market with families of features that read more than the candles of one symbol.
+
+    Raises
+    ------
+    UnknownMarketError
+        When there is no such family; the known ones are listed.
+    """
+    asked = set(families)
+    if unknown := asked - set(BEYOND):
+        raise UnknownMarketError(f"families {sorted(unknown)} are not known; choose of {', '.join(BEYOND)}")
+    return replace(market, beyond=tuple(family for family in BEYOND if family in asked)) if asked else market
 
 
 def month_start(month: str) -> datetime:

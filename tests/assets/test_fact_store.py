@@ -125,7 +125,9 @@ def test_what_breaks_the_contract_is_refused_and_nothing_is_stored(store: FactSt
 
 def test_sources_with_strange_names_stay_apart_and_in_their_folder(store: FactStore) -> None:
     names = ("simulated chain", "simulated/chain", "..", ".", "a%2Fb", "a/b")
-    store.append(facts(*(fact(0, 1, float(place), source=name) for place, name in enumerate(names))), fetched_at=START)
+    store.append(
+        facts(*(fact(0, 1, float(place), source=name) for place, name in enumerate(names))), fetched_at=START
+    )
     assert dict(store.read([NAME]).select("source", "value").iter_rows()) == {
         name: float(place) for place, name in enumerate(names)
     }

@@ -35,12 +35,12 @@ class MempoolSpaceSource:
     Parameters
     ----------
     symbol
-        Canonical symbol of bitcoin in the market.
+        Of which they are facts, such as the market's bitcoin; None for the whole market.
     """
 
     web: WebClient
     witness: Witness
-    symbol: str
+    symbol: str | None
 
     @property
     def name(self) -> str:
@@ -65,7 +65,7 @@ class MempoolSpaceSource:
         return facts_of(readings, start, end, source=self.name, witness=self.witness)
 
 
-def _fees(rows: Any, symbol: str) -> Iterator[Reading]:
+def _fees(rows: Any, symbol: str | None) -> Iterator[Reading]:
     """Fees by UTC day; a row's time is the mean over the blocks of its day.
 
     Source: ``$getHistoricalBlockFees`` in mempool's backend/src/repositories/BlocksRepository.ts.
@@ -74,7 +74,7 @@ def _fees(rows: Any, symbol: str) -> Iterator[Reading]:
         yield from _of_day(BLOCK_FEES, symbol, int(row["timestamp"]) // _DAY, row["avgFees"])
 
 
-def _mining(answer: Any, symbol: str) -> Iterator[Reading]:
+def _mining(answer: Any, symbol: str | None) -> Iterator[Reading]:
     """Hash rate by UTC day, a row's time being the midnight that ends the day; difficulty by block.
 
     Source: ``$generateNetworkHashrateHistory`` in mempool's backend/src/api/mining/mining.ts.
@@ -87,7 +87,7 @@ def _mining(answer: Any, symbol: str) -> Iterator[Reading]:
             yield Reading(DIFFICULTY, symbol, mined, mined, mined + PUBLICATION_DELAY, value)
 
 
-def _of_day(name: str, symbol: str, day: int, raw: object) -> Iterator[Reading]:
+def _of_day(name: str, symbol: str | None, day: int, raw: object) -> Iterator[Reading]:
     begins, ends = _moment(day * _DAY), _moment((day + 1) * _DAY)
     value = number(raw)
     if value is not None:

@@ -81,7 +81,9 @@ def project_instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def materialize_stale(instance: dg.DagsterInstance, market: MarketResource) -> list[Made]:
+def materialize_stale(
+    instance: dg.DagsterInstance, market: MarketResource, assets: Sequence[str] = IN_ORDER
+) -> list[Made]:
     """Walk the graph from its sources; an asset is looked at when what it reads is made.
 
     Raises
@@ -93,7 +95,7 @@ def materialize_stale(instance: dg.DagsterInstance, market: MarketResource) -> l
     job = defs().get_repository_def().get_implicit_global_asset_job_def()
     every = SYMBOL_MONTH.get_partition_keys()
     made = []
-    for asset in IN_ORDER:
+    for asset in assets:
         stale = stale_partitions(instance, market, asset)
         if (
             asset in AFTER_RELEASE

@@ -1,7 +1,7 @@
-"""The online store: the latest closed bars of each symbol, written by ingestion and read by the service."""
+"""The online store: the latest closed bars of each symbol, and facts, written for the service to read."""
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,6 +28,10 @@ CREATE TABLE IF NOT EXISTS no_trade (
     symbol TEXT NOT NULL, open_time INTEGER NOT NULL, known_at INTEGER NOT NULL,
     PRIMARY KEY (symbol, open_time)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS facts (
+    symbol TEXT, event_time INTEGER NOT NULL, known_at INTEGER NOT NULL,
+    source TEXT NOT NULL, name TEXT NOT NULL, value REAL
+);
 """
 
 
@@ -80,6 +84,36 @@ class BarStore:
         rows = quiet.select("symbol", pl.col("event_time", "known_at").dt.epoch("us")).rows()
         with self._database.transaction() as connection:
             connection.executemany("INSERT OR REPLACE INTO no_trade VALUES (?, ?, ?)", rows)
+
+    def write_facts(self, facts: pl.DataFrame) -> None:
+        """Replace the facts that are no ``no_trade`` facts; what is handed over is all that is kept.
+
+        Raises
+        ------
+        FactsRefusedError
+            When the frame breaks the fact contract.
+        StoreUnavailableError
+            When the file cannot be written.
+        """
+        kept = validated_facts(facts).filter(pl.col("name") != NO_TRADE)
+        rows = kept.with_columns(pl.col("event_time", "known_at").dt.epoch("us")).rows()
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM facts")
+            connection.executemany("INSERT INTO facts VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def facts(self, names: Collection[str]) -> pl.DataFrame:
+        """Facts of these names, in the order in which they were written.
+
+        Raises
+        ------
+        StoreUnavailableError
+            When the file cannot be read.
+        """
+        query = "SELECT * FROM facts WHERE name = ? ORDER BY rowid"
+        with self._database.transaction() as connection:
+            rows = [row for name in sorted(names) for row in connection.execute(query, (name,))]
+        schema = {**FACT_SCHEMA, "event_time": pl.Int64(), "known_at": pl.Int64()}
+        return pl.DataFrame(rows, schema=schema, orient="row").cast(pl.Schema(FACT_SCHEMA))
 
     def latest(self, symbols: Sequence[str], bars: int) -> pl.DataFrame:
         """Candle frame with at most the newest `bars` closed bars of each symbol.

@@ -78,8 +78,8 @@ class Database:
             raise sqlite3.DatabaseError(f"schema version {found}, this code reads {self._version}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.executescript(self._schema)
         if found == 0:
-            connection.executescript(self._schema)
             connection.execute(f"PRAGMA user_version = {self._version:d}")
 
     def _disconnect(self) -> None:

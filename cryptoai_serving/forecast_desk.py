@@ -19,6 +19,7 @@ from cryptoai_serving.errors import (
 from cryptoai_serving.forecast_log import ForecastRecorder, LoggedForecast, Origin
 from cryptoai_serving.messages import ForecastRequest
 from edge_bundle.candles import interval_duration
+from edge_bundle.features.sources import reads_market
 from edge_bundle.forecast import Forecast
 from edge_bundle.manifest import Manifest
 from edge_bundle.windows import MarketWindow
@@ -66,7 +67,7 @@ class ForecastDesk:
         _check_known(given, manifest)
         now = self._now(manifest)
         _check_times(window, manifest, now)
-        forecasts = served.forecaster.forecast(window, now)
+        forecasts = served.forecaster.forecast(self._accompanied(window, manifest), now)
         for forecast in forecasts:
             if forecast.abstention and forecast.abstention.reason == "too_few_bars":
                 raise TooFewBarsError(
@@ -87,15 +88,23 @@ class ForecastDesk:
         started, served = perf_counter(), self._served()
         manifest = served.forecaster.manifest
         _check_known({symbol}, manifest)
-        window = self._bars.window([symbol], manifest.bars_needed)
-        if window.candles.is_empty():
+        together = manifest.symbols if reads_market(manifest.features) else (symbol,)
+        window = self._accompanied(self._bars.window(together, manifest.bars_needed), manifest)
+        if window.candles.filter(symbol=symbol).is_empty():
             raise NoBarsError(
                 f"the online store holds no bar of {symbol}",
                 where="symbol",
                 cure="materialize online_bars, or send the candles to POST /forecast",
             )
-        forecasts = served.forecaster.forecast(window, self._now(manifest))
+        every = served.forecaster.forecast(window, self._now(manifest))
+        forecasts = tuple(forecast for forecast in every if forecast.symbol == symbol)
         return self._logged(forecasts, served, started, origin="store", request_id=request_id)
+
+    def _accompanied(self, window: MarketWindow, manifest: Manifest) -> MarketWindow:
+        """Window with the stored facts that the bundle reads; a request brings candles only."""
+        if not manifest.facts:
+            return window
+        return MarketWindow(window.candles, pl.concat([window.facts, self._bars.facts(manifest.facts)]))
 
     def _served(self) -> ServedModel:
         served = self._champion.current

@@ -13,7 +13,7 @@ import polars as pl
 from edge_bundle.candles import interval_duration
 from edge_bundle.errors import BundleRefusedError, WindowRefusedError
 from edge_bundle.features.catalog import chosen_features, fingerprint, newest_features
-from edge_bundle.features.sources import with_sources
+from edge_bundle.features.sources import facts_read, symbols_compared, with_sources
 from edge_bundle.forecast import VALUE_NAMES, Abstention, Forecast, HorizonForecast
 from edge_bundle.manifest import GOLDEN_NAME, GRAPH_NAME, Manifest, bundle_digest
 from edge_bundle.session import ModelSession
@@ -23,6 +23,7 @@ OUTSIDE_RANGE = "outside_range"
 STALE_INTERVALS = 2
 MAX_BRIDGED_SHARE = 0.05
 GOLDEN_CANDLES_NAME = "golden_candles.parquet"
+GOLDEN_FACTS_NAME = "golden_facts.parquet"
 # Standardised differences that another machine may show on the same inputs.
 TOLERANCE = {"fp32": 1e-5, "int8": 0.02}
 
@@ -112,12 +113,31 @@ class Forecaster:
                 f"the bar of {newest:%Y-%m-%d %H:%M} UTC closes at {newest + step:%H:%M}, after now "
                 f"({now:%Y-%m-%d %H:%M:%S}): send closed bars only"
             )
-        bars_by_symbol = self._sourced(grid, window).partition_by("symbol", maintain_order=True)
-        return tuple(self._symbol_forecast(bars, now or newest + step) for bars in bars_by_symbol)
+        at, absent = now or newest + step, self._absent_facts(window)
+        bars_by_symbol = {
+            bars["symbol"][0]: bars for bars in grid.partition_by("symbol", maintain_order=True)
+        }
+        tails = {symbol: self._tail(bars) for symbol, bars in bars_by_symbol.items()}
+        unfit = {symbol: absent or self._unfit(bars, at) for symbol, bars in bars_by_symbol.items()}
+        sourced = self.sourced(pl.concat(tails.values()), window.facts)
+        return tuple(
+            self._symbol_forecast(tail, unfit[symbol] or self._unaccompanied(symbol, tails, unfit))
+            for (symbol, tail) in zip(tails, sourced.partition_by("symbol", maintain_order=True), strict=True)
+        )
 
     def outputs(self, values: Float32Array) -> dict[str, Float32Array]:
         """Raw outputs of the graph for a batch of inputs (batch, lookback, features)."""
         return self.session.run(values)
+
+    def sourced(self, grid: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
+        """Grid bars with every column that the bundle's features read."""
+        return with_sources(
+            grid,
+            self.manifest.features,
+            facts=facts,
+            greatest_age={name: timedelta(seconds=age) for name, age in self.manifest.facts.items()},
+            bar=interval_duration(self.manifest.interval),
+        )
 
     def selftest(self) -> SelfTest:
         """Replay the golden candles and rows of the bundle on this machine."""
@@ -125,14 +145,14 @@ class Forecaster:
             golden = dict(archive)
         outputs = self.outputs(golden["window"])
         differences = [_standardised(outputs[name], golden[name]) for name in (*VALUE_NAMES, OUTSIDE_RANGE)]
-        candles = pl.read_parquet(self.folder / GOLDEN_CANDLES_NAME)
-        window = MarketWindow(candles)
+        window = self._golden_window()
         grid = window_grid(
             window, interval=self.manifest.interval, max_missing_bars=self.manifest.max_missing_bars
         )
         scales = np.array([feature.scale for feature in chosen_features(self.manifest.features)])
         known = golden["candle_window"]
-        computed = self._newest_input(self._sourced(grid, window)).values
+        sourced = self.sourced(grid, window.facts)
+        computed = self._newest_input(self._tail(sourced.filter(symbol=sourced["symbol"][-1]))).values
         drift = (
             np.abs(computed - known) / np.maximum(np.abs(known), scales)
             if computed.size
@@ -144,14 +164,18 @@ class Forecaster:
         passed = largest <= tolerance and float(drift.max()) <= 1e-6
         return SelfTest(passed, len(golden["window"]), largest, float(drift.max()), tolerance)
 
+    def _golden_window(self) -> MarketWindow:
+        candles = pl.read_parquet(self.folder / GOLDEN_CANDLES_NAME)
+        if GOLDEN_FACTS_NAME not in self.manifest.files:
+            return MarketWindow(candles)
+        return MarketWindow(candles, pl.read_parquet(self.folder / GOLDEN_FACTS_NAME))
+
     def _refuse_unfitting(self, window: MarketWindow) -> None:
         manifest, candles = self.manifest, window.candles
         if unknown := sorted(set(candles["symbol"].unique()) - set(manifest.symbols)):
             raise WindowRefusedError(
                 f"symbols not in this bundle: {', '.join(unknown)}; it knows {', '.join(manifest.symbols)}"
             )
-        if absent := sorted(set(manifest.facts) - set(window.facts["name"].unique())):
-            raise WindowRefusedError(f"facts that the bundle requires are absent: {', '.join(absent)}")
         steps = (
             candles.group_by("symbol").agg(step=pl.col("open_time").diff().min()).drop_nulls().sort("symbol")
         )
@@ -162,47 +186,42 @@ class Forecaster:
                 f"bars of {symbol} are {step} apart; this bundle reads {manifest.interval} bars"
             )
 
-    def _sourced(self, grid: pl.DataFrame, window: MarketWindow) -> pl.DataFrame:
-        return with_sources(
-            grid,
-            self.manifest.features,
-            facts=window.facts,
-            greatest_age={name: timedelta(seconds=age) for name, age in self.manifest.facts.items()},
-            bar=interval_duration(self.manifest.interval),
-        )
+    def _newest_input(self, tail: pl.DataFrame) -> ModelInput:
+        """Input of the last bar, from exactly `bars_needed` bars: the same bits whatever came before.
 
-    def _newest_input(self, grid: pl.DataFrame) -> ModelInput:
-        """Input of the last bar, from exactly `bars_needed` bars: the same bits whatever came before."""
+        Parameters
+        ----------
+        tail
+            Of one symbol, from `_tail`, with what features read besides.
+        """
         return model_input(
-            self._newest_features(grid),
+            newest_features(tail, self.manifest.features, bars=self.manifest.lookback),
             self.manifest.features,
             lookback=self.manifest.lookback,
             bar=interval_duration(self.manifest.interval),
         )
 
-    def _newest_features(self, grid: pl.DataFrame) -> pl.DataFrame:
-        tail = grid.filter(pl.col("segment") == pl.col("segment").last()).tail(self.manifest.bars_needed)
-        return newest_features(tail, self.manifest.features, bars=self.manifest.lookback)
+    def _tail(self, grid: pl.DataFrame) -> pl.DataFrame:
+        """Bars of one symbol since its last hole, as many as are needed or fewer."""
+        return grid.filter(pl.col("segment") == pl.col("segment").last()).tail(self.manifest.bars_needed)
 
-    def _symbol_forecast(self, grid: pl.DataFrame, now: datetime) -> Forecast:
-        open_time = grid["open_time"][-1]
-        known_at = open_time + interval_duration(self.manifest.interval)
-        abstention = self._unfit(grid, known_at, now)
+    def _symbol_forecast(self, tail: pl.DataFrame, abstention: Abstention | None) -> Forecast:
+        open_time = tail["open_time"][-1]
         values: Mapping[str, npt.NDArray[np.float32]] | None = None
         input_sha256 = None
         if abstention is None:
-            newest = self._newest_input(grid)
+            newest = self._newest_input(tail)
             if not len(newest.values):
-                abstention = Abstention("missing_facts", self._unknown(grid))
+                abstention = Abstention("missing_facts", self._unknown(tail))
             else:
                 values = self.outputs(newest.values)
                 input_sha256 = newest.input_sha256(0)
                 abstention = self._outside(float(values[OUTSIDE_RANGE][0]))
         answered = values if abstention is None else None
         return Forecast(
-            symbol=grid["symbol"][0],
+            symbol=tail["symbol"][0],
             open_time=open_time,
-            known_at=known_at,
+            known_at=open_time + interval_duration(self.manifest.interval),
             interval=self.manifest.interval,
             model=self.manifest.model,
             bundle=self.digest,
@@ -218,9 +237,9 @@ class Forecaster:
             input_sha256=input_sha256,
         )
 
-    def _unfit(self, grid: pl.DataFrame, known_at: datetime, now: datetime) -> Abstention | None:
-        needed = self.manifest.bars_needed
-        limit = STALE_INTERVALS * interval_duration(self.manifest.interval)
+    def _unfit(self, grid: pl.DataFrame, now: datetime) -> Abstention | None:
+        needed, step = self.manifest.bars_needed, interval_duration(self.manifest.interval)
+        known_at, limit = grid["open_time"][-1] + step, STALE_INTERVALS * step
         if now - known_at > limit:
             return Abstention(
                 "stale_data", f"the newest bar closed {now - known_at} before now; at most {limit} is allowed"
@@ -238,10 +257,36 @@ class Forecaster:
             )
         return None
 
-    def _unknown(self, grid: pl.DataFrame) -> str:
-        newest = self._newest_features(grid)
+    def _absent_facts(self, window: MarketWindow) -> Abstention | None:
+        absent = sorted(set(self.manifest.facts) - set(window.facts["name"].unique()))
+        told = f"facts that the bundle requires are absent: {', '.join(absent)}"
+        return Abstention("missing_facts", told) if absent else None
+
+    def _unaccompanied(
+        self, own: str, tails: Mapping[str, pl.DataFrame], unfit: Mapping[str, Abstention | None]
+    ) -> Abstention | None:
+        """Why features that compare symbols are not known; None where they are, or none is read."""
+        compared = symbols_compared(self.manifest.features, self.manifest.symbols)
+        if absent := [symbol for symbol in compared if symbol not in tails]:
+            told = f"bars of {', '.join(absent)} are absent, with which {own} is compared"
+            return Abstention("missing_facts", told)
+        # From bars that do not end together some would be compared with what is not there yet.
+        together = dict.fromkeys((own, *compared)) if compared else {}
+        newest = {symbol: tails[symbol]["open_time"][-1] for symbol in together}
+        for symbol, last in newest.items():
+            if (other := unfit[symbol]) is not None:
+                return Abstention(other.reason, f"{symbol}, with which {own} is compared: {other.detail}")
+            if last < (needed := max(newest.values())):
+                detail = f"the newest bar of {symbol} is of {last:%H:%M}, one of {needed:%H:%M} needed"
+                return Abstention("stale_data", detail)
+        return None
+
+    def _unknown(self, tail: pl.DataFrame) -> str:
+        newest = newest_features(tail, self.manifest.features, bars=self.manifest.lookback)
         null = [name for name in self.manifest.features if newest[name].has_nulls()]
-        return f"not known in the {newest.height} newest bars: {', '.join(null)}"
+        facts = ", ".join(sorted(facts_read(null)))
+        told = f"; they read facts that are absent or too old: {facts}" if facts else ""
+        return f"not known in the {newest.height} newest bars: {', '.join(null)}{told}"
 
     def _outside(self, share: float) -> Abstention | None:
         if share <= self.manifest.range_limit:

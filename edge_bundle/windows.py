@@ -81,9 +81,24 @@ def window_features(
     greatest_age
         By fact that the features read; see `edge_bundle.features.sources.with_sources`.
     """
+    grid = sourced_grid(
+        window, names, interval=interval, max_missing_bars=max_missing_bars, greatest_age=greatest_age
+    )
+    return feature_frame(grid, names)
+
+
+def sourced_grid(
+    window: MarketWindow,
+    names: Sequence[str],
+    *,
+    interval: str,
+    max_missing_bars: int,
+    greatest_age: Mapping[str, timedelta] | None = None,
+) -> pl.DataFrame:
+    """Grid bars of a window with every column that the named features read; see `window_features`."""
     grid = window_grid(window, interval=interval, max_missing_bars=max_missing_bars)
     bar, ages = interval_duration(interval), greatest_age or {}
-    return feature_frame(with_sources(grid, names, facts=window.facts, greatest_age=ages, bar=bar), names)
+    return with_sources(grid, names, facts=window.facts, greatest_age=ages, bar=bar)
 
 
 def model_input(frame: pl.DataFrame, names: Sequence[str], *, lookback: int, bar: timedelta) -> ModelInput:

@@ -3,6 +3,7 @@
 import onnx
 
 from cryptoai_assets.lib.gate import CanaryResult
+from edge_bundle.features.sources import facts_read, reads_market
 from edge_bundle.forecaster import Forecaster
 from edge_bundle.manifest import GRAPH_NAME
 
@@ -20,11 +21,17 @@ INTEGER_OPERATORS = frozenset(
 LARGEST_BUNDLE_BYTES = 15_000_000
 
 
-def bundle_checks(forecaster: Forecaster) -> tuple[CanaryResult, ...]:
-    """Run all checks of a loaded bundle."""
+def bundle_checks(forecaster: Forecaster, *, for_devices: bool) -> tuple[CanaryResult, ...]:
+    """Run all checks of a loaded bundle.
+
+    Parameters
+    ----------
+    for_devices
+        Whether it must make do with what a device has.
+    """
     return (
         precision_is_named_truly(forecaster),
-        candles_suffice(forecaster),
+        *((candles_suffice(forecaster),) if for_devices else ()),
         bundle_is_small(forecaster),
     )
 
@@ -40,10 +47,13 @@ def precision_is_named_truly(forecaster: Forecaster) -> CanaryResult:
 
 
 def candles_suffice(forecaster: Forecaster) -> CanaryResult:
-    """A champion for the device requires candles only."""
-    facts = sorted(forecaster.manifest.facts)
-    detail = f"requires facts: {', '.join(facts)}" if facts else "requires candles only"
-    return CanaryResult("candles_suffice", not facts, detail)
+    """A champion for the device requires the candles of one symbol only."""
+    manifest = forecaster.manifest
+    more = sorted({*manifest.facts, *facts_read(manifest.features)})
+    if reads_market(manifest.features):
+        more.append(f"candles of {', '.join(manifest.symbols)} together")
+    detail = f"requires {'; '.join(more)}" if more else "requires candles only"
+    return CanaryResult("candles_suffice", not more, detail)
 
 
 def bundle_is_small(forecaster: Forecaster) -> CanaryResult:

@@ -1,7 +1,7 @@
 """Canaries: checks of a loaded bundle that none which sees the future or remembers too far survives."""
 
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from math import isfinite, sqrt
 
 import numpy as np
@@ -11,9 +11,13 @@ from cryptoai_assets.lib.datasets import dataset
 from cryptoai_assets.lib.export import graph_predictions
 from cryptoai_assets.lib.gate import CanaryResult
 from cryptoai_assets.lib.targets import target_frame
-from edge_bundle.candles import CANDLE_SCHEMA, bar_grid, interval_duration
+from edge_bundle.candles import CANDLE_SCHEMA, interval_duration
+from edge_bundle.facts import FACT_SCHEMA, empty_facts
 from edge_bundle.features.catalog import chosen_features, feature_frame
+from edge_bundle.features.outside import EVENTS
+from edge_bundle.features.sources import reads_market
 from edge_bundle.forecaster import Forecaster
+from edge_bundle.manifest import Manifest
 from edge_bundle.windows import MarketWindow, window_grid
 
 FeatureFunction = Callable[[pl.DataFrame, Sequence[str]], pl.DataFrame]
@@ -36,7 +40,8 @@ def canaries(
     window
         Reaches well past `bars_needed`; real candles, so that holes and quiet bars are among them.
     features
-        What computes the features; another one is given to see a canary die.
+        What computes the features on bars that have every column they read; another one is given to see a
+        canary die.
     """
     return (
         history_does_not_matter(forecaster, window, features=features),
@@ -50,28 +55,29 @@ def history_does_not_matter(
 ) -> CanaryResult:
     """A tail of `bars_needed` gives the features, and the forecast, that the whole window gives."""
     name, manifest = "history_does_not_matter", forecaster.manifest
-    differing: set[str] = set()
-    tails = 0
-    for bars in _newest_segments(_grid(forecaster, window)):
-        whole = features(bars, manifest.features)
-        for dropped in range(min(TAILS_A_SYMBOL, bars.height - manifest.bars_needed)):
-            end = bars.height - dropped
-            tail = features(bars.slice(end - manifest.bars_needed, manifest.bars_needed), manifest.features)
-            known, found = (
-                whole.slice(end - manifest.lookback, manifest.lookback),
-                tail.tail(manifest.lookback),
-            )
-            differing.update(differing_features(manifest.features, known, found))
-            tails += 1
-    if not tails:
+    segments = _long_segments(_grid(forecaster, window), forecaster)
+    if not segments:
         return CanaryResult(name, False, f"no unbroken series is longer than {manifest.bars_needed} bars")
+
+    def computed(bars: list[pl.DataFrame]) -> list[pl.DataFrame]:
+        sourced = forecaster.sourced(pl.concat(bars), window.facts)
+        return features(sourced, manifest.features).partition_by("symbol", maintain_order=True)
+
+    whole, needed, lookback = computed(segments), manifest.bars_needed, manifest.lookback
+    differing: set[str] = set()
+    tails = min(TAILS_A_SYMBOL, *(bars.height - needed for bars in segments))
+    for dropped in range(tails):
+        cut = [bars.slice(bars.height - dropped - needed, needed) for bars in segments]
+        for every, tail in zip(whole, computed(cut), strict=True):
+            known = every.slice(every.height - dropped - lookback, lookback)
+            differing.update(differing_features(manifest.features, known, tail.tail(lookback)))
     if differing:
         return CanaryResult(name, False, f"remember more than their warm-up: {', '.join(sorted(differing))}")
     shortest = window.candles.group_by("symbol", maintain_order=True).tail(manifest.bars_needed)
     whole_forecast = forecaster.forecast(_window(window.candles, window))
     if forecaster.forecast(_window(shortest, window)) != whole_forecast:
         return CanaryResult(name, False, "a longer history changes the forecast")
-    return CanaryResult(name, True, f"equal from {tails} tails of {manifest.bars_needed} bars")
+    return CanaryResult(name, True, f"equal from {tails * len(segments)} tails of {needed} bars")
 
 
 def later_bars_do_not_matter(
@@ -85,7 +91,7 @@ def later_bars_do_not_matter(
     changed = window.candles.with_columns(pl.col("open", "high", "low", "close", "volume") * factor)
 
     def earlier(candles: pl.DataFrame) -> pl.DataFrame:
-        grid = _grid(forecaster, _window(candles, window))
+        grid = forecaster.sourced(_grid(forecaster, _window(candles, window)), window.facts)
         return features(grid, names).filter(pl.col("open_time") < cut)
 
     before, after = earlier(window.candles), earlier(changed)
@@ -101,15 +107,15 @@ def random_walks_stay_unknown(
     """On candles of a random walk the direction is right as often as chance allows."""
     name, manifest = "random_walks_stay_unknown", forecaster.manifest
     bars = RANDOM_WALK_BARS + manifest.bars_needed
-    candles = random_walk_candles(manifest.symbols[0], bars=bars, interval=manifest.interval, seed=seed)
-    grid = bar_grid(candles, interval=manifest.interval, max_missing_bars=manifest.max_missing_bars)
+    window = random_walk_window(manifest, bars=bars, seed=seed)
+    grid = forecaster.sourced(_grid(forecaster, window), window.facts)
     rows = dataset(
         features(grid, manifest.features),
         target_frame(grid, horizons=manifest.horizons),
         manifest.features,
         lookback=manifest.lookback,
         bar=interval_duration(manifest.interval),
-    )
+    ).of_symbols(manifest.symbols[:1])
     if not len(rows):
         return CanaryResult(name, False, f"no complete input in {bars} bars")
     predicted = graph_predictions(forecaster, rows)
@@ -145,9 +151,20 @@ def _grid(forecaster: Forecaster, window: MarketWindow) -> pl.DataFrame:
     return window_grid(window, interval=manifest.interval, max_missing_bars=manifest.max_missing_bars)
 
 
-def _newest_segments(grid: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    for bars in grid.partition_by("symbol", maintain_order=True):
-        yield bars.filter(pl.col("segment") == pl.col("segment").last())
+def _long_segments(grid: pl.DataFrame, forecaster: Forecaster) -> list[pl.DataFrame]:
+    """Newest segment of each symbol that is longer than what a forecast needs.
+
+    Where features compare symbols, all end with the bar that every one of them has.
+    """
+    manifest = forecaster.manifest
+    newest = [
+        bars.filter(pl.col("segment") == pl.col("segment").last())
+        for bars in grid.partition_by("symbol", maintain_order=True)
+    ]
+    if reads_market(manifest.features):
+        until = min(bars["open_time"][-1] for bars in newest)
+        newest = [bars.filter(pl.col("open_time") <= until) for bars in newest]
+    return [bars for bars in newest if bars.height > manifest.bars_needed]
 
 
 def differing_features(names: Sequence[str], known: pl.DataFrame, found: pl.DataFrame) -> list[str]:
@@ -159,6 +176,42 @@ def differing_features(names: Sequence[str], known: pl.DataFrame, found: pl.Data
         if not np.all((np.abs(a - b) <= allowed) | (np.isnan(a) & np.isnan(b))):
             differing.append(feature.name)
     return differing
+
+
+def random_walk_window(manifest: Manifest, *, bars: int, seed: int) -> MarketWindow:
+    """Random walks of what a bundle reads: the first symbol or all of them, and its facts."""
+    symbols = manifest.symbols if reads_market(manifest.features) else manifest.symbols[:1]
+    candles = pl.concat(
+        random_walk_candles(symbol, bars=bars, interval=manifest.interval, seed=seed + place)
+        for place, symbol in enumerate(symbols)
+    )
+    times = candles["open_time"].to_list()
+    draws, bar = np.random.default_rng(seed), interval_duration(manifest.interval)
+    facts = [
+        random_walk_facts(name, timedelta(seconds=age), times[0], times[-1] + bar, bar=bar, draws=draws)
+        for name, age in manifest.facts.items()
+    ]
+    return MarketWindow(candles, pl.concat([empty_facts(), *facts]))
+
+
+def random_walk_facts(
+    name: str,
+    greatest_age: timedelta,
+    start: datetime,
+    end: datetime,
+    *,
+    bar: timedelta,
+    draws: np.random.Generator,
+) -> pl.DataFrame:
+    """A fact of the whole market whose value is a random walk, always with one that is young enough."""
+    pace = max(greatest_age // 2, bar)
+    first = start - 2 * EVENTS * pace
+    events = [first + place * pace for place in range((end - first) // pace + 1)]
+    rows = [
+        (None, event, event + pace, "random walk", name, value)
+        for event, value in zip(events, np.cumsum(draws.normal(size=len(events))), strict=True)
+    ]
+    return pl.DataFrame(rows, schema=FACT_SCHEMA, orient="row")
 
 
 def random_walk_candles(

@@ -156,7 +156,9 @@ def train_candidate(
         kind=model.kind,
         lookback=market.lookback,
         golden=train,
-        window=MarketWindow(window.candles.filter(pl.col("open_time") < splits.stretch.train_end)),
+        window=MarketWindow(
+            window.candles.filter(pl.col("open_time") < splits.stretch.train_end), window.facts
+        ),
         trained_until=splits.stretch.train_end,
         as_of=as_of,
         git_commit=git_commit,
@@ -284,7 +286,10 @@ def gate_evidence(
         baselines=baselines,
         scores=(*result.scores, sharpe),
         bounds=bounds,
-        canaries=(*canaries(forecaster, window, seed=candidate.settings.seed), *bundle_checks(forecaster)),
+        canaries=(
+            *canaries(forecaster, window, seed=candidate.settings.seed),
+            *bundle_checks(forecaster, for_devices=market.for_devices),
+        ),
         same_kind=champion is not None and champion.manifest.kind == candidate.kind,
         refresh_cause=None if candidate.cause == NO_CAUSE else candidate.cause,
         acknowledged_by=acknowledged_by,

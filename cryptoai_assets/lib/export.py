@@ -28,12 +28,14 @@ from cryptoai_assets.lib.models.trees import (
     FittedTrees,
 )
 from cryptoai_assets.lib.store import write_parquet_atomically
-from edge_bundle.features.catalog import catalog, feature_frame, fingerprint
+from edge_bundle.candles import newest_bars
+from edge_bundle.features.catalog import chosen_features, fingerprint
+from edge_bundle.features.sources import facts_read, facts_since, reads_market
 from edge_bundle.forecast import VALUE_NAMES
-from edge_bundle.forecaster import GOLDEN_CANDLES_NAME, OUTSIDE_RANGE, Forecaster
+from edge_bundle.forecaster import GOLDEN_CANDLES_NAME, GOLDEN_FACTS_NAME, OUTSIDE_RANGE, Forecaster
 from edge_bundle.manifest import GOLDEN_NAME, GRAPH_NAME, Manifest, file_sha256
 from edge_bundle.session import INPUT_NAME, ModelSession
-from edge_bundle.windows import Float32Array, MarketWindow, bars_needed, model_input, window_grid
+from edge_bundle.windows import Float32Array, MarketWindow, bars_needed, model_input, window_features
 
 BASIS_POINTS = 1e4
 OPSET = 17
@@ -216,15 +218,18 @@ def write_bundle(
     Raises
     ------
     ExportError
-        When the window holds no `bars_needed` candles in a row.
+        When the window holds no `bars_needed` candles in a row, or not the facts that are read beside them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     onnx.save(trees_graph(fitted, lookback=lookback), folder / GRAPH_NAME)
     needed = bars_needed(fitted.names, lookback)
-    candles = _unbroken_candles(window, market, needed)
-    write_parquet_atomically(candles, folder / GOLDEN_CANDLES_NAME)
-    _write_golden_rows(folder, fitted, golden, candles, market, lookback)
-    names = (GRAPH_NAME, GOLDEN_NAME, GOLDEN_CANDLES_NAME)
+    own = _golden_window(window, fitted.names, market, needed)
+    write_parquet_atomically(own.candles, folder / GOLDEN_CANDLES_NAME)
+    names = [GRAPH_NAME, GOLDEN_NAME, GOLDEN_CANDLES_NAME]
+    if not own.facts.is_empty():
+        write_parquet_atomically(own.facts, folder / GOLDEN_FACTS_NAME)
+        names.append(GOLDEN_FACTS_NAME)
+    _write_golden_rows(folder, fitted, golden, own, market, lookback)
     Manifest(
         model=market.model,
         kind=kind,
@@ -238,9 +243,11 @@ def write_bundle(
         lookback=lookback,
         bars_needed=needed,
         max_missing_bars=market.max_missing_bars,
-        facts={},
+        facts={
+            name: int(market.greatest_age[name].total_seconds()) for name in sorted(facts_read(fitted.names))
+        },
         features=fitted.names,
-        warmups=tuple(catalog()[name].warmup for name in fitted.names),
+        warmups=tuple(feature.warmup for feature in chosen_features(fitted.names)),
         feature_fingerprint=fingerprint(fitted.names),
         interval_coverage=INTERVAL_COVERAGE,
         range_limit=fitted.range_limit,
@@ -257,34 +264,48 @@ def _write_golden_rows(
     folder: Path,
     fitted: FittedTrees,
     golden: Dataset,
-    candles: pl.DataFrame,
+    window: MarketWindow,
     market: Market,
     lookback: int,
 ) -> None:
     picked = np.unique(np.linspace(0, len(golden) - 1, GOLDEN_ROWS).astype(int))
     values = golden.with_features(fitted.names).values[picked]
-    grid = window_grid(
-        MarketWindow(candles), interval=market.interval, max_missing_bars=market.max_missing_bars
-    )
-    frame = feature_frame(grid, fitted.names).tail(lookback)
+    frame = window_features(
+        window,
+        fitted.names,
+        interval=market.interval,
+        max_missing_bars=market.max_missing_bars,
+        greatest_age=market.greatest_age,
+    ).tail(lookback)
     newest = model_input(frame, fitted.names, lookback=lookback, bar=market.bar).values
+    if not newest.size:
+        raise ExportError("the golden candles give no input: a fact that features read is not known there")
     outputs = ModelSession.open(folder / GRAPH_NAME).run(values)
     arrays: Mapping[str, Float32Array] = {"window": values, "candle_window": newest, **outputs}
     np.savez(folder / GOLDEN_NAME, allow_pickle=False, **arrays)
 
 
-def _unbroken_candles(window: MarketWindow, market: Market, needed: int) -> pl.DataFrame:
-    """Cut out the newest `needed` candles in a row of any one symbol."""
+def _golden_window(window: MarketWindow, names: Sequence[str], market: Market, needed: int) -> MarketWindow:
+    """The newest candles from which an input is made, with the facts that it reads."""
+    together = len(market.symbols) if reads_market(names) else 1
+    candles = _unbroken_candles(window, market, needed, together=together)
+    since, until = candles["open_time"].min(), candles["open_time"].max() + market.bar  # type: ignore[operator]
+    read = pl.col("name").is_in(list(facts_read(names))) & (pl.col("known_at") <= until)
+    return MarketWindow(candles, facts_since(window.facts.filter(read), since))  # type: ignore[arg-type]
+
+
+def _unbroken_candles(window: MarketWindow, market: Market, needed: int, *, together: int) -> pl.DataFrame:
+    """Cut out the newest `needed` candles in a row of any one symbol, or of that many at the same time."""
     follows = (pl.col("open_time").diff().over("symbol") == market.bar).fill_null(False)
     runs = window.candles.with_columns(run=(~follows).cum_sum())
-    ends = runs.with_columns(place=pl.int_range(1, pl.len() + 1).over("run")).filter(
-        pl.col("place") >= needed
-    )
+    ends = runs.with_columns(place=pl.int_range(1, pl.len() + 1).over("run"))
+    ends = ends.filter(pl.col("place") >= needed).filter(pl.len().over("open_time") >= together)
     if ends.is_empty():
-        raise ExportError(f"no symbol has {needed} bars in a row: give a longer window, or mend its holes")
-    newest = ends.sort("open_time", "symbol").row(-1, named=True)
-    own = (pl.col("run") == newest["run"]) & (pl.col("open_time") <= newest["open_time"])
-    return runs.filter(own).tail(needed).drop("run")
+        who = "no symbol has" if together == 1 else f"never have all {together} symbols"
+        raise ExportError(f"{who} {needed} bars in a row: give a longer window, or mend its holes")
+    newest = ends.filter(pl.col("open_time") == pl.col("open_time").max()).sort("symbol").tail(together)
+    own = runs.join(newest.select("run", end="open_time"), on="run", maintain_order="left")
+    return newest_bars(own.filter(pl.col("open_time") <= pl.col("end")), needed).drop("run", "end")
 
 
 def graph_predictions(forecaster: Forecaster, data: Dataset, *, batch: int = 4096) -> Predictions:

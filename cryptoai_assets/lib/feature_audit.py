@@ -19,7 +19,6 @@ from cryptoai_assets.lib.canaries import MEMORY_TOLERANCE
 from cryptoai_assets.lib.datasets import Float64Array
 from cryptoai_assets.lib.leaks import Finding
 from edge_bundle.candles import UTC_MICROSECONDS
-from edge_bundle.facts import empty_facts
 from edge_bundle.features.catalog import computed_features
 from edge_bundle.features.feature import Feature
 from edge_bundle.features.sources import with_sources
@@ -129,12 +128,14 @@ def feature_audit(
     return pl.DataFrame([_row(feature, seen[feature.name]) for feature in chosen], schema=AUDIT_SCHEMA)
 
 
-def market_features(bar: timedelta) -> FeatureFunction:
-    """What computes catalog members, also those that read the market's other symbols, on bars of all."""
+def market_features(
+    facts: pl.DataFrame, greatest_age: Mapping[str, timedelta], bar: timedelta
+) -> FeatureFunction:
+    """What computes catalog members, also those that read the market's other symbols and facts."""
 
     def compute(bars: pl.DataFrame, features: Sequence[Feature]) -> pl.DataFrame:
         names = [feature.name for feature in features]
-        sourced = with_sources(bars, names, facts=empty_facts(), greatest_age={}, bar=bar)
+        sourced = with_sources(bars, names, facts=facts, greatest_age=greatest_age, bar=bar)
         return computed_features(sourced, features)
 
     return compute

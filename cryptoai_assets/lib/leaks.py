@@ -12,13 +12,13 @@ import numpy as np
 import polars as pl
 from scipy.stats import rankdata
 
-from cryptoai_assets.lib.canaries import differing_features
+from cryptoai_assets.lib.canaries import FeatureFunction, differing_features
 from cryptoai_assets.lib.datasets import Dataset, Float64Array
 from cryptoai_assets.lib.market_data import known_candles, late_moments
 from cryptoai_assets.lib.models.forecaster_model import rows_of
 from edge_bundle.candles import interval_duration
-from edge_bundle.features.catalog import feature_frame, largest_warmup
-from edge_bundle.windows import MarketWindow, window_grid
+from edge_bundle.features.catalog import chosen_features, feature_frame, largest_warmup
+from edge_bundle.windows import MarketWindow, sourced_grid
 
 FactJoin = Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame]
 
@@ -75,9 +75,13 @@ def features_ignore_later_bars(
     *,
     interval: str,
     max_missing_bars: int,
+    greatest_age: Mapping[str, timedelta],
     cuts: Iterable[datetime],
+    features: FeatureFunction = feature_frame,
 ) -> Finding:
-    """Features equal those computed again from what was known when their bar closed.
+    """Features equal those computed again from what was known when their bar closed, also in being null.
+
+    Of each feature the rows are compared that have its warm-up behind them in what was known.
 
     Parameters
     ----------
@@ -87,38 +91,68 @@ def features_ignore_later_bars(
         Candles and facts that they were computed from.
     cuts
         Times at which history is cut off; the newest `COMPARED_BARS` bars closed by then are compared.
+    features
+        What computes them on bars that have every column they read, as in `cryptoai_assets.lib.canaries`.
     """
     check, compared = "features_ignore_later_bars", 0
     for cut in cuts:
-        again = _features_known_at(window, names, cut, interval=interval, max_missing_bars=max_missing_bars)
-        both = again.drop_nulls().join(
-            frame, on=["open_time", "symbol"], suffix="_given", maintain_order="left"
+        again = _features_known_at(
+            window,
+            names,
+            cut,
+            interval=interval,
+            max_missing_bars=max_missing_bars,
+            greatest_age=greatest_age,
+            features=features,
         )
-        known = both.select("open_time", "symbol", *names)
-        given = both.select("open_time", "symbol", *(pl.col(f"{name}_given").alias(name) for name in names))
+        both = again.join(frame, on=["open_time", "symbol"], suffix="_given", maintain_order="left")
+        warm = {feature.name: pl.col("_place") >= feature.warmup for feature in chosen_features(names)}
+        known = both.select("open_time", "symbol", *(pl.when(warm[name]).then(name) for name in names))
+        given = both.select(
+            "open_time",
+            "symbol",
+            *(pl.when(warm[name]).then(f"{name}_given").alias(name) for name in names),
+        )
         if differing := differing_features(names, known, given):
             return Finding(check, False, _changed(differing, known, given, cut))
-        compared += known.height
+        compared += known.drop_nulls().height
     if not compared:
         return Finding(check, False, "no complete row was there to compare")
-    return Finding(check, True, f"equal in {compared} rows computed again from what was known")
+    return Finding(check, True, f"equal in {compared} complete rows computed again from what was known")
 
 
 def _features_known_at(
-    window: MarketWindow, names: Sequence[str], cut: datetime, *, interval: str, max_missing_bars: int
+    window: MarketWindow,
+    names: Sequence[str],
+    cut: datetime,
+    *,
+    interval: str,
+    max_missing_bars: int,
+    greatest_age: Mapping[str, timedelta],
+    features: FeatureFunction,
 ) -> pl.DataFrame:
-    """Newest features of each symbol from what was known at a time, reaching back as far as they remember."""
+    """Newest features of each symbol from what was known at a time, reaching back as far as they remember.
+
+    With the column ``_place``: bars before a row in its segment.
+    """
     bar = interval_duration(interval)
     # Twice the memory: a series that is quiet at the start of its history has fewer bars in it.
     start = cut - (2 * largest_warmup(names) + max_missing_bars + COMPARED_BARS + 1) * bar
     told = known_candles(window.candles, window.facts, interval=interval, known_by=cut)
     closed = told.filter(pl.col("open_time") >= start)
-    known = window.facts.filter((pl.col("known_at") <= cut) & (pl.col("event_time") >= start))
-    grid = window_grid(MarketWindow(closed, known), interval=interval, max_missing_bars=max_missing_bars)
+    known = window.facts.filter(pl.col("known_at") <= cut)
+    grid = sourced_grid(
+        MarketWindow(closed, known),
+        names,
+        interval=interval,
+        max_missing_bars=max_missing_bars,
+        greatest_age=greatest_age,
+    )
+    placed = features(grid, names).with_columns(_place=pl.int_range(pl.len()).over("symbol", "segment"))
     # What came late since a bar closed was not known to it: such bars are not compared.
     late = late_moments(window.facts, interval=interval, until=cut)
     first = max([cut - COMPARED_BARS * bar, *(moment - bar for moment in late[-1:])])
-    return feature_frame(grid, names).filter(pl.col("open_time") >= first)
+    return placed.filter(pl.col("open_time") >= first)
 
 
 def _changed(differing: Sequence[str], known: pl.DataFrame, given: pl.DataFrame, cut: datetime) -> str:

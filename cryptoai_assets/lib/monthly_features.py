@@ -1,6 +1,7 @@
 """Features of one symbol and month, computed from that month and just enough bars before it."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import polars as pl
 
@@ -8,8 +9,9 @@ from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.market import Market, month_after, month_start
 from cryptoai_assets.lib.market_data import knowledge, known_candles
 from cryptoai_assets.lib.targets import target_frame
-from edge_bundle.features.catalog import largest_warmup
-from edge_bundle.windows import INPUT_KEYS, MarketWindow, window_features, window_grid
+from edge_bundle.features.catalog import feature_frame, largest_warmup
+from edge_bundle.features.sources import facts_read, reads_market
+from edge_bundle.windows import INPUT_KEYS, MarketWindow, sourced_grid, window_grid
 
 
 def months_before(market: Market, names: Sequence[str]) -> int:
@@ -32,12 +34,15 @@ def month_features(home: Home, symbol: str, month: str, names: Sequence[str]) ->
     market = home.market
     first = month_start(months_read(market, month, names)[0])
     start, end = month_start(month), month_start(month_after(month))
-    candles = home.stores.clean_candles.read([symbol], first, end)
-    facts = home.stores.clean_facts.read([symbol], first, end)
+    window = month_window(home, symbol, month, names)
+    if reads_market(names):
+        # What lies behind the slowest symbol's newest bar is left until the others are there.
+        newest = window.candles.group_by("symbol").agg(pl.col("open_time").max())
+        end = min([end, *(time + market.bar for time in newest["open_time"])])
     # Twice the memory: a series that is quiet at its beginning has fewer bars in it.
     reach = (2 * largest_warmup(names) + market.max_missing_bars + 1) * market.bar
     parts = []
-    for known in knowledge(candles, facts, interval=market.interval, until=end):
+    for known in knowledge(window.candles, window.facts, interval=market.interval, until=end):
         since, until = (
             max(start, known.since or start),
             min(end + market.bar, known.until or end + market.bar),
@@ -47,30 +52,58 @@ def month_features(home: Home, symbol: str, month: str, names: Sequence[str]) ->
             start, end, closed="left"
         )
         near = pl.col("open_time") >= (first if known.since is None else since - reach)
-        window = MarketWindow(known.candles.filter(near & (closed < until)), known.facts)
-        frame = window_features(
-            window, names, interval=market.interval, max_missing_bars=market.max_missing_bars
+        grid = sourced_grid(
+            MarketWindow(known.candles.filter(near & (closed < until)), known.facts),
+            names,
+            interval=market.interval,
+            max_missing_bars=market.max_missing_bars,
+            greatest_age=market.greatest_age,
         )
+        frame = feature_frame(grid.filter(symbol=symbol), names)
         parts.append(frame.filter(own).select(*INPUT_KEYS, *names))
     return pl.concat(parts)
 
 
-def stored_window(home: Home) -> MarketWindow:
-    """Everything that the store knows of the market now: late bars and revisions included."""
+def month_window(home: Home, symbol: str, month: str, names: Sequence[str]) -> MarketWindow:
+    """What a month's features of a symbol are made from: bars of its own symbol or of all, and facts."""
+    symbols = symbols_read(home.market, symbol, names)
+    first = month_start(months_read(home.market, month, names)[0])
+    end = month_start(month_after(month))
+    candles = home.stores.clean_candles.read(symbols, first, end)
+    quiet = home.stores.clean_facts.read(symbols, first, end)
+    return MarketWindow(candles, _with_facts(home, quiet, names, end))
+
+
+def symbols_read(market: Market, symbol: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Symbols whose bars a symbol's features read."""
+    return market.symbols if reads_market(names) else (symbol,)
+
+
+def stored_window(home: Home, names: Sequence[str]) -> MarketWindow:
+    """Everything that the store knows of the market now, late bars and revisions included.
+
+    With the facts that the named features read.
+    """
     symbols, stores = home.market.symbols, home.stores
-    facts = stores.clean_facts.read(symbols)
+    quiet = stores.clean_facts.read(symbols)
     candles = known_candles(
-        stores.clean_candles.read(symbols), facts, interval=home.market.interval, known_by=None
+        stores.clean_candles.read(symbols), quiet, interval=home.market.interval, known_by=None
     )
-    return MarketWindow(candles, facts)
+    return MarketWindow(candles, _with_facts(home, quiet, names, None))
 
 
 def stored_grid(home: Home) -> pl.DataFrame:
     """Grid bars of everything that the store knows."""
     market = home.market
     return window_grid(
-        stored_window(home), interval=market.interval, max_missing_bars=market.max_missing_bars
+        stored_window(home, ()), interval=market.interval, max_missing_bars=market.max_missing_bars
     )
+
+
+def _with_facts(home: Home, quiet: pl.DataFrame, names: Sequence[str], end: datetime | None) -> pl.DataFrame:
+    """No-trade facts, and the facts that the named features read, of events before `end`."""
+    read = facts_read(names)
+    return pl.concat([quiet, home.facts.read(read, end=end)]) if read else quiet
 
 
 def joined_dataset(home: Home) -> pl.DataFrame:

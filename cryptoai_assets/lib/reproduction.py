@@ -89,7 +89,7 @@ def reproduce(home: Home, version: int) -> Reproduction:
             data,
             splits,
             candidate.model_settings,
-            stored_window(home),
+            stored_window(home, data.names),
             market=market,
             settings=candidate.settings,
             as_of=candidate.as_of,

@@ -1,7 +1,7 @@
 """What features read besides the candles of their own symbol, added to a grid as columns."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -9,6 +9,9 @@ from edge_bundle.facts import as_of_join
 from edge_bundle.features import context, microstructure, outside
 from edge_bundle.features.catalog import chosen_features, computed_features
 from edge_bundle.features.steps import columns_read
+
+# With events that were overtaken by a newer one before they were known.
+_EVENTS_KEPT = 2 * (outside.EVENTS + max(outside.CHANGES))
 
 
 def facts_read(names: Sequence[str]) -> frozenset[str]:
@@ -21,7 +24,32 @@ def facts_read(names: Sequence[str]) -> frozenset[str]:
 
 def reads_candles_only(names: Sequence[str]) -> bool:
     """Whether the named features need nothing but the candles of their own symbol, as on a device."""
-    return not facts_read(names) and not _columns(names) & context.COLUMNS
+    return not facts_read(names) and not reads_market(names)
+
+
+def reads_market(names: Sequence[str]) -> bool:
+    """Whether the named features need the candles of every symbol of the market at once."""
+    return bool(_columns(names) & context.COLUMNS)
+
+
+def facts_since(facts: pl.DataFrame, since: datetime) -> pl.DataFrame:
+    """Facts that features of bars from `since` on may read: the later ones, and the newest events before.
+
+    Of each series, in all versions: a feature reads `outside.EVENTS` events before the one that counts.
+    """
+    before = pl.col("event_time").filter(pl.col("event_time") < since).unique()
+    series = facts.group_by("name", "symbol").agg(_from=before.sort(descending=True).head(_EVENTS_KEPT).min())
+    marked = facts.join(series, on=["name", "symbol"], how="left", nulls_equal=True, maintain_order="left")
+    kept = (pl.col("event_time") >= since) | (pl.col("event_time") >= pl.col("_from"))
+    return marked.filter(kept).drop("_from")
+
+
+def symbols_compared(names: Sequence[str], symbols: Sequence[str]) -> tuple[str, ...]:
+    """Those of a market's symbols whose bars the named features read whatever their own symbol is."""
+    read = _columns(names) & context.COLUMNS
+    if read == {context.LEADER_RETURN}:
+        return tuple(symbol for symbol in symbols if symbol.startswith(context.LEADER))[:1]
+    return tuple(symbols) if read else ()
 
 
 def _columns(names: Sequence[str]) -> frozenset[str]:
@@ -65,6 +93,8 @@ _RETURN, _VOLUME = f"log_return_{context.RANK_SPAN}", f"volume_ratio_{context.RA
 
 def _with_market(grid: pl.DataFrame) -> pl.DataFrame:
     """Add the columns of `edge_bundle.features.context`."""
+    if grid.is_empty():
+        return grid.with_columns(pl.lit(None, pl.Float64).alias(column) for column in sorted(context.COLUMNS))
     own = computed_features(grid, chosen_features(["log_return_1", _RETURN, _VOLUME]))
     symbols = own["symbol"].unique(maintain_order=True).to_list()
     times = own.select(pl.col("open_time").unique().sort())

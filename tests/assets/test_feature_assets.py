@@ -18,14 +18,14 @@ from fakes.walk_rows import HORIZONS, walk_grid
 
 from cryptoai_assets.defs.features.assets import feature_audit, feature_report
 from cryptoai_assets.defs.features.checks import rules_of_the_catalog
-from cryptoai_assets.defs.features.recipes import FEATURE_NAMES, audit_path, audited_names, report_paths
+from cryptoai_assets.defs.features.recipes import audit_path, audited_names, report_paths
 from cryptoai_assets.defs.market_data.assets import clean_candles, raw_candles
 from cryptoai_assets.defs.recipes import IN_ORDER, stale_partitions
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.feature_report import RUN_NAME
 from cryptoai_assets.lib.store import read_stored_parquet, write_parquet_atomically
 from cryptoai_assets.lib.targets import target_frame
-from edge_bundle.features.catalog import feature_frame, largest_warmup
+from edge_bundle.features.catalog import feature_frame, largest_warmup, short_memory
 
 pytestmark = MLFLOW_WARNINGS
 PROJECT = Path(__file__).parents[2]
@@ -133,8 +133,8 @@ def test_features_that_the_page_adds_wrongly_stop_what_is_downstream_by_name(
 
 @pytest.fixture(scope="module")
 def dataset() -> pl.DataFrame:
-    grid = walk_grid(["BTCUSD", "ETHUSD"], bars=4600 + largest_warmup(FEATURE_NAMES), seed=31)
-    return feature_frame(grid, FEATURE_NAMES).join(
+    grid = walk_grid(["BTCUSD", "ETHUSD"], bars=4600 + largest_warmup(short_memory()), seed=31)
+    return feature_frame(grid, short_memory()).join(
         target_frame(grid, horizons=HORIZONS),
         on=["open_time", "symbol"],
         how="left",
@@ -165,5 +165,5 @@ def test_report_is_in_the_metadata_and_in_one_run_of_mlflow(
     kept = {file.path for file in client.list_artifacts(run.info.run_id, "tables")}
     assert kept == {f"tables/{path.name}" for path in report_paths(market.home).values()}
     features = read_stored_parquet(report_paths(market.home)["features"])
-    assert features["feature"].to_list() == list(FEATURE_NAMES)
+    assert features["feature"].to_list() == list(short_memory())
     assert stale_partitions(instance, market, "feature_report") == []

@@ -154,7 +154,9 @@ def test_features_of_the_whole_market_are_judged_on_the_bars_of_all_symbols(grid
         return computed_features(sourced, features)
 
     times = audited_times(grid, count=AUDITED_TIMES)
-    honest = feature_audit(grid, chosen_features(names), times=times, compute=market_features(BAR))
+    honest = feature_audit(
+        grid, chosen_features(names), times=times, compute=market_features(empty_facts(), {}, BAR)
+    )
     assert len(names) > 5
     assert (honest["compared_bars"] > 0).all()
     assert sees_the_future(honest).holds

@@ -9,7 +9,6 @@ import pytest
 
 from cryptoai_assets.defs.features.assets import features
 from cryptoai_assets.defs.features.checks import features_ignore_later_bars
-from cryptoai_assets.defs.features.recipes import FEATURE_NAMES
 from cryptoai_assets.defs.market_data.assets import clean_candles, raw_candles
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.defs.training.assets import training_dataset
@@ -18,7 +17,7 @@ from cryptoai_assets.lib.sources.sample import sample_file
 from cryptoai_assets.lib.store import write_parquet_atomically
 from cryptoai_assets.lib.targets import target_frame
 from edge_bundle.candles import candle_frame
-from edge_bundle.features.catalog import feature_frame
+from edge_bundle.features.catalog import feature_frame, short_memory
 from edge_bundle.windows import MarketWindow, window_grid
 
 SYMBOL = "BTCUSD"
@@ -80,7 +79,7 @@ def test_training_dataset_that_holds_its_label_is_named(
         interval=settings.interval,
         max_missing_bars=settings.max_missing_bars,
     )
-    frame = feature_frame(grid, FEATURE_NAMES).join(
+    frame = feature_frame(grid, short_memory()).join(
         target_frame(grid, horizons=settings.horizons), on=["open_time", "symbol"], how="left"
     )
 

@@ -1,5 +1,6 @@
 """Leaks: each is planted, lifts the score or changes the data, and is named; the honest chain passes."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
+from cryptoai_assets.lib.canaries import FeatureFunction
 from cryptoai_assets.lib.datasets import Dataset
 from cryptoai_assets.lib.leaks import (
     FactJoin,
@@ -104,18 +106,27 @@ def test_split_that_is_short_of_its_purge_by_one_bar_is_named(data: Dataset) -> 
     assert found.sentence.startswith("labels of 2 of ")
 
 
-def later_bars(frame: pl.DataFrame, window: MarketWindow) -> Finding:
+def later_bars(
+    frame: pl.DataFrame, window: MarketWindow, features: FeatureFunction = feature_frame
+) -> Finding:
     times = window.candles["open_time"].unique().sort()
     cuts = [times[k] + BAR for k in (600, 1000, len(times) - 2)]
     return features_ignore_later_bars(
-        frame, window, FEW_FEATURES, interval=INTERVAL, max_missing_bars=3, cuts=cuts
+        frame,
+        window,
+        FEW_FEATURES,
+        interval=INTERVAL,
+        max_missing_bars=3,
+        greatest_age={},
+        cuts=cuts,
+        features=features,
     )
 
 
 def test_honest_features_ignore_later_bars(grid: pl.DataFrame, window: MarketWindow) -> None:
     found = later_bars(feature_frame(grid, FEW_FEATURES), window)
     assert found.holds, found.sentence
-    assert "equal in 120 rows" in found.sentence
+    assert "equal in 120 complete rows" in found.sentence
 
 
 def test_honest_features_of_a_series_with_holes_ignore_later_bars(grid: pl.DataFrame) -> None:
@@ -152,6 +163,21 @@ def test_feature_shifted_by_one_bar_lifts_the_score_and_is_named(
     assert not found.holds
     assert found.sentence.startswith("log_return_5 reads later bars")
     assert "so do" not in found.sentence
+
+
+def test_feature_that_is_the_next_bar_s_wherever_it_is_computed_is_named(
+    grid: pl.DataFrame, window: MarketWindow
+) -> None:
+    """Computed again from what was known, its newest row is null and all others are the same."""
+
+    def next_bar(bars: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+        frame = feature_frame(bars, names)
+        return frame.with_columns(pl.col("log_return_5").shift(-1).over("symbol"))
+
+    found = later_bars(next_bar(grid, FEW_FEATURES), window, next_bar)
+    assert not found.holds
+    assert found.sentence.startswith("log_return_5 reads later bars: ")
+    assert "but None from the bars closed by" in found.sentence
 
 
 def test_feature_scaled_over_all_bars_is_named(grid: pl.DataFrame, window: MarketWindow) -> None:

@@ -13,7 +13,7 @@ from fakes.tiny_bundle import TINY_FEATURES, walk_candles, write_tiny_bundle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_bundle.candles import PRICE_COLUMNS, bar_grid
+from edge_bundle.candles import PRICE_COLUMNS, bar_grid, newest_bars
 from edge_bundle.errors import (
     BundleRefusedError,
     CandlesRefusedError,
@@ -159,13 +159,15 @@ def test_bar_that_has_not_closed_is_refused_by_its_time(forecaster: Forecaster) 
         forecaster.forecast(MarketWindow(frame), just_closed - timedelta(microseconds=1))
 
 
-def test_fact_that_the_bundle_requires_is_asked_for_by_name(own_bundle: Path) -> None:
-    replace(Manifest.read(own_bundle), facts={"active_addresses": 86_400}).write(own_bundle)
-    with pytest.raises(WindowRefusedError, match="requires are absent: active_addresses"):
-        Forecaster.load(own_bundle).forecast(MarketWindow(candles()))
-
-
 # --- abstentions
+
+
+def test_fact_that_the_bundle_requires_is_abstained_on_by_name(own_bundle: Path) -> None:
+    replace(Manifest.read(own_bundle), facts={"active_addresses": 86_400}).write(own_bundle)
+    abstention = only(Forecaster.load(own_bundle).forecast(MarketWindow(candles()))).abstention
+    assert abstention is not None
+    assert abstention.reason == "missing_facts"
+    assert abstention.detail == "facts that the bundle requires are absent: active_addresses"
 
 
 def test_stale_data_is_abstained_on_after_two_intervals(forecaster: Forecaster) -> None:
@@ -379,4 +381,28 @@ def test_bundle_that_reads_bitcoin_forecasts_with_it_and_abstains_without_it(tmp
     [alone] = forecaster.forecast(MarketWindow(both.filter(pl.col("symbol") == "ETHUSD")))
     assert alone.abstention is not None
     assert alone.abstention.reason == "missing_facts"
-    assert "bitcoin_return_lag_1, bitcoin_beta_60" in alone.abstention.detail
+    assert alone.abstention.detail == "bars of BTCUSD are absent, with which ETHUSD is compared"
+    [bitcoin] = forecaster.forecast(MarketWindow(both.filter(pl.col("symbol") == "BTCUSD")))
+    assert bitcoin.abstention is None
+
+
+def test_bundle_that_compares_symbols_abstains_where_one_of_them_is_not_there_yet(tmp_path: Path) -> None:
+    names = ("log_return_1", "return_rank_60")
+    folder = write_tiny_bundle(tmp_path / "bundle", features=names, seed=3)
+    forecaster = Forecaster.load(folder)
+    needed = forecaster.manifest.bars_needed
+    both = walk_candles(("BTCUSD", "ETHUSD"), bars=needed + 20, interval="30m", seed=4)
+    found = forecaster.forecast(MarketWindow(both))
+    assert [forecast.abstention for forecast in found] == [None, None]
+    assert forecaster.forecast(MarketWindow(newest_bars(both, needed))) == found
+    times = both["open_time"].unique().sort()
+    ether, newest = pl.col("symbol") == "ETHUSD", pl.col("open_time") == times[-1]
+    hole = pl.col("open_time").is_between(times[-15], times[-10])
+    for missing, reason, told in (
+        (ether & newest, "stale_data", "the newest bar of ETHUSD is of"),
+        (ether & hole, "too_many_gaps", "since the last hole"),
+        (ether & (pl.col("open_time") < times[-9]), "too_few_bars", "9 bars given"),
+    ):
+        for forecast in forecaster.forecast(MarketWindow(both.filter(~missing))):
+            assert forecast.abstention is not None
+            assert (forecast.abstention.reason, told in forecast.abstention.detail) == (reason, True)

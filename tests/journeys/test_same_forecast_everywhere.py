@@ -54,7 +54,7 @@ class Place:
 
     def window(self, symbol: str, end: datetime) -> MarketWindow:
         """As many closed bars as the bundle needs, and some more, before a time."""
-        candles = stored_window(self.home).candles
+        candles = stored_window(self.home, ()).candles
         own = candles.filter((pl.col("symbol") == symbol) & (pl.col("open_time") < end))
         return MarketWindow(own.tail(self.forecaster.manifest.bars_needed + 40))
 

@@ -5,10 +5,10 @@ from typing import Any
 import dagster as dg
 
 from cryptoai_assets.defs.features.recipes import (
-    FEATURE_NAMES,
     audit_path,
     audited_names,
     feature_audit_recipe,
+    feature_names,
     feature_report_recipe,
     features_recipe,
     report_paths,
@@ -16,7 +16,8 @@ from cryptoai_assets.defs.features.recipes import (
 from cryptoai_assets.defs.market_data.assets import ONE_RUN, clean_candles
 from cryptoai_assets.defs.market_data.partitions import SYMBOL_MONTH, symbol_and_month
 from cryptoai_assets.defs.materialization import materialized, materialized_partitions, picture, table
-from cryptoai_assets.defs.resources import MarketResource, configured_market
+from cryptoai_assets.defs.outside.assets import FACT_ASSETS
+from cryptoai_assets.defs.resources import MarketResource, configured_market, configured_resource
 from cryptoai_assets.lib.feature_audit import AUDITED_TIMES, MOST_BARS, audited_times, market_features
 from cryptoai_assets.lib.feature_audit import feature_audit as audit_table
 from cryptoai_assets.lib.feature_figures import report_figures
@@ -27,19 +28,24 @@ from cryptoai_assets.lib.store import read_stored_parquet, write_parquet_atomica
 from cryptoai_assets.lib.training import SMALL
 from edge_bundle.candles import newest_bars
 from edge_bundle.features.catalog import chosen_features, largest_warmup
+from edge_bundle.features.sources import facts_read, reads_market
 from edge_bundle.windows import window_grid
 
 # A month's features read the months before it, as far back as the longest warm-up reaches.
+_NAMES = feature_names(configured_resource())
+# What features read besides: the bars of all symbols at once, and facts.
+_SYMBOLS = dg.AllPartitionMapping() if reads_market(_NAMES) else dg.IdentityPartitionMapping()
+FACTS_OF_FEATURES = list(FACT_ASSETS.values()) if facts_read(_NAMES) else []
 WARMED_MONTHS = dg.MultiPartitionMapping(
     {
         "month": dg.DimensionPartitionMapping(
             "month",
             dg.TimeWindowPartitionMapping(
-                start_offset=-months_before(configured_market(), FEATURE_NAMES),
+                start_offset=-months_before(configured_market(), _NAMES),
                 allow_nonexistent_upstream_partitions=True,
             ),
         ),
-        "symbol": dg.DimensionPartitionMapping("symbol", dg.IdentityPartitionMapping()),
+        "symbol": dg.DimensionPartitionMapping("symbol", _SYMBOLS),
     }
 )
 
@@ -49,25 +55,26 @@ WARMED_MONTHS = dg.MultiPartitionMapping(
     backfill_policy=ONE_RUN,
     group_name="features",
     kinds={"polars", "parquet"},
-    deps=[dg.AssetDep(clean_candles, partition_mapping=WARMED_MONTHS)],
+    deps=[dg.AssetDep(clean_candles, partition_mapping=WARMED_MONTHS), *FACTS_OF_FEATURES],
 )
 def features(context: dg.AssetExecutionContext, market: MarketResource) -> dg.MaterializeResult[None]:
     """One row per symbol and grid bar, one column per catalog feature; null while warming up.
 
     From `clean_candles`, by the code that the device runs. A month costs the same whatever the history.
     """
-    home = market.home
+    home, names = market.home, feature_names(market)
 
     def compute(key: str) -> dict[str, Any]:
         symbol, month = symbol_and_month(key)
-        frame = month_features(home, symbol, month, FEATURE_NAMES)
+        frame = month_features(home, symbol, month, names)
         home.features.write(symbol, month, frame)
         complete = frame.drop_nulls().height
         return {
             "dagster/row_count": frame.height,
             "complete_rows": complete,
-            "features": len(FEATURE_NAMES),
-            "largest_warmup_bars": largest_warmup(FEATURE_NAMES),
+            "features": len(names),
+            "facts_read": sorted(facts_read(names)),
+            "largest_warmup_bars": largest_warmup(names),
             "preview": table(frame.tail(5)),
         }
 
@@ -76,21 +83,20 @@ def features(context: dg.AssetExecutionContext, market: MarketResource) -> dg.Ma
 
 @dg.asset(group_name="features", kinds={"polars", "parquet"}, deps=[clean_candles])
 def feature_audit(market: MarketResource) -> dg.MaterializeResult[None]:
-    """One row per feature that the candles allow: whether it reads later bars or forgets its warm-up.
+    """One row per feature that the sources allow: whether it reads later bars or forgets its warm-up.
 
-    Computed anew from `clean_candles`: from the bars up to a few times, from tails of these, and from the
-    whole history. Its checks stop what is downstream.
+    Computed anew from `clean_candles` and facts: from the bars up to a few times, from tails of these, and
+    from the whole history. Its checks stop what is downstream.
     """
 
     def make() -> dict[str, Any]:
-        home, settings = market.home, market.settings
-        grid = window_grid(
-            stored_window(home), interval=settings.interval, max_missing_bars=settings.max_missing_bars
-        )
+        home, settings, names = market.home, market.settings, audited_names(market)
+        window = stored_window(home, names)
+        grid = window_grid(window, interval=settings.interval, max_missing_bars=settings.max_missing_bars)
         asked = newest_bars(grid, MOST_BARS)
         times = audited_times(asked, count=AUDITED_TIMES)
-        members = chosen_features(audited_names(market))
-        audit = audit_table(asked, members, times=times, compute=market_features(settings.bar))
+        compute = market_features(window.facts, settings.greatest_age, settings.bar)
+        audit = audit_table(asked, chosen_features(names), times=times, compute=compute)
         write_parquet_atomically(audit, audit_path(home))
         return {
             "dagster/row_count": audit.height,
@@ -118,7 +124,7 @@ def feature_report(context: dg.AssetExecutionContext, market: MarketResource) ->
     def make() -> dict[str, Any]:
         home, recipe = market.home, feature_report_recipe(market)
         frame = read_stored_parquet(home.training_dataset)
-        report = described_features(frame, FEATURE_NAMES, market=market.settings, settings=SMALL)
+        report = described_features(frame, feature_names(market), market=market.settings, settings=SMALL)
         paths = report_paths(home)
         for name, rows in report.tables.items():
             write_parquet_atomically(rows, paths[name])

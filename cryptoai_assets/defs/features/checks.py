@@ -5,17 +5,15 @@ from collections.abc import Iterator
 import dagster as dg
 
 from cryptoai_assets.defs.features.assets import feature_audit, features
-from cryptoai_assets.defs.features.recipes import FEATURE_NAMES, audit_path
+from cryptoai_assets.defs.features.recipes import audit_path, feature_names
 from cryptoai_assets.defs.market_data.partitions import symbol_and_month
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.feature_audit import FORGETS, SEES, forgets_its_warmup, sees_the_future
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.leaks import Finding
 from cryptoai_assets.lib.leaks import features_ignore_later_bars as later_bars_finding
-from cryptoai_assets.lib.market import month_after, month_start
-from cryptoai_assets.lib.monthly_features import months_read
+from cryptoai_assets.lib.monthly_features import month_window
 from cryptoai_assets.lib.store import read_stored_parquet
-from edge_bundle.windows import MarketWindow
 
 MOST_MONTHS = 8
 
@@ -31,28 +29,28 @@ def features_ignore_later_bars(
     home = market.home
     made = _months(context, home)
     asked = made[:: -(-len(made) // MOST_MONTHS) or 1]
-    findings = {f"{symbol} {month}": _finding(home, symbol, month) for symbol, month in asked}
+    findings = {f"{symbol} {month}": _finding(market, symbol, month) for symbol, month in asked}
     return dg.AssetCheckResult(
         passed=all(found.holds for found in findings.values()),
         metadata={month: found.sentence for month, found in findings.items()},
     )
 
 
-def _finding(home: Home, symbol: str, month: str) -> Finding:
-    market, frame = home.market, home.features.month(symbol, month)
+def _finding(market: MarketResource, symbol: str, month: str) -> Finding:
+    home = market.home
+    settings, frame = home.market, home.features.month(symbol, month)
+    names = feature_names(market)
     complete = frame.drop_nulls()
     if complete.is_empty():
         return Finding("features_ignore_later_bars", True, "no row is complete yet")
-    first = month_start(months_read(market, month, FEATURE_NAMES)[0])
-    own, end = [symbol], month_start(month_after(month))
-    stores = home.stores
     return later_bars_finding(
         frame,
-        MarketWindow(stores.clean_candles.read(own, first, end), stores.clean_facts.read(own, first, end)),
-        FEATURE_NAMES,
-        interval=market.interval,
-        max_missing_bars=market.max_missing_bars,
-        cuts=[complete["open_time"][complete.height // 2] + market.bar],
+        month_window(home, symbol, month, names),
+        names,
+        interval=settings.interval,
+        max_missing_bars=settings.max_missing_bars,
+        greatest_age=settings.greatest_age,
+        cuts=[complete["open_time"][complete.height // 2] + settings.bar],
     )
 
 

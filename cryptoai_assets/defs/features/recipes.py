@@ -1,45 +1,71 @@
 """What the features of each partition, their audit and their report read and write."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from cryptoai_assets.defs.market_data.partitions import symbol_and_month
+from cryptoai_assets.defs.outside.sources import facts_offered
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.feature_report import TABLES
+from cryptoai_assets.lib.feature_set import trained_features
 from cryptoai_assets.lib.home import Home
-from cryptoai_assets.lib.monthly_features import months_read
+from cryptoai_assets.lib.monthly_features import months_read, symbols_read
 from cryptoai_assets.lib.planner import Recipe
+from cryptoai_assets.lib.store import Place
 from cryptoai_assets.lib.training import SMALL
-from edge_bundle.features.catalog import fingerprint, short_memory, sourced_catalog
+from edge_bundle.features.catalog import fingerprint, sourced_catalog
+from edge_bundle.features.sources import facts_read
 
-FEATURE_NAMES = short_memory()
+# After every month.
+NEWEST = "9999-12"
+
+
+def feature_names(market: MarketResource) -> tuple[str, ...]:
+    """Features that this market's models are offered; those of sources that are not configured are absent."""
+    return trained_features(market.settings, facts_of_features(market))
+
+
+def facts_of_features(market: MarketResource) -> tuple[str, ...]:
+    """Facts that features read: those of configured sources, of the families that the market has."""
+    return facts_offered(market) if "outside" in market.settings.beyond else ()
+
+
+def facts_files(market: MarketResource, names: Sequence[str], until: str) -> dict[str, Place]:
+    """Stored facts of events up to a month, where one of the named features reads any."""
+    return market.home.facts.files(until) if facts_read(names) else {}
 
 
 def features_recipe(market: MarketResource, partition_key: str) -> Recipe:
     """Recipe of a month's features: its candles, those of the warm-up before it, and the catalog."""
     symbol, month = symbol_and_month(partition_key)
     stores, settings = market.stores, market.settings
-    months = months_read(settings, month, FEATURE_NAMES)
+    names = feature_names(market)
+    months, symbols = months_read(settings, month, names), symbols_read(settings, symbol, names)
     return Recipe(
-        reads=stores.clean_candles.files([symbol], months) | stores.clean_facts.files([symbol], months),
+        reads=stores.clean_candles.files(symbols, months)
+        | stores.clean_facts.files(symbols, months)
+        | facts_files(market, names, month),
         writes=(market.home.features.path(symbol, month),),
         settings={
             "interval": settings.interval,
             "max_missing_bars": settings.max_missing_bars,
-            "catalog": fingerprint(FEATURE_NAMES),
+            "catalog": fingerprint(names),
+            "greatest_age": {fact: settings.greatest_age[fact] for fact in facts_read(names)},
         },
         code=(
             "edge_bundle.features",
             "edge_bundle.windows",
             "edge_bundle.candles",
+            "edge_bundle.facts",
             "cryptoai_assets.lib.monthly_features",
         ),
     )
 
 
 def audited_names(market: MarketResource) -> tuple[str, ...]:
-    """Every feature that the stored candles allow, whether a model is trained on it or not."""
-    return tuple(sourced_catalog(symbols=market.settings.symbols, facts=()))
+    """Every feature that the market's sources allow, whether a model is trained on it or not."""
+    return tuple(sourced_catalog(symbols=market.settings.symbols, facts=facts_of_features(market)))
 
 
 def audit_path(home: Home) -> Path:
@@ -54,14 +80,16 @@ def report_paths(home: Home) -> dict[str, Path]:
 
 def feature_audit_recipe(market: MarketResource) -> Recipe:
     """Recipe of the audit: all stored candles, and the catalog."""
-    stores, settings = market.stores, market.settings
+    stores, settings, names = market.stores, market.settings, audited_names(market)
     return Recipe(
-        reads=stores.clean_candles.files(settings.symbols) | stores.clean_facts.files(settings.symbols),
+        reads=stores.clean_candles.files(settings.symbols)
+        | stores.clean_facts.files(settings.symbols)
+        | facts_files(market, names, NEWEST),
         writes=(audit_path(market.home),),
         settings={
             "interval": settings.interval,
             "max_missing_bars": settings.max_missing_bars,
-            "catalog": fingerprint(audited_names(market)),
+            "catalog": fingerprint(names),
         },
         code=(
             "edge_bundle.features",
@@ -81,7 +109,7 @@ def feature_report_recipe(market: MarketResource) -> Recipe:
         settings={
             "market": asdict(market.settings),
             "training": asdict(SMALL),
-            "catalog": fingerprint(FEATURE_NAMES),
+            "catalog": fingerprint(feature_names(market)),
         },
         code=(
             "cryptoai_assets.lib.datasets",

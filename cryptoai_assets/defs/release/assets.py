@@ -6,6 +6,8 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from cryptoai_assets.defs.features.assets import FACTS_OF_FEATURES
+from cryptoai_assets.defs.features.recipes import feature_names
 from cryptoai_assets.defs.market_data.assets import clean_candles
 from cryptoai_assets.defs.materialization import materialized, table
 from cryptoai_assets.defs.release import recipes
@@ -20,6 +22,8 @@ from cryptoai_assets.lib.scoring import Score
 from cryptoai_assets.lib.training import TrainingSettings
 from cryptoai_serving.bars import KEPT_BARS, BarStore
 from edge_bundle.candles import newest_bars
+from edge_bundle.facts import NO_TRADE
+from edge_bundle.features.sources import facts_since
 from edge_bundle.forecaster import Forecaster
 from edge_bundle.releases import read_channel
 from edge_bundle.windows import MarketWindow
@@ -68,7 +72,7 @@ def _decided(market: MarketResource, candidate: Candidate) -> Decision:
         forecaster,
         result,
         rival(home.releases, home.ledger, candidate.model, candidate.version or 0),
-        _recent(stored_window(home), forecaster),
+        _recent(stored_window(home, forecaster.manifest.features), forecaster),
         market=market.settings,
         policy=(policy := gate_policy(market, candidate.settings)),
         acknowledged_by=recipes.acknowledged_by(market),
@@ -158,18 +162,26 @@ def released_bundle(market: MarketResource) -> dg.MaterializeResult[None]:
 @dg.asset(
     group_name=GROUP,
     kinds={"sqlite"},
-    deps=[clean_candles],
+    deps=[clean_candles, *FACTS_OF_FEATURES],
     automation_condition=dg.AutomationCondition.any_deps_updated() & ~dg.AutomationCondition.in_progress(),
 )
 def online_bars(market: MarketResource) -> dg.MaterializeResult[None]:
-    """The newest closed bars of each symbol, one row a bar, where the service reads them."""
+    """The newest closed bars of each symbol, one row a bar, and facts, where the service reads them."""
 
     def make() -> dict[str, Any]:
-        window = stored_window(market.home)
+        window = stored_window(market.home, feature_names(market))
         newest = newest_bars(window.candles, KEPT_BARS)
+        facts = facts_since(
+            window.facts.filter(pl.col("name") != NO_TRADE), newest.select(pl.col("open_time").min()).item()
+        )
         with BarStore(market.home.bars_database) as store:
             store.write_bars(newest)
             store.write_no_trade(window.facts)
-        return {"dagster/row_count": newest.height, "newest": str(newest["open_time"].max())}
+            store.write_facts(facts)
+        return {
+            "dagster/row_count": newest.height,
+            "newest": str(newest["open_time"].max()),
+            "facts": facts.height,
+        }
 
     return materialized(recipes.online_bars_recipe(market), make)

@@ -8,7 +8,7 @@ import dagster as dg
 import polars as pl
 
 from cryptoai_assets.defs.features.assets import feature_audit, features
-from cryptoai_assets.defs.features.recipes import FEATURE_NAMES
+from cryptoai_assets.defs.features.recipes import feature_names
 from cryptoai_assets.defs.market_data.assets import clean_candles
 from cryptoai_assets.defs.materialization import materialized, picture, table
 from cryptoai_assets.defs.resources import MarketResource
@@ -59,7 +59,7 @@ def training_dataset(market: MarketResource) -> dg.MaterializeResult[None]:
         write_parquet_atomically(frame, market.home.training_dataset)
         return {
             "dagster/row_count": frame.height,
-            "features": len(FEATURE_NAMES),
+            "features": len(feature_names(market)),
             "preview": table(frame.tail(5)),
         }
 
@@ -70,7 +70,7 @@ def _known(
     market: MarketResource, config: TrainingConfig, settings: TrainingSettings
 ) -> tuple[Dataset, Splits]:
     frame = read_stored_parquet(market.home.training_dataset)
-    data = known_dataset(frame, FEATURE_NAMES, market.settings, config.time(market.now()))
+    data = known_dataset(frame, feature_names(market), market.settings, config.time(market.now()))
     return data, training_splits(data, market.settings, settings)
 
 
@@ -177,7 +177,7 @@ def trained_forecaster(
             data,
             splits,
             _searched(home)[0],
-            stored_window(home),
+            stored_window(home, data.names),
             market=market.settings,
             settings=settings,
             as_of=config.time(market.now()),
@@ -289,5 +289,5 @@ def _models_tried(home: Home) -> int:
 def candidate_rows(market: MarketResource, candidate: Candidate) -> tuple[Dataset, Splits]:
     """Rows and splits that a candidate was made with."""
     frame = read_stored_parquet(market.home.training_dataset)
-    data = known_dataset(frame, FEATURE_NAMES, market.settings, candidate.as_of)
+    data = known_dataset(frame, feature_names(market), market.settings, candidate.as_of)
     return data, training_splits(data, market.settings, candidate.settings)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from cryptoai_assets.defs.features.recipes import FEATURE_NAMES
+from cryptoai_assets.defs.features.recipes import feature_names
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.defs.training.assets import training_dataset
 from cryptoai_assets.lib.leaks import Finding, inputs_do_not_contain_the_label, splits_are_purged
@@ -28,7 +28,7 @@ def rules_of_the_training_dataset(market: MarketResource) -> Iterator[dg.AssetCh
     """Look for the future in the inputs, and in the splits that a small training makes of them."""
     settings = market.settings
     frame = read_stored_parquet(market.home.training_dataset)
-    data = known_dataset(frame, FEATURE_NAMES, settings, market.now())
+    data = known_dataset(frame, feature_names(market), settings, market.now())
     splits = training_splits(data, settings, SMALL)
     findings = [
         inputs_do_not_contain_the_label(data, horizons=settings.horizons),

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from cryptoai_assets.defs.features.recipes import FEATURE_NAMES
+from cryptoai_assets.defs.features.recipes import feature_names
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.defs.training.config import TrainingConfig
 from cryptoai_assets.lib.candidate import RECORD_NAME
@@ -33,7 +33,7 @@ def training_dataset_recipe(market: MarketResource) -> Recipe:
     return Recipe(
         reads=reads,
         writes=(home.training_dataset,),
-        settings={"horizons": market.settings.horizons, "features": fingerprint(FEATURE_NAMES)},
+        settings={"horizons": market.settings.horizons, "features": fingerprint(feature_names(market))},
         code=("cryptoai_assets.lib.targets", "cryptoai_assets.lib.monthly_features"),
     )
 

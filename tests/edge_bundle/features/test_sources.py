@@ -321,3 +321,9 @@ def test_unknown_change_of_a_fact_is_refused() -> None:
 def test_grid_stays_as_it_is_for_features_of_candles() -> None:
     grid = bar_grid(candles(), interval="30m", max_missing_bars=3)
     assert with_sources(grid, tuple(catalog()), facts=empty_facts(), greatest_age={}, bar=BAR) is grid
+
+
+def test_grid_without_a_bar_gets_its_columns_too() -> None:
+    grid = bar_grid(candles().head(0), interval="30m", max_missing_bars=3)
+    sourced = with_sources(grid, NAMES, facts=empty_facts(), greatest_age=AGES, bar=BAR)
+    assert feature_frame(sourced, NAMES).is_empty()

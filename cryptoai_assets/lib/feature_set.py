@@ -1,0 +1,25 @@
+"""Which features a market's models are offered: those of one symbol's candles, and what its settings add."""
+
+from functools import cache
+
+from cryptoai_assets.lib.market import Market
+from edge_bundle.features.catalog import SHORT_MEMORY_BARS, catalog, family_of, short_memory, sourced_catalog
+
+
+@cache
+def trained_features(market: Market, facts: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the features in the training set, whose fingerprint says what was configured.
+
+    Parameters
+    ----------
+    facts
+        Names of the facts whose source is configured; features of others are absent.
+    """
+    own = short_memory()
+    offered = sourced_catalog(symbols=market.symbols, facts=facts)
+    beyond = [
+        name
+        for name, feature in offered.items()
+        if name not in catalog() and feature.warmup <= SHORT_MEMORY_BARS and family_of(name) in market.beyond
+    ]
+    return (*own, *beyond)

@@ -1,21 +1,33 @@
 """Releases for readers: miniature bundles put where a promotion puts them, with a channel that names them."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from fakes.tiny_bundle import write_tiny_bundle
 
-from edge_bundle.manifest import bundle_digest
+from edge_bundle.manifest import Manifest, bundle_digest
 from edge_bundle.releases import Channel, ReleasedVersion, channel_path, release_folder
 
 
 def release_tiny_bundle(
-    root: Path, *, version: int, seed: int, market: str = "sample", live: bool = False, interval: str = "30m"
+    root: Path,
+    *,
+    version: int,
+    seed: int,
+    market: str = "sample",
+    live: bool = False,
+    interval: str = "30m",
+    features: tuple[str, ...] | None = None,
+    facts: Mapping[str, int] = MappingProxyType({}),
 ) -> Path:
     """Write a bundle as `version` and make it the champion; the folder of the bundle."""
     model = f"cryptoai-forecaster-{market}"
     folder = release_folder(root, model, version)
-    write_tiny_bundle(folder, market=market, live=live, interval=interval, seed=seed)
+    write_tiny_bundle(folder, market=market, live=live, interval=interval, features=features, seed=seed)
+    replace(Manifest.read(folder), facts=dict(facts)).write(folder)
     name_champion(root, model, ReleasedVersion(version, bundle_digest(folder)))
     return folder
 

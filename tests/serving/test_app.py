@@ -23,6 +23,7 @@ from cryptoai_serving.forecast_desk import LONGEST_SPAN_BARS
 from cryptoai_serving.forecast_log import ForecastLog
 from cryptoai_serving.messages import DISCLAIMER, ErrorAnswer
 from cryptoai_serving.settings import ServingSettings
+from edge_bundle.facts import FACT_SCHEMA
 from edge_bundle.forecast import Forecast
 from edge_bundle.forecaster import Forecaster
 from edge_bundle.manifest import GRAPH_NAME
@@ -87,6 +88,37 @@ def test_answer_is_the_devices_own_bit_for_bit(client: httpx.Client, bundle: Pat
     assert tuple(Forecast.from_dict(record) for record in answer["forecasts"]) == expected
     assert answer["model_version"] == 3
     assert answer["disclaimer"] == DISCLAIMER
+
+
+def test_bundle_that_compares_symbols_gets_all_of_them_from_the_store(tmp_path: Path) -> None:
+    names = ("log_return_1", "return_rank_60")
+    folder = release_tiny_bundle(tmp_path / "releases", version=1, seed=1, features=names)
+    candles = walk_candles(("BTCUSD", "ETHUSD"), bars=80, interval="30m", seed=3)
+    with service_in(tmp_path) as (client, app):
+        app.rooms.bars.write_bars(candles)
+        [stored] = client.get("/forecast/ETHUSD").json()["forecasts"]
+        [alone] = client.post("/forecast", json={"candles": columns(candles.filter(symbol="ETHUSD"))}).json()[
+            "forecasts"
+        ]
+    assert Forecast.from_dict(stored) == Forecaster.load(folder).forecast(MarketWindow(candles))[1]
+    assert stored["abstention"] is None
+    assert alone["abstention"]["reason"] == "missing_facts"
+    assert alone["abstention"]["detail"].startswith("bars of BTCUSD are absent")
+
+
+def test_bundle_that_reads_facts_gets_them_from_the_store(tmp_path: Path) -> None:
+    release_tiny_bundle(tmp_path / "releases", version=1, seed=1, facts={"VIXCLS": 86_400})
+    at = CANDLES["open_time"][0]
+    fact = pl.DataFrame([(None, at, at, "FRED", "VIXCLS", 14.5)], schema=FACT_SCHEMA, orient="row")
+    with service_in(tmp_path) as (client, app):
+        app.rooms.bars.write_bars(CANDLES)
+        [without] = client.get("/forecast/BTCUSD").json()["forecasts"]
+        app.rooms.bars.write_facts(fact)
+        [stored] = client.get("/forecast/BTCUSD").json()["forecasts"]
+        [posted] = client.post("/forecast", json={"candles": columns(ONE)}).json()["forecasts"]
+    assert without["abstention"]["detail"] == "facts that the bundle requires are absent: VIXCLS"
+    assert stored == posted
+    assert stored["abstention"] is None
 
 
 def test_columns_rows_and_any_order_give_one_answer(client: httpx.Client) -> None:

@@ -1,5 +1,6 @@
 """The online store: what is written is read back, newest bars first to stay, and no-trade slots with them."""
 
+import sqlite3
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -49,6 +50,33 @@ def test_bar_written_again_is_replaced(store: BarStore) -> None:
     store.write_bars(corrected)
     assert store.latest(["ETHUSD"], 50).height == 50
     assert store.latest(["ETHUSD"], 1).equals(corrected)
+
+
+def test_facts_are_read_back_by_name_and_replaced_as_a_whole(store: BarStore) -> None:
+    at = CANDLES["open_time"][0]
+    rows = [
+        (None, at, at + timedelta(hours=1), "FRED", "VIXCLS", 14.5),
+        ("BTCUSD", at, at + timedelta(days=1), "Coin Metrics", "TxCnt", None),
+        ("BTCUSD", at, at + timedelta(days=2), "Coin Metrics", "TxCnt", 2.0),
+    ]
+    facts = pl.DataFrame(rows, schema=FACT_SCHEMA, orient="row")
+    store.write_facts(pl.concat([facts, no_trade_facts(CANDLES.head(3), interval="30m", source="sample")]))
+    assert store.facts(["VIXCLS", "TxCnt"]).sort("known_at").equals(facts)
+    assert store.facts(["TxCnt"]).height == 2
+    assert store.facts(["no_trade", "SP500"]).equals(empty_facts())
+    store.write_facts(facts.head(1))
+    assert store.facts(["TxCnt"]).is_empty()
+
+
+def test_store_of_before_there_were_facts_gets_a_place_for_them(tmp_path: Path) -> None:
+    with BarStore(tmp_path / "bars.db") as store:
+        store.write_bars(CANDLES)
+    with sqlite3.connect(tmp_path / "bars.db") as connection:
+        connection.execute("DROP TABLE facts")
+    connection.close()
+    with BarStore(tmp_path / "bars.db") as store:
+        assert store.facts(["VIXCLS"]).is_empty()
+        assert store.latest(["BTCUSD", "ETHUSD"], 50).equals(CANDLES)
 
 
 def test_no_trade_slots_come_with_the_bars_that_they_lie_between(store: BarStore) -> None:

@@ -1,6 +1,6 @@
 """Canaries: checks of a loaded bundle that none which sees the future or remembers too far survives."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from math import isfinite, sqrt
 
@@ -83,22 +83,41 @@ def history_does_not_matter(
 def later_bars_do_not_matter(
     forecaster: Forecaster, window: MarketWindow, *, features: FeatureFunction = feature_frame
 ) -> CanaryResult:
-    """Features of earlier bars stay the same when later bars get other prices and volumes."""
+    """Features of earlier bars stay the same when later bars and facts are others, or are not there."""
     names = forecaster.manifest.features
     times = window.candles["open_time"].unique().sort()
     cut = times[-min(CHANGED_BARS, len(times) // 2)]
-    factor = pl.when(pl.col("open_time") >= cut).then(3.0).otherwise(1.0)
-    changed = window.candles.with_columns(pl.col("open", "high", "low", "close", "volume") * factor)
 
-    def earlier(candles: pl.DataFrame) -> pl.DataFrame:
-        grid = forecaster.sourced(_grid(forecaster, _window(candles, window)), window.facts)
+    def earlier(other: MarketWindow) -> pl.DataFrame:
+        grid = forecaster.sourced(_grid(forecaster, other), other.facts)
         return features(grid, names).filter(pl.col("open_time") < cut)
 
-    before, after = earlier(window.candles), earlier(changed)
-    differing = [name for name in names if not before[name].equals(after[name], null_equal=True)]
+    before, differing = earlier(window), set()
+    for other in _other_futures(window, cut):
+        after = earlier(other)
+        # A missing bar right before the cut is bridged only once a later one is there.
+        same = before.join(after, on=["symbol", "open_time"], how="semi", maintain_order="left")
+        differing |= {name for name in names if not same[name].equals(after[name], null_equal=True)}
     known = int(before.select(pl.all_horizontal(pl.col(names).is_not_null()).sum()).item())
-    detail = f"read later bars: {', '.join(differing)}" if differing else f"equal in {known} complete rows"
+    told = ", ".join(name for name in names if name in differing)
+    detail = f"read later bars: {told}" if differing else f"equal in {known} complete rows"
     return CanaryResult("later_bars_do_not_matter", not differing and known > 0, detail)
+
+
+def _other_futures(window: MarketWindow, cut: datetime) -> Iterator[MarketWindow]:
+    """The window with other bars from `cut` on, every second symbol higher and the rest lower, or without."""
+    candles, facts = window.candles, window.facts
+    later, place = pl.col("open_time") >= cut, pl.col("symbol").rle_id() % 2
+    unknown = pl.col("known_at") > cut
+    for higher in (0, 1):
+        factor = pl.when(later).then(pl.when(place == higher).then(3.0).otherwise(1 / 3)).otherwise(1.0)
+        yield MarketWindow(
+            candles.with_columns(pl.col("open", "high", "low", "close", "volume") * factor),
+            facts.with_columns(
+                pl.when(unknown).then(3.0 * pl.col("value") + 1.0).otherwise(pl.col("value")).alias("value")
+            ),
+        )
+    yield MarketWindow(candles.filter(~later), facts.filter(~unknown))
 
 
 def random_walks_stay_unknown(

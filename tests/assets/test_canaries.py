@@ -60,6 +60,31 @@ def test_honest_bundle_survives_all(forecaster: Forecaster, window: MarketWindow
     assert len({result.name for result in results}) == 3
 
 
+@pytest.fixture(scope="module")
+def comparing(tmp_path_factory: pytest.TempPathFactory) -> Forecaster:
+    """A bundle that reads all symbols at once."""
+    names = ("log_return_1", "return_rank_60", "breadth_60")
+    folder = tmp_path_factory.mktemp("comparing")
+    return Forecaster.load(write_tiny_bundle(folder, features=names, seed=1))
+
+
+def test_honest_bundle_that_compares_symbols_survives_all(comparing: Forecaster) -> None:
+    candles = walk_candles(SYMBOLS, bars=600, interval="30m", seed=3)
+    late = (pl.col("symbol") == "ETHUSD") & (pl.col("open_time") > candles["open_time"][-4])
+    results = canaries(comparing, MarketWindow(candles.filter(~late)), seed=SEED)
+    assert [(result.name, result.detail) for result in results if not result.passed] == []
+
+
+def test_rank_that_is_the_next_bar_s_is_named(comparing: Forecaster) -> None:
+    def next_rank(grid: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+        return feature_frame(grid, names).with_columns(pl.col("return_rank_60").shift(-1).over("symbol"))
+
+    window = MarketWindow(walk_candles(SYMBOLS, bars=600, interval="30m", seed=3))
+    assert history_does_not_matter(comparing, window, features=next_rank).detail.endswith(": return_rank_60")
+    found = later_bars_do_not_matter(comparing, window, features=next_rank)
+    assert found.detail == "read later bars: return_rank_60"
+
+
 def test_feature_that_is_shifted_by_one_bar_is_named(forecaster: Forecaster, window: MarketWindow) -> None:
     result = later_bars_do_not_matter(forecaster, window, features=from_the_next_bar)
     assert not result.passed

@@ -66,7 +66,7 @@ def test_features_that_read_later_bars_are_named(
     assert (found.passed, found.blocking) == (False, True)
     sentence = str(found.metadata[f"{SYMBOL} 2017-11"].value)
     assert sentence.startswith("bar_range reads later bars: ")
-    assert "equal in 20 rows" in str(found.metadata[f"{SYMBOL} 2017-10"].value)
+    assert "equal in 20 complete rows" in str(found.metadata[f"{SYMBOL} 2017-10"].value)
 
 
 def test_training_dataset_that_holds_its_label_is_named(

@@ -14,15 +14,14 @@ import onnx
 import polars as pl
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_bundle.candles import UTC_MICROSECONDS, candle_frame, interval_duration
-from edge_bundle.facts import empty_facts
-from edge_bundle.features.catalog import chosen_features, feature_frame, fingerprint
-from edge_bundle.features.sources import with_sources
+from edge_bundle.candles import UTC_MICROSECONDS, candle_frame, interval_duration, newest_bars
+from edge_bundle.features.catalog import chosen_features, fingerprint
+from edge_bundle.features.sources import reads_market
 from edge_bundle.forecast import VALUE_NAMES
 from edge_bundle.forecaster import GOLDEN_CANDLES_NAME, OUTSIDE_RANGE
 from edge_bundle.manifest import GOLDEN_NAME, GRAPH_NAME, Manifest, file_sha256
 from edge_bundle.session import INPUT_NAME, ModelSession
-from edge_bundle.windows import MarketWindow, bars_needed, model_input, window_grid
+from edge_bundle.windows import MarketWindow, bars_needed, model_input, window_features
 
 TINY_FEATURES = ("log_return_1", "log_return_5", "close_location", "return_deviation_15")
 GOLDEN_BARS = 64
@@ -84,13 +83,16 @@ def write_tiny_bundle(
     folder.mkdir(parents=True, exist_ok=True)
     onnx.save(_graph(features, len(horizons), lookback, seed), folder / GRAPH_NAME)
     needed = bars_needed(features, lookback)
-    candles = walk_candles(symbols[:1], bars=needed + GOLDEN_BARS, interval=interval, seed=seed)
-    grid = window_grid(MarketWindow(candles), interval=interval, max_missing_bars=3)
-    bar = interval_duration(interval)
-    grid = with_sources(grid, features, facts=empty_facts(), greatest_age={}, bar=bar)
-    values = model_input(feature_frame(grid, features), features, lookback=lookback, bar=bar).values
-    last = feature_frame(grid.tail(needed), features).tail(lookback)
-    candles.tail(needed).write_parquet(folder / GOLDEN_CANDLES_NAME)
+    together = symbols if reads_market(features) else symbols[:1]
+    candles = walk_candles(together, bars=needed + GOLDEN_BARS, interval=interval, seed=seed)
+    newest, bar = newest_bars(candles, needed), interval_duration(interval)
+    frame, last = (
+        window_features(MarketWindow(bars), features, interval=interval, max_missing_bars=3)
+        for bars in (candles, newest)
+    )
+    values = model_input(frame, features, lookback=lookback, bar=bar).values
+    last = last.tail(lookback)
+    newest.write_parquet(folder / GOLDEN_CANDLES_NAME)
     np.savez(
         folder / GOLDEN_NAME,
         allow_pickle=False,

@@ -23,7 +23,7 @@ export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo sandbox test storm up check bench evaluate reproduce format-check lint types contracts
+.PHONY: help demo sandbox record test storm up check bench evaluate reproduce format-check lint types contracts
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +33,9 @@ demo: $(READY) ## materialize the whole asset graph on the embedded sample and p
 
 sandbox: $(READY) ## simulated venues on loopback, to try the live mode on: make up MARKET=sandbox beside it
 	@$(RUN) -m cryptoai_assets.sandbox $(FLAGS)
+
+record: $(READY) ## record order book and trades until Ctrl-C: make record MARKET=live
+	@$(RUN) -m cryptoai_assets.record
 
 test: $(READY) ## run all tests
 	@CRYPTOAI_MARKET=sample $(RUN) -m pytest $(PYTEST_FLAGS)

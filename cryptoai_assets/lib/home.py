@@ -7,8 +7,9 @@ from cryptoai_assets.lib.fact_store import FactStore
 from cryptoai_assets.lib.ledger import Ledger
 from cryptoai_assets.lib.market import Market
 from cryptoai_assets.lib.market_data import MarketStores
+from cryptoai_assets.lib.orderbook.recordings import Recordings
 from cryptoai_assets.lib.releases import ReleaseDesk
-from cryptoai_assets.lib.store import MonthlyStore, Place
+from cryptoai_assets.lib.store import DailyStore, MonthlyStore, Place
 from cryptoai_assets.lib.tracking import Tracking
 
 EXPERIMENT = "cryptoai"
@@ -46,7 +47,17 @@ class Home:
     @property
     def facts(self) -> FactStore:
         """Facts of the outside world, of blockchains and of order books."""
-        return FactStore(self.data / "facts")
+        return FactStore(self.tables / "facts")
+
+    @property
+    def recordings(self) -> Recordings:
+        """Raw messages of order books and trades."""
+        return Recordings(self.data / "recordings")
+
+    @property
+    def microstructure(self) -> DailyStore:
+        """Bars of order books and trades."""
+        return DailyStore(self.tables / "microstructure")
 
     @property
     def features(self) -> MonthlyStore:

@@ -8,8 +8,10 @@ import polars as pl
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.market import Market, month_after, month_start
 from cryptoai_assets.lib.market_data import knowledge, known_candles
+from cryptoai_assets.lib.microstructure_days import microstructure_facts
 from cryptoai_assets.lib.targets import target_frame
 from edge_bundle.features.catalog import feature_frame, largest_warmup
+from edge_bundle.features.microstructure import PREFIX
 from edge_bundle.features.sources import facts_read, reads_market
 from edge_bundle.windows import INPUT_KEYS, MarketWindow, sourced_grid, window_grid
 
@@ -71,7 +73,7 @@ def month_window(home: Home, symbol: str, month: str, names: Sequence[str]) -> M
     end = month_start(month_after(month))
     candles = home.stores.clean_candles.read(symbols, first, end)
     quiet = home.stores.clean_facts.read(symbols, first, end)
-    return MarketWindow(candles, _with_facts(home, quiet, names, end))
+    return MarketWindow(candles, _with_facts(home, quiet, names, symbols, first, end))
 
 
 def symbols_read(market: Market, symbol: str, names: Sequence[str]) -> tuple[str, ...]:
@@ -89,7 +91,7 @@ def stored_window(home: Home, names: Sequence[str]) -> MarketWindow:
     candles = known_candles(
         stores.clean_candles.read(symbols), quiet, interval=home.market.interval, known_by=None
     )
-    return MarketWindow(candles, _with_facts(home, quiet, names, None))
+    return MarketWindow(candles, _with_facts(home, quiet, names, symbols, None, None))
 
 
 def stored_grid(home: Home) -> pl.DataFrame:
@@ -100,10 +102,26 @@ def stored_grid(home: Home) -> pl.DataFrame:
     )
 
 
-def _with_facts(home: Home, quiet: pl.DataFrame, names: Sequence[str], end: datetime | None) -> pl.DataFrame:
-    """No-trade facts, and the facts that the named features read, of events before `end`."""
+def _with_facts(
+    home: Home,
+    quiet: pl.DataFrame,
+    names: Sequence[str],
+    symbols: Sequence[str],
+    start: datetime | None,
+    end: datetime | None,
+) -> pl.DataFrame:
+    """No-trade facts, and the facts that the named features read, of events before `end`.
+
+    Bars of the order book are needed from `start` on; of other facts a feature reads events before.
+    """
     read = facts_read(names)
-    return pl.concat([quiet, home.facts.read(read, end=end)]) if read else quiet
+    book = {name for name in read if name.startswith(PREFIX)}
+    parts = [quiet]
+    if book:
+        parts.append(microstructure_facts(home, symbols, start, end).filter(pl.col("name").is_in(book)))
+    if outside := read - book:
+        parts.append(home.facts.read(outside, end=end))
+    return pl.concat(parts)
 
 
 def joined_dataset(home: Home) -> pl.DataFrame:

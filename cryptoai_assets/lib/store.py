@@ -4,7 +4,7 @@ import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -105,6 +105,32 @@ def read_stored_parquet(path: Place) -> pl.DataFrame:
     if version != SCHEMA_VERSION:
         raise StoreError(f"{path} has schema version {version}; this code reads {SCHEMA_VERSION}")
     return pl.read_parquet(content)
+
+
+@dataclass(frozen=True, slots=True)
+class DailyStore:
+    """Frames by symbol and day under one folder."""
+
+    root: Place
+
+    def path(self, symbol: str, day: date) -> Place:
+        """File of one symbol and one day."""
+        return self.root / symbol / f"{day:%Y-%m-%d}.parquet"
+
+    def files(self, symbols: Iterable[str], start: datetime | None, end: datetime | None) -> dict[str, Place]:
+        """Stored files by ``folder/symbol/day``, of the days that hold a time in ``[start, end)``."""
+        first = f"{start:%Y-%m-%d}" if start else ""
+        last = f"{end - timedelta(microseconds=1):%Y-%m-%d}" if end else "9999-99-99"
+        stored = {symbol: self._days(symbol) for symbol in sorted(symbols)}
+        return {
+            f"{self.root.name}/{symbol}/{day}": self.root / symbol / f"{day}.parquet"
+            for symbol, days in stored.items()
+            for day in days
+            if first <= day <= last
+        }
+
+    def _days(self, symbol: str) -> list[str]:
+        return sorted(path.stem for path in (self.root / symbol).glob("[0-9]*.parquet"))
 
 
 @dataclass(frozen=True, slots=True)

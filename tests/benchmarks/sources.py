@@ -1,8 +1,9 @@
-"""What it costs to fill a store: a backfill from the sandbox, five years of minutes, and the newest bars.
+"""What it costs to fill a store: a backfill, five years of minutes, the newest bars, and a recorded book.
 
 The newest bars are added to a history, and to one that is ten times as long.
 """
 
+import json
 import multiprocessing
 import re
 import resource
@@ -11,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
@@ -24,6 +25,9 @@ from benchmarks.rows import BenchRow, alternated_seconds
 
 from cryptoai_assets.lib.market import month_after, month_start
 from cryptoai_assets.lib.market_data import MarketStores, appended, cleaned
+from cryptoai_assets.lib.orderbook.book import BINANCE_SPOT
+from cryptoai_assets.lib.orderbook.microstructure import BarSettings
+from cryptoai_assets.lib.orderbook.recordings import Recordings, recorded_bars
 from cryptoai_assets.lib.quality import Plausibility
 from cryptoai_assets.lib.sources.candle_source import CandleSource, Fetched
 from cryptoai_assets.lib.sources.exchange import ExchangeSource
@@ -39,6 +43,8 @@ RATIO_GOAL = 1.2
 BACKFILLED = ("2019-03", "2019-04", "2019-05", "2019-06")
 BARS_A_MINUTE_GOAL = 1e6
 YEARS, MEGABYTES_GOAL = 5, 500.0
+# A busy symbol sends some hundred messages a second: bars are made many times faster than they come.
+BOOK_DAY, BOOK_MESSAGES, BOOK_GOAL = date(2024, 3, 2), 100_000, 5_000.0
 PLAUSIBILITY = Plausibility(
     bars=20, typical_moves=200.0, least_move=0.001, volume_factor=150.0, second_venue_move=0.05
 )
@@ -239,7 +245,58 @@ def _appends() -> list[BenchRow]:
         return [
             _row("append-newest-bars", Append(short, venue), Append(long, venue)),
             _row("append-and-clean", _both(short, venue), _both(long, venue)),
+            _book_row(),
         ]
+
+
+def _book_row() -> BenchRow:
+    """Messages of a book and its trades a second, from a recording to bars."""
+    with TemporaryDirectory() as folder:
+        recordings = Recordings(Path(folder))
+        recordings.append(SYMBOL, list(book_messages()))
+        started = perf_counter()
+        bars, anomalies = recorded_bars(
+            recordings,
+            SYMBOL,
+            BOOK_DAY,
+            rules=BINANCE_SPOT,
+            settings=BarSettings((BAR,), levels=10, depth_bps=10.0, greatest_silence=BAR),
+            snapshot_limit=1_000,
+            until=datetime(2024, 3, 3, tzinfo=UTC),
+        )
+        seconds = perf_counter() - started
+    if anomalies or bars["top_imbalance"].null_count() or bars.height < BOOK_MESSAGES // 1_200 - 2:
+        raise AssertionError(f"{bars.height} bars, {len(anomalies)} anomalies")
+    rate = BOOK_MESSAGES / seconds
+    told = f"from {BOOK_MESSAGES:,} recorded messages of one symbol to {bars.height} bars"
+    return BenchRow("sources/book-messages-to-bars", rate, "messages/s", BOOK_GOAL, rate >= BOOK_GOAL, told)
+
+
+def book_messages() -> Iterator[tuple[int, str]]:
+    """A snapshot, then seeded changes of levels and trades in turn, twenty a second."""
+    random = np.random.default_rng(5)
+    start = int(datetime(2024, 3, 2, tzinfo=UTC).timestamp() * 1e9)
+    prices = {"b": 49_999 - np.arange(200), "a": 50_001 + np.arange(200)}
+    whole = {side: [[str(price), "1.5"] for price in prices[side]] for side in "ba"}
+    yield start, json.dumps({"lastUpdateId": 1, "bids": whole["b"], "asks": whole["a"]})
+    places, sizes = random.integers(1, 200, (BOOK_MESSAGES, 4)), random.uniform(0.1, 3, (BOOK_MESSAGES, 4))
+    for number in range(2, BOOK_MESSAGES + 2):
+        at_ns = start + number * 50_000_000
+        stamps = {"E": at_ns // 10**6, "s": SYMBOL}
+        if number % 2:
+            price = 49_999 + 2 * (number % 4 // 2)
+            trade = {"e": "trade", "t": number // 2, "T": stamps["E"], "p": str(price), "q": "0.01"}
+            yield at_ns, json.dumps({**trade, **stamps, "m": price < 50_000, "M": True})
+        else:
+            row = number - 2
+            changed = {
+                side: [
+                    [str(prices[side][places[row, k]]), f"{sizes[row, k]:.3f}"] for k in (first, first + 1)
+                ]
+                for side, first in (("b", 0), ("a", 2))
+            }
+            ids = {"U": number // 2 + 1, "u": number // 2 + 1}
+            yield at_ns, json.dumps({"e": "depthUpdate", **stamps, **ids, **changed})
 
 
 def _both(stores: MarketStores, venue: Venue) -> Callable[[], None]:

@@ -16,6 +16,7 @@ from cryptoai_assets.defs.features.recipes import (
 from cryptoai_assets.defs.market_data.assets import ONE_RUN, clean_candles
 from cryptoai_assets.defs.market_data.partitions import SYMBOL_MONTH, symbol_and_month
 from cryptoai_assets.defs.materialization import materialized, materialized_partitions, picture, table
+from cryptoai_assets.defs.orderbook.assets import microstructure_bars
 from cryptoai_assets.defs.outside.assets import FACT_ASSETS
 from cryptoai_assets.defs.resources import MarketResource, configured_market, configured_resource
 from cryptoai_assets.lib.feature_audit import AUDITED_TIMES, MOST_BARS, audited_times, market_features
@@ -35,7 +36,10 @@ from edge_bundle.windows import window_grid
 _NAMES = feature_names(configured_resource())
 # What features read besides: the bars of all symbols at once, and facts.
 _SYMBOLS = dg.AllPartitionMapping() if reads_market(_NAMES) else dg.IdentityPartitionMapping()
-FACTS_OF_FEATURES = list(FACT_ASSETS.values()) if facts_read(_NAMES) else []
+FACTS_OF_FEATURES = [
+    *(FACT_ASSETS.values() if "outside" in configured_market().beyond else ()),
+    *((microstructure_bars,) if "microstructure" in configured_market().beyond else ()),
+]
 WARMED_MONTHS = dg.MultiPartitionMapping(
     {
         "month": dg.DimensionPartitionMapping(
@@ -55,7 +59,10 @@ WARMED_MONTHS = dg.MultiPartitionMapping(
     backfill_policy=ONE_RUN,
     group_name="features",
     kinds={"polars", "parquet"},
-    deps=[dg.AssetDep(clean_candles, partition_mapping=WARMED_MONTHS), *FACTS_OF_FEATURES],
+    deps=[
+        dg.AssetDep(clean_candles, partition_mapping=WARMED_MONTHS),
+        *(dg.AssetDep(facts, partition_mapping=dg.AllPartitionMapping()) for facts in FACTS_OF_FEATURES),
+    ],
 )
 def features(context: dg.AssetExecutionContext, market: MarketResource) -> dg.MaterializeResult[None]:
     """One row per symbol and grid bar, one column per catalog feature; null while warming up.

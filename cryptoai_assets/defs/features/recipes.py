@@ -10,11 +10,13 @@ from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.feature_report import TABLES
 from cryptoai_assets.lib.feature_set import trained_features
 from cryptoai_assets.lib.home import Home
+from cryptoai_assets.lib.market import month_after, month_start
 from cryptoai_assets.lib.monthly_features import months_read, symbols_read
 from cryptoai_assets.lib.planner import Recipe
 from cryptoai_assets.lib.store import Place
 from cryptoai_assets.lib.training import SMALL
 from edge_bundle.features.catalog import fingerprint, sourced_catalog
+from edge_bundle.features.microstructure import FACTS, PREFIX
 from edge_bundle.features.sources import facts_read
 
 # After every month.
@@ -28,12 +30,25 @@ def feature_names(market: MarketResource) -> tuple[str, ...]:
 
 def facts_of_features(market: MarketResource) -> tuple[str, ...]:
     """Facts that features read: those of configured sources, of the families that the market has."""
-    return facts_offered(market) if "outside" in market.settings.beyond else ()
+    beyond = market.settings.beyond
+    return (
+        *(facts_offered(market) if "outside" in beyond else ()),
+        *(PREFIX + name for name in FACTS if "microstructure" in beyond),
+    )
 
 
-def facts_files(market: MarketResource, names: Sequence[str], until: str) -> dict[str, Place]:
-    """Stored facts of events up to a month, where one of the named features reads any."""
-    return market.home.facts.files(until) if facts_read(names) else {}
+def facts_files(
+    market: MarketResource, names: Sequence[str], months: Sequence[str] | None = None
+) -> dict[str, Place]:
+    """Stored facts that the named features may read, for bars of these months, or of all when None."""
+    home, read = market.home, facts_read(names)
+    span = (month_start(months[0]), month_start(month_after(months[-1]))) if months else (None, None)
+    book = any(name.startswith(PREFIX) for name in read)
+    outside = not all(name.startswith(PREFIX) for name in read)
+    return {
+        **(home.facts.files(months[-1] if months else NEWEST) if outside else {}),
+        **(home.microstructure.files(home.market.symbols, *span) if book else {}),
+    }
 
 
 def features_recipe(market: MarketResource, partition_key: str) -> Recipe:
@@ -45,7 +60,7 @@ def features_recipe(market: MarketResource, partition_key: str) -> Recipe:
     return Recipe(
         reads=stores.clean_candles.files(symbols, months)
         | stores.clean_facts.files(symbols, months)
-        | facts_files(market, names, month),
+        | facts_files(market, names, months),
         writes=(market.home.features.path(symbol, month),),
         settings={
             "interval": settings.interval,
@@ -84,7 +99,7 @@ def feature_audit_recipe(market: MarketResource) -> Recipe:
     return Recipe(
         reads=stores.clean_candles.files(settings.symbols)
         | stores.clean_facts.files(settings.symbols)
-        | facts_files(market, names, NEWEST),
+        | facts_files(market, names),
         writes=(audit_path(market.home),),
         settings={
             "interval": settings.interval,

@@ -1,6 +1,6 @@
 """What each release asset reads and writes."""
 
-from cryptoai_assets.defs.features.recipes import NEWEST, facts_files, feature_names
+from cryptoai_assets.defs.features.recipes import facts_files, feature_names
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.defs.training.recipes import STRETCH_SCORES_NAME
 from cryptoai_assets.lib.candidate import RECORD_NAME, Candidate
@@ -53,7 +53,7 @@ def online_bars_recipe(market: MarketResource) -> Recipe:
     return Recipe(
         reads=stores.clean_candles.files(symbols)
         | stores.clean_facts.files(symbols)
-        | facts_files(market, feature_names(market), NEWEST),
+        | facts_files(market, feature_names(market)),
         writes=(market.home.bars_database,),
         settings={"market": market.settings.name},
         code=("cryptoai_serving.bars", "cryptoai_serving.database"),

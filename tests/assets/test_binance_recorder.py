@@ -1,0 +1,111 @@
+"""The recorder against the simulated venue: what it keeps becomes bars, also after a lost connection."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+
+import pytest
+from fakes.archives import embedded_candles
+from fakes.loopback_app import Loopback, serving
+from fakes.project_root import PROJECT
+
+from cryptoai_assets.defs.resources import MarketResource
+from cryptoai_assets.lib.home import Home
+from cryptoai_assets.lib.microstructure_days import day_bars, microstructure_facts
+from cryptoai_assets.record import recorder_of
+from cryptoai_assets.sandbox.__main__ import sandbox_app
+from cryptoai_assets.sandbox.market import SandboxMarket
+from edge_bundle.facts import validated_facts
+
+START = datetime(2019, 9, 1, 12, tzinfo=UTC)
+# Of which one passes in a second.
+MARKET_SECONDS = 60
+MAKE = """
+import dagster as dg
+from cryptoai_assets.defs.orderbook.assets import microstructure_bars
+from cryptoai_assets.defs.resources import MarketResource
+import json, sys
+
+market = MarketResource(name="sandbox", root=sys.argv[1], time=sys.argv[2])
+made = dg.materialize([microstructure_bars], resources={"market": market}, partition_key=sys.argv[3])
+[event] = made.asset_materializations_for_node("microstructure_bars")
+print(json.dumps({name: entry.value for name, entry in event.metadata.items() if name != "preview"}))
+"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Loopback]:
+    market = SandboxMarket(
+        embedded_candles(),
+        seed=1,
+        start=START,
+        speed=MARKET_SECONDS,
+        clock=lambda: datetime.now(UTC),
+    )
+    with serving(sandbox_app(market, seed=1)) as running:
+        yield running
+
+
+def minutes_more(home: Home, minutes: int) -> Callable[[], bool]:
+    """True once so many market minutes more are recorded; nothing at all for a minute is a failure."""
+    path, last = home.recordings.path("BTCUSDT", START.date()), monotonic() + 60
+
+    def newest() -> int:
+        lines = path.read_bytes().splitlines() if path.is_file() else []
+        return int(lines[-1].partition(b" ")[0]) if lines else int(START.timestamp()) * 10**9
+
+    wanted = newest() + minutes * 60 * 10**9
+
+    def enough() -> bool:
+        assert monotonic() < last, "nothing is recorded"
+        return newest() >= wanted
+
+    return enough
+
+
+@pytest.fixture(scope="module")
+def recorded(server: Loopback, tmp_path_factory: pytest.TempPathFactory) -> MarketResource:
+    """Two recordings of a few market minutes, with a hole between them; never to be changed."""
+    root = tmp_path_factory.mktemp("recorded")
+    market = MarketResource(name="sandbox", root=str(root), sandbox=server.http, tries=1)
+    recorder_of(market).record(minutes_more(market.home, 4))
+    recorder_of(market).record(minutes_more(market.home, 3))
+    return market
+
+
+def test_what_was_recorded_becomes_bars_of_both_symbols(recorded: MarketResource) -> None:
+    home = recorded.home
+    for symbol in recorded.settings.symbols:
+        bars, _ = day_bars(home, symbol, START.date(), until=recorded.now())
+        assert bars.height >= 2
+        known = bars.drop_nulls("top_imbalance")
+        assert known.height >= 2
+        assert known["top_imbalance"].is_between(-1, 1).all()
+        assert (known["spread_bps"] > 0).all()
+        assert (bars["trade_intensity"].drop_nulls() > 0).any()
+    facts = microstructure_facts(home, recorded.settings.symbols, START, None)
+    validated_facts(facts)
+    assert set(facts["symbol"]) == set(recorded.settings.symbols)
+
+
+def test_asset_keeps_a_day_of_bars_and_says_what_was_wrong_with_the_stream(recorded: MarketResource) -> None:
+    key = f"{START:%Y-%m-%d}|BTCUSDT"
+    run = subprocess.run(
+        [sys.executable, "-c", MAKE, recorded.root, recorded.now().isoformat(), key],
+        env={**os.environ, "PYTHONPATH": str(PROJECT), "CRYPTOAI_MARKET": "sandbox"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    told = json.loads(run.stdout.splitlines()[-1])
+    assert told["state"] == "configured"
+    assert told["dagster/row_count"] >= 2
+    path = recorded.home.microstructure.path("BTCUSDT", START.date())
+    assert list(recorded.home.microstructure.files(["BTCUSDT"], START, None).values()) == [path]
+    assert not Path(recorded.home.recordings.path("BTCUSDT", START.date().replace(day=2))).exists()

@@ -30,8 +30,13 @@ TIMEOUT_SECONDS = 10.0
 # Folder of the markets that are described in files.
 MARKETS = "markets"
 ARCHIVES = ("sample", "archive")
-# Sources of facts on the web, whose address may be another one than their own.
-ADDRESSED = ("coin_metrics", "mempool_space", "fear_greed", "fred")
+# Variables with another address than a source's own.
+ADDRESSES = {
+    "coin_metrics": "CRYPTOAI_COIN_METRICS_ADDRESS",
+    "mempool_space": "CRYPTOAI_MEMPOOL_SPACE_ADDRESS",
+    "fear_greed": "CRYPTOAI_FEAR_GREED_ADDRESS",
+    "fred": "CRYPTOAI_FRED_ADDRESS",
+}
 # Six tries within about a minute, or as long as the venue asks for, up to two minutes at once.
 PATIENCE = Patience(tries=6, first_seconds=1.0, longest_seconds=120.0, sleep=time.sleep, jitter=random.random)
 
@@ -201,9 +206,7 @@ def configured_resource() -> MarketResource:
         beyond=os.environ.get("CRYPTOAI_BEYOND", "").replace(",", " ").split(),
         files=os.environ.get("CRYPTOAI_FILES") or None,
         addresses={
-            source: address
-            for source in ADDRESSED
-            if (address := os.environ.get(f"CRYPTOAI_{source.upper()}_ADDRESS"))
+            source: address for source, variable in ADDRESSES.items() if (address := os.environ.get(variable))
         },
     )
 

@@ -527,6 +527,7 @@ def test_stored_features_of_each_bar_hold_what_was_known_when_it_closed(
             FEATURES,
             interval="30m",
             max_missing_bars=3,
+            greatest_age={},
             cuts=[START + timedelta(days=day, hours=7) for day in range(1, DAYS)],
         )
         assert found.holds, found.sentence

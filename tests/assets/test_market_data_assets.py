@@ -39,6 +39,8 @@ from edge_bundle.candles import validated_candles
 from edge_bundle.facts import no_trade_slots
 
 PROJECT = Path(__file__).parents[2]
+# Loaded once, while no instance of another test is around.
+WHOLE = defs()
 ROOM = [
     raw_candles,
     repaired_gaps,
@@ -395,11 +397,10 @@ def test_whole_sample_backfills_in_one_run_on_a_real_instance(market: MarketReso
 
 
 def test_definitions_load_with_the_room_and_one_process_for_every_job() -> None:
-    definitions = defs()
-    assert {key.to_user_string() for key in definitions.resolve_asset_graph().get_all_asset_keys()} >= set(
+    assert {key.to_user_string() for key in WHOLE.resolve_asset_graph().get_all_asset_keys()} >= set(
         RECIPES
     )
-    assert definitions.executor is dg.in_process_executor
+    assert WHOLE.executor is dg.in_process_executor
     for name in RECIPES:
         assets = definitions.resolve_assets_def(name)
         assert assets.backfill_policy == dg.BackfillPolicy.single_run()

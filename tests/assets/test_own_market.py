@@ -75,9 +75,12 @@ def test_real_collector_that_lost_four_fifths_has_its_gaps_in_the_table(
     wild = found["checks"].pop("bars_are_plausible")
     # A price that went from 56,000 to 77,755 and back within a minute is not believed.
     assert (wild["passed"], wild["severity"], wild["rows_against"]) == (False, "WARN", 46)
-    gaps = found["checks"].pop("candles_have_no_unexplained_gap")
+    gaps, complete = (
+        found["checks"].pop(name) for name in ("candles_have_no_unexplained_gap", "candles_are_complete")
+    )
     assert all(check["passed"] for check in found["checks"].values())
     assert gaps["missing_bars"] > 150_000
+    assert not complete["passed"]
 
 
 OUTAGE = datetime(2018, 10, 4, 9, tzinfo=UTC), datetime(2018, 10, 4, 9, 29, tzinfo=UTC)

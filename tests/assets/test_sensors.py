@@ -46,6 +46,8 @@ RETRAIN = Verdict(
     drifted=("return_1", "volume_ratio"),
     degraded=False,
 )
+# Loaded once, while no instance of another test is around.
+WHOLE = defs()
 QUEUED = {"run_coordinator": {"module": "dagster._core.run_coordinator", "class": "QueuedRunCoordinator"}}
 LOCATION = """
 import dagster as dg
@@ -114,7 +116,7 @@ def test_training_is_asked_for_with_the_cause_as_key_tag_and_configuration(
 
 
 def test_configuration_of_a_training_is_valid_for_its_job_and_reaches_every_step_that_trains() -> None:
-    job = defs().resolve_job_def("retraining")
+    job = WHOLE.resolve_job_def("retraining")
     resolved = dg.validate_run_config(job, training_config("a cause"))
     causes = {
         name: config["config"]["cause"] for name, config in resolved["ops"].items() if config.get("config")
@@ -319,7 +321,7 @@ def test_failing_sensor_is_told_once_a_day_by_name(market: MarketResource, tmp_p
 
 
 def test_every_sensor_runs_by_itself_once_the_platform_is_up() -> None:
-    sensors = list(defs().get_repository_def().sensor_defs)
+    sensors = list(WHOLE.get_repository_def().sensor_defs)
     assert {sensor.name for sensor in sensors} >= {
         "drift_asks_for_training",
         "failed_checks_are_told",

@@ -43,6 +43,8 @@ def month_features(home: Home, symbol: str, month: str, names: Sequence[str]) ->
         end = min([end, *(time + market.bar for time in newest["open_time"])])
     # Twice the memory: a series that is quiet at its beginning has fewer bars in it.
     reach = (2 * largest_warmup(names) + market.max_missing_bars + 1) * market.bar
+    # The bar behind a hole decides whether it is bridged; no feature reads it before its time.
+    bridged = (market.max_missing_bars + 1) * market.bar
     parts = []
     for known in knowledge(window.candles, window.facts, interval=market.interval, until=end):
         since, until = (
@@ -55,7 +57,7 @@ def month_features(home: Home, symbol: str, month: str, names: Sequence[str]) ->
         )
         near = pl.col("open_time") >= (first if known.since is None else since - reach)
         grid = sourced_grid(
-            MarketWindow(known.candles.filter(near & (closed < until)), known.facts),
+            MarketWindow(known.candles.filter(near & (closed < until + bridged)), known.facts),
             names,
             interval=market.interval,
             max_missing_bars=market.max_missing_bars,

@@ -397,12 +397,10 @@ def test_whole_sample_backfills_in_one_run_on_a_real_instance(market: MarketReso
 
 
 def test_definitions_load_with_the_room_and_one_process_for_every_job() -> None:
-    assert {key.to_user_string() for key in WHOLE.resolve_asset_graph().get_all_asset_keys()} >= set(
-        RECIPES
-    )
+    assert {key.to_user_string() for key in WHOLE.resolve_asset_graph().get_all_asset_keys()} >= set(RECIPES)
     assert WHOLE.executor is dg.in_process_executor
     for name in RECIPES:
-        assets = definitions.resolve_assets_def(name)
+        assets = WHOLE.resolve_assets_def(name)
         assert assets.backfill_policy == dg.BackfillPolicy.single_run()
         assert assets.descriptions_by_key[dg.AssetKey(name)].startswith("One row per symbol and closed bar")
 

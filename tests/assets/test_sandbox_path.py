@@ -34,7 +34,7 @@ def candles(draw: st.DrawFn) -> tuple[float, ...]:
 
 def inside_of(bars: Floats, seed: int) -> HalfHours:
     keys = keys_at(series_key(seed, "BTCUSDT"), np.arange(len(bars)))
-    return half_hours(bars, keys=keys, trades=np.full(len(bars), 300))
+    return half_hours(bars, keys=keys, trades=np.full(len(bars), 300), signal=0.0)
 
 
 def sample(symbol: str) -> Floats:
@@ -71,8 +71,8 @@ def test_half_hour_is_drawn_without_its_neighbours(first: int, count: int, seed:
     keys = keys_at(series_key(seed, "ETHUSDT"), np.arange(len(bars)))
     trades = np.full(len(bars), 200)
     span = slice(first, first + count)
-    alone = half_hours(bars[span], keys=keys[span], trades=trades[span])
-    whole = half_hours(bars, keys=keys, trades=trades)
+    alone = half_hours(bars[span], keys=keys[span], trades=trades[span], signal=0.0)
+    whole = half_hours(bars, keys=keys, trades=trades, signal=0.0)
     assert np.array_equal(alone.prices, whole.prices[span])
     assert np.array_equal(alone.units, whole.units[span])
     assert np.array_equal(alone.buys, whole.buys[span])
@@ -81,7 +81,9 @@ def test_half_hour_is_drawn_without_its_neighbours(first: int, count: int, seed:
 def test_other_seeds_and_other_symbols_give_other_paths() -> None:
     bars = sample("BTCUSD")[:50]
     paths = [
-        half_hours(bars, keys=keys_at(series_key(*name), np.arange(50)), trades=np.full(50, 200)).prices
+        half_hours(
+            bars, keys=keys_at(series_key(*name), np.arange(50)), trades=np.full(50, 200), signal=0.0
+        ).prices
         for name in ((1, "BTCUSDT"), (2, "BTCUSDT"), (1, "ETHUSDT"))
     ]
     assert not any(
@@ -117,7 +119,7 @@ def test_minutes_move_like_a_market() -> None:
 def test_trades_add_up_to_their_levels_in_the_order_of_time(bars: list[tuple[float, ...]], seed: int) -> None:
     candle = np.array(bars)
     keys = keys_at(series_key(seed, "BTCUSDT"), np.arange(len(bars)))
-    inside = half_hours(candle, keys=keys, trades=np.full(len(bars), 250))
+    inside = half_hours(candle, keys=keys, trades=np.full(len(bars), 250), signal=0.0)
     trades = trades_of(inside, keys=keys)
     assert trades.price.size == 250 * len(bars)
     level = trades.half_hour * 150 + trades.offset_ms // LEVEL_MS
@@ -131,8 +133,8 @@ def test_trades_add_up_to_their_levels_in_the_order_of_time(bars: list[tuple[flo
 def test_trades_of_a_half_hour_are_drawn_without_its_neighbours() -> None:
     bars = sample("LTCUSD")[:20]
     keys = keys_at(series_key(1, "LTCUSDT"), np.arange(20))
-    inside = half_hours(bars, keys=keys, trades=np.full(20, 300))
-    one = half_hours(bars[7:8], keys=keys[7:8], trades=np.array([300]))
+    inside = half_hours(bars, keys=keys, trades=np.full(20, 300), signal=0.0)
+    one = half_hours(bars[7:8], keys=keys[7:8], trades=np.array([300]), signal=0.0)
     whole, alone = trades_of(inside, keys=keys), trades_of(one, keys=keys[7:8])
     assert np.array_equal(whole.volume[whole.half_hour == 7], alone.volume)
     assert np.array_equal(whole.offset_ms[whole.half_hour == 7], alone.offset_ms)

@@ -17,7 +17,7 @@ from pathlib import Path
 from time import monotonic
 from urllib.parse import urlsplit
 
-from cryptoai_assets.defs.resources import SANDBOX, configured_resource
+from cryptoai_assets.defs.resources import configured_resource
 from cryptoai_assets.lib.home import Home
 from edge_bundle.releases import read_channel
 
@@ -51,7 +51,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Something to do once beside the servers, which go on whatever becomes of it."""
+    """Something to do beside the servers, which go on whatever becomes of it."""
 
     name: str
     title: str
@@ -213,7 +213,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--mlflow-port", type=int, default=5000)
     parser.add_argument("--serving-port", type=int, default=3600)
     parser.add_argument(
-        "--sandbox-port", type=int, default=urlsplit(SANDBOX).port, help="of the market sandbox"
+        "--sandbox-port",
+        type=int,
+        default=urlsplit(configured_resource().sandbox).port,
+        help="of the market sandbox",
     )
     options = parser.parse_args(arguments)
     if not Path("workspace.yaml").is_file():
@@ -221,14 +224,19 @@ def main(arguments: list[str] | None = None) -> int:
     home = configured_resource().home
     if home.market.source != "sandbox":
         options.sandbox_port = None
-    return run(programs(**vars(options)), first_tasks(home))
+    else:
+        os.environ["CRYPTOAI_SANDBOX"] = f"http://{HOST}:{options.sandbox_port}"
+    return run(programs(**vars(options)), tasks_beside(home))
 
 
-def first_tasks(home: Home) -> tuple[Task, ...]:
-    """Return what has to be made before a market that grows has a forecast; nothing once one is released."""
-    if not home.market.grows or read_channel(home.releases, home.market.model) is not None:
+def tasks_beside(home: Home) -> tuple[Task, ...]:
+    """Return what a market that grows needs: its stream, and a first training until one is released."""
+    if not home.market.grows:
         return ()
-    return (Task("demo", "First training", (sys.executable, "-m", "cryptoai_assets.demo")),)
+    stream = Task("stream", "Stream of bars", (sys.executable, "-m", "cryptoai_assets.stream"))
+    if read_channel(home.releases, home.market.model) is not None:
+        return (stream,)
+    return stream, Task("demo", "First training", (sys.executable, "-m", "cryptoai_assets.demo"))
 
 
 def run(wanted: Sequence[Program], tasks: Sequence[Task] = ()) -> int:

@@ -284,7 +284,7 @@ def _pin(points: Floats, candles: Floats, at_low: Whole, at_high: Whole) -> None
 
 
 def _told_by_volume(closes: Floats, opened: Floats, signal: float) -> Floats:
-    """Factor of each minute's volume: more where the last move turns back, less where it goes on, ``(n, 30)``.
+    """Factor of a minute's volume, ``(n, 30)``: more where the last move turns back, less where it goes on.
 
     The last move is that of five minutes, and what follows is the rest of the half-hour. This is the one
     thing drawn that tells of later minutes: neither past prices nor past volume alone do, both together do,

@@ -15,7 +15,7 @@ from fakes.releases import release_tiny_bundle
 
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.market import market_preset
-from cryptoai_assets.up import HOST, Program, Task, first_tasks, programs, supervise
+from cryptoai_assets.up import HOST, Program, Task, tasks_beside, programs, supervise
 
 SERVER = """
 import http.server, sys
@@ -98,13 +98,13 @@ def test_sandbox_is_among_the_servers_only_where_it_has_a_port() -> None:
     assert programs(**ports, sandbox_port=3801)[0].address == f"http://{HOST}:3801"
 
 
-def test_market_that_grows_is_trained_first_until_something_is_released(tmp_path: Path) -> None:
+def test_market_that_grows_is_streamed_and_trained_first_until_something_is_released(tmp_path: Path) -> None:
     def tasks(name: str) -> list[str]:
-        return [task.title for task in first_tasks(Home(tmp_path, market_preset(name)))]
+        return [task.title for task in tasks_beside(Home(tmp_path, market_preset(name)))]
 
-    assert (tasks("sample"), tasks("sandbox")) == ([], ["First training"])
+    assert (tasks("sample"), tasks("sandbox")) == ([], ["Stream of bars", "First training"])
     release_tiny_bundle(tmp_path / "releases", version=1, seed=1, market="sandbox")
-    assert tasks("sandbox") == []
+    assert tasks("sandbox") == ["Stream of bars"]
 
 
 def test_three_servers_are_announced_and_ended_and_a_bystander_lives(

@@ -1,5 +1,6 @@
 """From a verdict to a training, from whatever failed to the outbox, and from the outbox to a person."""
 
+import json
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -7,6 +8,7 @@ from dagster._core.scheduler.instigation import TickStatus
 from dagster_shared.error import SerializableErrorInfo
 
 from cryptoai_assets.defs.resources import AlertsResource, MarketResource
+from cryptoai_assets.lib.live_bars import StreamRecord, missed
 from cryptoai_assets.lib.watch import failure_alert, newest_verdict, raise_alert
 from edge_bundle.alerts import Outbox
 
@@ -155,6 +157,36 @@ def failed_ticks_are_told(
         )
         raise_alert(market.home, alert)
     return dg.SkipReason(f"failing: {', '.join(failing)}" if failing else "every evaluation succeeds")
+
+
+@dg.sensor(target=None, minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
+def silent_streams_are_told(
+    context: dg.SensorEvaluationContext, market: MarketResource, alerts: AlertsResource
+) -> dg.SensorResult:
+    """Put an alert into the outbox when bars that are due do not come over the stream, once a silence.
+
+    Bars received are held against bars due, whatever the connection says of itself, and whether or not the
+    program that reads it lives. Bars that come over REST meanwhile do not count.
+    """
+    record = StreamRecord.read(market.home.stream_record)
+    if record is None:
+        return dg.SensorResult(skip_reason="no stream was started: make up starts it for a market that grows")
+    before = json.loads(context.cursor) if context.cursor else {}
+    silent = record.silent(market.settings, market.now(), before=before)
+    if silent:
+        lost = {"last lost connection": record.last_failure} if record.last_failure else {}
+        alert = failure_alert(
+            market.home,
+            f"silent-stream:{market.name}:" + ",".join(f"{one.symbol}@{one.due_since}" for one in silent),
+            {one.symbol: missed(one) for one in silent} | lost,
+            kind="stream",
+            because=None,
+            links={"Dagster": f"{alerts.dagster_address}/automation"},
+            now=market.clock(),
+        )
+        raise_alert(market.home, alert)
+    told = f"silent: {', '.join(one.symbol for one in silent)}" if silent else "bars come as they are due"
+    return dg.SensorResult(skip_reason=told, cursor=json.dumps(record.progress(market.settings)))
 
 
 @dg.sensor(target=None, minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
 
 from cryptoai_assets.lib.sources.sample import sample_file
 from cryptoai_assets.sandbox.path import (
@@ -99,6 +100,48 @@ def test_minute_without_a_trade_repeats_the_last_price_and_is_as_rare_as_in_the_
     assert np.array_equal(quiet, inside.volume.sum(axis=2) == 0)
     before = inside.prices[:, :-1, -1][quiet[:, 1:]]
     assert np.array_equal(inside.prices[:, 1:][quiet[:, 1:]], np.repeat(before[:, None], 5, axis=1))
+
+
+@pytest.mark.parametrize("symbol", ["BTCUSD", "ETHUSD"])
+def test_minute_that_comes_is_nearly_unknown_from_those_before(symbol: str) -> None:
+    closes = np.log(inside_of(sample(symbol), 5).prices[:, :, -1]).ravel()
+    for horizon in (1, 5, 10):
+        last = closes[horizon:-horizon] - closes[: -2 * horizon]
+        following = closes[2 * horizon :] - closes[horizon:-horizon]
+        # The sign of the last move says what a reversal or a trend would make of it.
+        moved = (last != 0) & (following != 0)
+        same = np.mean(np.sign(last[moved]) == np.sign(following[moved]))
+        assert abs(same - 0.5) < 0.02
+        assert abs(spearmanr(last, following).statistic) < 0.08
+    # Places in the half-hour tell no more: a line through the last ten moves knows nothing of the next.
+    moves = np.diff(closes)
+    signs = np.clip(moves / np.std(moves), -1, 1)
+    past = np.lib.stride_tricks.sliding_window_view(signs, 10)[:-1]
+    weights, *_ = np.linalg.lstsq(past[::2], signs[10::2], rcond=None)
+    right = np.sign(past[1::2] @ weights) == np.sign(signs[11::2])
+    assert np.mean(right[signs[11::2] != 0]) < 0.525
+
+
+def test_planted_signal_is_in_volume_and_moves_together_and_in_neither_alone() -> None:
+    bars = sample("BTCUSD")
+    keys = keys_at(series_key(6, "BTCUSDT"), np.arange(len(bars)))
+    plain, told = (
+        half_hours(bars, keys=keys, trades=np.full(len(bars), 300), signal=signal) for signal in (0.0, 0.35)
+    )
+    assert np.array_equal(told.prices, plain.prices)
+    assert np.array_equal(told.volume.sum(axis=(1, 2)), bars[:, 4])
+
+    def telling(inside: HalfHours) -> float:
+        """Correlation of the volume's surprise with whether the last five minutes' move goes on for five."""
+        closes, volume = inside.prices[:, :, -1], inside.volume.sum(axis=2)
+        last, following = closes[:, 9:20] - closes[:, 4:15], closes[:, 14:25] - closes[:, 9:20]
+        surprise = volume[:, 9:20] / volume[:, 9:20].mean(axis=1, keepdims=True)
+        return float(spearmanr(surprise.ravel(), (np.sign(last) * np.sign(following)).ravel()).statistic)
+
+    assert abs(telling(plain)) < 0.02
+    assert -0.25 < telling(told) < -0.1
+    volume, moves = told.volume.sum(axis=2)[:, :-1], np.diff(told.prices[:, :, -1], axis=1)
+    assert abs(spearmanr(volume.ravel(), moves.ravel()).statistic) < 0.02
 
 
 def test_minutes_move_like_a_market() -> None:

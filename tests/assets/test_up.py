@@ -15,7 +15,7 @@ from fakes.releases import release_tiny_bundle
 
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.market import market_preset
-from cryptoai_assets.up import HOST, Program, Task, tasks_beside, programs, supervise
+from cryptoai_assets.up import HOST, Program, Task, programs, supervise, tasks_beside
 
 SERVER = """
 import http.server, sys

@@ -1,7 +1,7 @@
 """From a verdict to a training, from whatever failed to the outbox, and from the outbox to a person."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster._core.scheduler.instigation import TickStatus
@@ -13,7 +13,10 @@ from cryptoai_assets.lib.watch import failure_alert, newest_verdict, raise_alert
 from edge_bundle.alerts import Outbox
 
 CAUSE_TAG = "cryptoai/cause"
-EVENTS_AT_ONCE = 500
+RUNS_AT_ONCE = 500
+# Runs that end at the same time may be seen in another order than that of their times.
+LOOK_BACK = timedelta(minutes=1)
+ENDED_RUNS = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 ENDED_TICKS = (TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE)
 TRAINING = dg.AssetSelection.assets(
     "training_dataset", "model_settings", "walk_forward_scores", "trained_forecaster"
@@ -88,35 +91,41 @@ def failed_checks_are_told(
     """Put an alert into the outbox for each run in which a check failed as an error.
 
     A failed check does not fail its run in Dagster, so the run's own sensor does not see it. A check that
-    fails as a warning is a note for those who look at the asset.
+    fails as a warning is a note for those who look at the asset. Runs are looked at once they have ended, a
+    minute of them again each time: the outbox keeps one alert a run.
     """
-    records = context.instance.event_log_storage.get_event_records(
-        dg.EventRecordsFilter(
-            dg.DagsterEventType.ASSET_CHECK_EVALUATION,
-            after_cursor=int(context.cursor) if context.cursor else None,
-        ),
-        limit=EVENTS_AT_ONCE,
+    seen = datetime.fromisoformat(context.cursor) if context.cursor else None
+    ended = context.instance.get_run_records(
+        dg.RunsFilter(statuses=list(ENDED_RUNS), updated_after=seen and seen - LOOK_BACK),
+        limit=RUNS_AT_ONCE,
+        order_by="update_timestamp",
         ascending=True,
     )
-    failed: dict[str, dict[str, str]] = {}
-    for record in records:
-        check = _failed_check(record)
-        if check is not None:
-            failed.setdefault(record.run_id, {}).update([check])
-    for run_id, checks in failed.items():
-        alert = failure_alert(
-            market.home,
-            f"failed-checks:{run_id}",
-            checks,
-            kind="check",
-            because=None,
-            links={"Dagster run": alerts.run_address(run_id)},
-            now=market.clock(),
-        )
-        raise_alert(market.home, alert)
-    seen = str(records[-1].storage_id) if records else context.cursor
-    told = f"failed checks in {len(failed)} runs are told" if failed else "no check failed"
-    return dg.SensorResult(skip_reason=told, cursor=seen)
+    told = 0
+    for record in ended:
+        run_id = record.dagster_run.run_id
+        failed = _failed_checks(context.instance, run_id)
+        if failed:
+            alert = failure_alert(
+                market.home,
+                f"failed-checks:{run_id}",
+                failed,
+                kind="check",
+                because=None,
+                links={"Dagster run": alerts.run_address(run_id)},
+                now=market.clock(),
+            )
+            told += raise_alert(market.home, alert)
+    cursor = str(ended[-1].update_timestamp) if ended else context.cursor
+    skipped = f"failed checks in {told} runs are told" if told else "no check failed"
+    return dg.SensorResult(skip_reason=skipped, cursor=cursor)
+
+
+def _failed_checks(instance: dg.DagsterInstance, run_id: str) -> dict[str, str]:
+    """What the checks of a run say that failed as errors, by name."""
+    # Event by run: the default storage keeps a file a run, and knows no place among the events of all.
+    evaluated = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    return dict(filter(None, map(_failed_check, evaluated.records)))
 
 
 def _failed_check(record: dg.EventLogRecord) -> tuple[str, str] | None:

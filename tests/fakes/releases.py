@@ -10,12 +10,19 @@ from edge_bundle.releases import Channel, ReleasedVersion, channel_path, release
 
 
 def release_tiny_bundle(
-    root: Path, *, version: int, seed: int, market: str = "sample", live: bool = False, interval: str = "30m"
+    root: Path,
+    *,
+    version: int,
+    seed: int,
+    market: str = "sample",
+    live: bool = False,
+    interval: str = "30m",
+    symbols: tuple[str, ...] = ("BTCUSD", "ETHUSD"),
 ) -> Path:
     """Write a bundle as `version` and make it the champion; the folder of the bundle."""
     model = f"cryptoai-forecaster-{market}"
     folder = release_folder(root, model, version)
-    write_tiny_bundle(folder, market=market, live=live, interval=interval, seed=seed)
+    write_tiny_bundle(folder, market=market, symbols=symbols, live=live, interval=interval, seed=seed)
     name_champion(root, model, ReleasedVersion(version, bundle_digest(folder)))
     return folder
 

@@ -94,7 +94,8 @@ def failed_checks_are_told(
     fails as a warning is a note for those who look at the asset. Runs are looked at once they have ended, a
     minute of them again each time: the outbox keeps one alert a run.
     """
-    seen = datetime.fromisoformat(context.cursor) if context.cursor else None
+    # A cursor without a time is one of an earlier version, which counted events.
+    seen = datetime.fromisoformat(context.cursor) if context.cursor and "-" in context.cursor else None
     ended = context.instance.get_run_records(
         dg.RunsFilter(statuses=list(ENDED_RUNS), updated_after=seen and seen - LOOK_BACK),
         limit=RUNS_AT_ONCE,

@@ -21,10 +21,12 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from cryptoai_assets.defs.resources import MarketResource
+from cryptoai_assets.lib.live_bars import StreamRecord
 from cryptoai_assets.lib.sources.sample import sample_file
 from cryptoai_assets.sandbox.binance import binance_app
 from cryptoai_assets.sandbox.market import SandboxMarket
 from cryptoai_serving.app import create_app
+from cryptoai_serving.bars import BarStore
 from cryptoai_serving.settings import ServingSettings
 
 MONTH = datetime(2019, 9, 1, tzinfo=UTC)
@@ -91,8 +93,9 @@ def live(tmp_path: Path) -> Iterator[LiveMarket]:
     )
     clock = Clock()
     sample = pl.read_parquet(sample_file()).sort("symbol", "open_time")
-    venue = SandboxMarket(sample, seed=1, start=OPENED, speed=1, clock=clock)
-    venues = Starlette(routes=[Mount("/binance", binance_app(venue, push_seconds=0.02))])
+    # Within a minute, so that there is a running bar for the socket to tell of while the clock stands.
+    venue = SandboxMarket(sample, seed=1, start=OPENED + MINUTE / 2, speed=1, clock=clock)
+    venues = Starlette(routes=[Mount("/binance", binance_app(venue, push_seconds=0.1))])
     app = create_app(ServingSettings.inside(tmp_path, market="sandbox", poll_seconds=0.05), clock=clock)
     with (
         serving(venues) as server,
@@ -118,12 +121,12 @@ def becomes(true: Callable[[], bool], program: subprocess.Popen[bytes]) -> bool:
     deadline = time.monotonic() + 60
     while not (holds := true()) and program.poll() is None and time.monotonic() < deadline:
         with suppress(subprocess.TimeoutExpired):
-            program.wait(0.02)
+            program.wait(0.1)
     return holds
 
 
 def test_bars_arrive_assets_refresh_and_forecasts_follow(live: LiveMarket) -> None:
-    first = OPENED - MINUTE
+    first, market = OPENED - MINUTE, MarketResource(name="sandbox", root=str(live.root))
     made = live.platform.refresh()
     assert made == {
         "asked": ["2019-09-01|BTCUSDT", "2019-09-01|ETHUSDT"],
@@ -133,19 +136,21 @@ def test_bars_arrive_assets_refresh_and_forecasts_follow(live: LiveMarket) -> No
     assert live.newest_features() == first
     assert live.forecast() == first
     with streaming(live) as program:
-        record = MarketResource(name="sandbox", root=str(live.root)).home.stream_record
+        record = market.home.stream_record
         assert becomes(record.is_file, program)
         # Over the stream a bar is forecast from as soon as it has closed, whatever the schedule does.
         for minutes in (1, 2, 4):
             newest = live.pass_minutes(minutes)
             assert becomes(lambda newest=newest: live.forecast() == newest, program)  # type: ignore[misc]
-    assert newest == first + 7 * MINUTE
+        told = StreamRecord.read(record)
+        assert told is not None
+        assert told.newest[SYMBOL] == newest == first + 7 * MINUTE
+        assert told.last_failure is None
     assert live.newest_features() == first
-    # Without the stream the schedule brings them, and what it brings is what the stream brought.
-    streamed = live.client.get(f"/forecast/{SYMBOL}").json()["forecasts"]
-    assert live.platform.refresh()["succeeded"]
-    assert live.newest_features() == newest
-    assert live.client.get(f"/forecast/{SYMBOL}").json()["forecasts"] == streamed
+    # Without the stream the schedule brings them, and what it brings are the bars that the stream brought.
+    with BarStore(market.home.bars_database) as store:
+        streamed = store.latest([SYMBOL], 7)
     newest = live.pass_minutes(5)
     assert live.platform.refresh() == made
     assert live.newest_features() == live.forecast() == newest == first + 12 * MINUTE
+    assert market.stores.clean_candles.month(SYMBOL, "2019-09").tail(12).head(7).equals(streamed)

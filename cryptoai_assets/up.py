@@ -13,12 +13,14 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from time import monotonic
 from urllib.parse import urlsplit
 
-from cryptoai_assets.defs.resources import SANDBOX, configured_resource
+from cryptoai_assets.defs.resources import configured_resource
 from cryptoai_assets.lib.home import Home
+from cryptoai_serving.bars import BarStore
 from edge_bundle.releases import read_channel
 
 HOST = "127.0.0.1"
@@ -51,7 +53,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Something to do once beside the servers, which go on whatever becomes of it."""
+    """Something to do beside the servers, which go on whatever becomes of it."""
 
     name: str
     title: str
@@ -68,11 +70,16 @@ class Started:
 
 
 def programs(
-    *, dagster_port: int, mlflow_port: int, serving_port: int, sandbox_port: int | None = None
+    *,
+    dagster_port: int,
+    mlflow_port: int,
+    serving_port: int,
+    sandbox_port: int | None = None,
+    sandbox_start: datetime | None = None,
 ) -> tuple[Program, ...]:
     """Return the servers, run by the Python that runs this; the simulated venues where they have a port."""
     python = (sys.executable, "-m")
-    venues = () if sandbox_port is None else (_sandbox(python, sandbox_port),)
+    venues = () if sandbox_port is None else (_sandbox(python, sandbox_port, sandbox_start),)
     return (
         *venues,
         Program(
@@ -105,8 +112,9 @@ def programs(
     )
 
 
-def _sandbox(python: tuple[str, ...], port: int) -> Program:
-    command = (*python, "cryptoai_assets.sandbox", "--port", str(port))
+def _sandbox(python: tuple[str, ...], port: int, start: datetime | None) -> Program:
+    begun = () if start is None else ("--start", start.replace(tzinfo=None).isoformat())
+    command = (*python, "cryptoai_assets.sandbox", "--port", str(port), *begun)
     return Program("sandbox", "Simulated venues", port, command)
 
 
@@ -213,7 +221,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--mlflow-port", type=int, default=5000)
     parser.add_argument("--serving-port", type=int, default=3600)
     parser.add_argument(
-        "--sandbox-port", type=int, default=urlsplit(SANDBOX).port, help="of the market sandbox"
+        "--sandbox-port",
+        type=int,
+        default=urlsplit(configured_resource().sandbox).port,
+        help="of the market sandbox",
     )
     options = parser.parse_args(arguments)
     if not Path("workspace.yaml").is_file():
@@ -221,14 +232,28 @@ def main(arguments: list[str] | None = None) -> int:
     home = configured_resource().home
     if home.market.source != "sandbox":
         options.sandbox_port = None
-    return run(programs(**vars(options)), first_tasks(home))
+    else:
+        os.environ["CRYPTOAI_SANDBOX"] = f"http://{HOST}:{options.sandbox_port}"
+    return run(programs(**vars(options), sandbox_start=newest_close(home)), tasks_beside(home))
 
 
-def first_tasks(home: Home) -> tuple[Task, ...]:
-    """Return what has to be made before a market that grows has a forecast; nothing once one is released."""
-    if not home.market.grows or read_channel(home.releases, home.market.model) is not None:
+def newest_close(home: Home) -> datetime | None:
+    """Return when the newest bar closed that the service has: a simulated market goes on from there."""
+    if not home.bars_database.is_file():
+        return None
+    with BarStore(home.bars_database) as store:
+        opened = store.latest(home.market.symbols, 1)["open_time"].to_list()
+    return max(opened) + home.market.bar if opened else None
+
+
+def tasks_beside(home: Home) -> tuple[Task, ...]:
+    """Return what a market that grows needs: its stream, and a first training until one is released."""
+    if not home.market.grows:
         return ()
-    return (Task("demo", "First training", (sys.executable, "-m", "cryptoai_assets.demo")),)
+    stream = Task("stream", "Stream of bars", (sys.executable, "-m", "cryptoai_assets.stream"))
+    if read_channel(home.releases, home.market.model) is not None:
+        return (stream,)
+    return stream, Task("demo", "First training", (sys.executable, "-m", "cryptoai_assets.demo"))
 
 
 def run(wanted: Sequence[Program], tasks: Sequence[Task] = ()) -> int:

@@ -1,5 +1,6 @@
 """Every resource of the platform; the only reader of environment variables in this package."""
 
+import asyncio
 import logging
 import os
 import random
@@ -19,13 +20,18 @@ from cryptoai_assets.lib.market_data import MarketStores
 from cryptoai_assets.lib.s3_path import S3Settings
 from cryptoai_assets.lib.sources.archive import ArchiveSource
 from cryptoai_assets.lib.sources.candle_source import CandleSource, SourceRefusedError
+from cryptoai_assets.lib.sources.coingecko import BASE_URL, REQUESTS_PER_SECOND, CoinGeckoSource
 from cryptoai_assets.lib.sources.exchange import ExchangeSource
+from cryptoai_assets.lib.sources.exchange_stream import ExchangeStream, Reconnecting
+from cryptoai_assets.lib.sources.fallback import FallbackSource
 from cryptoai_assets.lib.sources.patience import Patience
 from cryptoai_assets.lib.sources.sample import sample_file
+from cryptoai_assets.lib.sources.web import WebClient
 from cryptoai_assets.lib.store import Place, place
 from edge_bundle.alerts import Channel, LoggedChannel, SlackChannel
 
 SANDBOX = "http://127.0.0.1:3800"
+SANDBOX_REQUESTS_PER_SECOND = 100.0
 TIMEOUT_SECONDS = 10.0
 # Folder of the markets that are described in files.
 MARKETS = "markets"
@@ -39,6 +45,12 @@ ADDRESSES = {
 }
 # Six tries within about a minute, or as long as the venue asks for, up to two minutes at once.
 PATIENCE = Patience(tries=6, first_seconds=1.0, longest_seconds=120.0, sleep=time.sleep, jitter=random.random)
+# A venue tells of a running bar every few seconds; half a minute without a word is no pause.
+RECONNECTING = Reconnecting(
+    silence_seconds=30.0, first_seconds=0.5, longest_seconds=30.0, sleep=asyncio.sleep, jitter=random.random
+)
+# At successive bars, before the stream goes on without one; the hole is then a gap, which REST works off.
+LOOKS_AT_A_HOLE = 3
 
 
 def configured_market() -> Market:
@@ -149,7 +161,7 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Return the source of candles."""
         for archive in self.source_files.values():
             return ArchiveSource(archive, self.settings.interval, self.settings.source)
-        return self.exchange()
+        return FallbackSource((self.exchange(), self.coingecko()), self.clock)
 
     def second_source(self) -> CandleSource | None:
         """Return the venue that is asked for what the market's own does not give."""
@@ -171,6 +183,31 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             clock=self.clock,
             simulated=simulated,
             milliseconds_between_requests=0.0 if simulated else None,
+        )
+
+    def coingecko(self) -> CoinGeckoSource:
+        """Return what is asked when the venue does not answer, or its simulation in the sandbox."""
+        simulated = self.settings.source == "sandbox"
+        web = WebClient(
+            "simulated CoinGecko" if simulated else "CoinGecko",
+            f"{self.sandbox}/coingecko/api/v3" if simulated else BASE_URL,
+            requests_per_second=SANDBOX_REQUESTS_PER_SECOND if simulated else REQUESTS_PER_SECOND,
+            timeout_seconds=TIMEOUT_SECONDS,
+            patience=PATIENCE,
+            clock=self.clock,
+        )
+        return CoinGeckoSource(web, self.settings.interval, self.clock)
+
+    def stream(self) -> ExchangeStream:
+        """Return the venue's streams, whose holes the venue alone fills."""
+        simulated = self.settings.source == "sandbox"
+        return ExchangeStream(
+            self.settings.venue,
+            self.settings.interval,
+            source=self.exchange(),
+            base_url=f"{self.sandbox}/binance" if simulated else None,
+            reconnecting=RECONNECTING,
+            looks=LOOKS_AT_A_HOLE,
         )
 
     def clock(self) -> datetime:

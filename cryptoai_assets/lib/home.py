@@ -105,6 +105,11 @@ class Home:
         return self.data / "bars.db"
 
     @property
+    def stream_record(self) -> Path:
+        """What the stream of bars has brought."""
+        return self.data / "stream.json"
+
+    @property
     def forecasts_database(self) -> Path:
         """Log of every forecast that was served."""
         return self.root / "data" / "forecasts.db"

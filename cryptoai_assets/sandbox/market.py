@@ -36,6 +36,8 @@ class SandboxMarket:
         Market seconds that pass in a second of the clock.
     clock
         Tells the time; its first word is the moment of construction.
+    signal
+        How much the volume of a minute tells of the minutes after it, see `path.half_hours`; 0 is nothing.
     """
 
     def __init__(
@@ -46,10 +48,13 @@ class SandboxMarket:
         start: datetime,
         speed: float,
         clock: Callable[[], datetime],
+        signal: float = 0.0,
     ) -> None:
         validated_candles(candles, interval="30m")
         named = {f"{bars['symbol'][0]}T": bars for bars in candles.partition_by("symbol")}
-        self._series = {symbol: Series(symbol, bars, seed=seed) for symbol, bars in named.items()}
+        self._series = {
+            symbol: Series(symbol, bars, seed=seed, signal=signal) for symbol, bars in named.items()
+        }
         self._start, self._speed, self._clock, self._begun = start, speed, clock, clock()
 
     @property

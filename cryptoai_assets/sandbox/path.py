@@ -5,10 +5,12 @@ any half-hour is drawn without the ones before it.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 from scipy.special import ndtri
 
 MINUTES = 30
@@ -17,8 +19,8 @@ LEVEL_MS = 60_000 // LEVELS
 _STEPS = MINUTES * (LEVELS - 1)
 # Share of minutes in which nobody trades; the real minutes of 2018 have 0.2 % (BTC) to 0.5 % (ETH).
 QUIET_SHARE = 0.004
-# Mean range of a Brownian motion over its deviation: Feller, Annals of Mathematical Statistics 22, 1951.
-_RANGE_OVER_DEVIATION = np.sqrt(8 / np.pi)
+_SHAPES, _NEAREST = 2**15, 16
+_PAST_MINUTES = 5
 _SIDE_AGAINST_MOVE = 0.15
 _SIGNIFICANT_DIGITS = 5
 _MOST_DECIMALS = 8
@@ -118,7 +120,7 @@ class Trades:
     buy: NDArray[np.bool_]
 
 
-def half_hours(candles: Floats, *, keys: Keys, trades: Whole) -> HalfHours:
+def half_hours(candles: Floats, *, keys: Keys, trades: Whole, signal: float) -> HalfHours:
     """Draw the inside of half-hour candles.
 
     Parameters
@@ -129,22 +131,23 @@ def half_hours(candles: Floats, *, keys: Keys, trades: Whole) -> HalfHours:
         ``(n,)``.
     trades
         ``(n,)``: number of trades in the half-hour, at least 150.
+    signal
+        How much the volume of a minute tells of what follows, see `_told_by_volume`; 0 is nothing.
     """
-    opened, _, _, closed, volume = candles.T
-    early, late = _anchor_steps(keys)
-    low_first = uniform(keys, 2, 1)[:, 0] < np.where(closed >= opened, 0.65, 0.35)
-    at_low, at_high = np.where(low_first, early, late), np.where(low_first, late, early)
-    activity = np.exp(0.6 * ndtri(uniform(keys, 10, MINUTES)))
-    points = _points(candles, at_low, at_high, activity=activity, keys=keys)
+    shapes = _shapes()
+    points, activity = _points(candles, shapes, shapes.like(candles, keys=keys))
+    at_low, at_high = _inner_extremes(points)
+    _pin(points, candles, at_low, at_high)
     quiet = _quiet(keys, at_low, at_high)
     for minute in np.flatnonzero(quiet.any(axis=0)):
         span = slice(minute * 4, minute * 4 + LEVELS)
         points[quiet[:, minute], span] = points[quiet[:, minute], minute * 4][:, None]
     prices = points[:, 4 * np.arange(MINUTES)[:, None] + np.arange(LEVELS)]
     traded = np.repeat(~quiet, LEVELS, axis=1)
-    weights = -np.log(uniform(keys, 200, MINUTES * LEVELS)) * np.repeat(activity, LEVELS, axis=1) + 0.05
+    told = activity * _told_by_volume(prices[:, :, -1], candles[:, 0], signal)
+    weights = -np.log(uniform(keys, 200, MINUTES * LEVELS)) * np.repeat(told, LEVELS, axis=1) + 0.05
     weights *= traded
-    fraction, exponent = np.frexp(volume)
+    fraction, exponent = np.frexp(candles[:, 4])
     shape = (len(keys), MINUTES, LEVELS)
     more_trades = np.repeat(activity, LEVELS, axis=1) * traded
     counts = traded + _shares(trades - traded.sum(axis=1), more_trades)
@@ -191,51 +194,110 @@ def _shares(totals: Whole, weights: Floats) -> Whole:
     return np.diff(bounds, axis=1, prepend=0)
 
 
-def _anchor_steps(keys: Keys) -> tuple[Whole, Whole]:
-    """Two different inner steps, earlier and later, near the ends as the arcsine law has it."""
-    spread = np.sin(np.pi / 2 * uniform(keys, 0, 2)) ** 2
-    first, second = (1 + np.floor((_STEPS - 1) * spread).astype(np.int64)).clip(1, _STEPS - 1).T
-    second = np.where(first == second, first % (_STEPS - 1) + 1, second)
-    return np.minimum(first, second), np.maximum(first, second)
+@dataclass(frozen=True, slots=True)
+class _Shapes:
+    """Random walks of 120 steps, each also upside down, backwards and both, for any candle to be like one.
+
+    A walk that is chosen by where it opens and closes between its extremes, and by nothing else, is what a
+    random walk looks like inside such a candle: its extremes lie where chance has them, and its past tells
+    nothing about its next step.
+
+    Parameters
+    ----------
+    walks
+        ``(n, 121)``, between 0, the low, and 1, the high.
+    activity
+        ``(n, 30)``: deviation of each minute.
+    ends
+        ``(4 n)`` places of open and close: of the walks, then upside down, backwards, and both.
+    """
+
+    walks: Floats
+    activity: Floats
+    ends: KDTree
+
+    def like(self, candles: Floats, *, keys: Keys) -> Whole:
+        """Number of a shape that opens and closes where each candle does, one of the nearest, by key."""
+        opened, high, low, closed, _ = candles.T
+        width = np.where(high > low, high - low, 1.0)
+        _, nearest = self.ends.query(
+            np.column_stack([opened - low, closed - low]) / width[:, None], k=_NEAREST
+        )
+        chosen = np.floor(uniform(keys, 0, 1) * _NEAREST).astype(np.int64)
+        number: Whole = np.take_along_axis(nearest, chosen, axis=1)[:, 0]
+        return number
+
+    def drawn(self, number: Whole) -> tuple[Floats, Floats]:
+        """Walks and activity of shapes."""
+        turn, row = np.divmod(number, len(self.walks))
+        walks, activity = self.walks[row], self.activity[row]
+        backwards, upside_down = turn >= 2, turn % 2 == 1
+        walks[backwards], activity[backwards] = walks[backwards, ::-1], activity[backwards, ::-1]
+        walks[upside_down] = 1 - walks[upside_down]
+        return walks, activity
 
 
-def _points(candles: Floats, at_low: Whole, at_high: Whole, *, activity: Floats, keys: Keys) -> Floats:
-    """Prices at the 121 ends of steps: bridges from the open over both extremes to the close."""
+@lru_cache(maxsize=1)
+def _shapes() -> _Shapes:
+    """Draw the shapes, the same on every machine."""
+    keys = keys_at(series_key("shapes"), np.arange(_SHAPES))
+    activity = np.exp(0.6 * ndtri(uniform(keys, 0, MINUTES)))
+    moves = np.repeat(activity, LEVELS - 1, axis=1) * ndtri(uniform(keys, MINUTES, _STEPS))
+    walks = np.pad(np.cumsum(moves, axis=1), ((0, 0), (1, 0)))
+    walks -= walks.min(axis=1, keepdims=True)
+    walks /= walks.max(axis=1, keepdims=True)
+    ends = walks[:, [0, -1]]
+    turned = np.concatenate([ends, 1 - ends, ends[:, ::-1], 1 - ends[:, ::-1]])
+    return _Shapes(walks, activity, KDTree(turned))
+
+
+def _points(candles: Floats, shapes: _Shapes, number: Whole) -> tuple[Floats, Floats]:
+    """Prices at the 121 ends of steps, on ticks, and the activity of each minute."""
+    opened, high, low, closed, _ = (column[:, None] for column in candles.T)
+    walks, activity = shapes.drawn(number)
+    points = low + walks * (high - low)
+    # A shape opens and closes near the candle's prices, not on them.
+    part = np.linspace(0.0, 1.0, _STEPS + 1)
+    points += (1 - part) * (opened - points[:, :1]) + part * (closed - points[:, -1:])
+    scale = 10.0 ** price_decimals(opened)
+    traded: Floats = np.clip(np.rint(points * scale) / scale, low, high)
+    return traded, activity
+
+
+def _inner_extremes(points: Floats) -> tuple[Whole, Whole]:
+    """Two different inner steps: of the low and of the high, the ends left out."""
+    rows, inner = np.arange(len(points)), points[:, 1:-1].copy()
+    at_low = inner.argmin(axis=1)
+    inner[rows, at_low] = -np.inf
+    return 1 + at_low, 1 + inner.argmax(axis=1)
+
+
+def _pin(points: Floats, candles: Floats, at_low: Whole, at_high: Whole) -> None:
+    """Put the candle's four prices into its points."""
     opened, high, low, closed, _ = candles.T
-    rows = np.arange(len(keys))
-    ends = np.zeros_like(rows), np.minimum(at_low, at_high), np.maximum(at_low, at_high), rows * 0 + _STEPS
-    at_ends = opened, np.where(at_low < at_high, low, high), np.where(at_low < at_high, high, low), closed
-    deviation = np.repeat(activity, LEVELS - 1, axis=1)
-    clock = np.pad(np.cumsum(deviation**2, axis=1), ((0, 0), (1, 0)))
-    walk = np.pad(np.cumsum(deviation * ndtri(uniform(keys, 40, _STEPS)), axis=1), ((0, 0), (1, 0)))
-    walk *= ((high - low) / _RANGE_OVER_DEVIATION / np.sqrt(clock[:, -1]))[:, None]
-    steps = np.arange(_STEPS + 1)
-    leg = (steps >= ends[1][:, None]).astype(np.int64) + (steps >= ends[2][:, None])
-
-    def on_leg(values: Floats, side: int) -> Floats:
-        by_end = np.stack([values[rows, end] for end in ends], axis=1)
-        return np.take_along_axis(by_end, leg + side, axis=1)
-
-    def price_of(side: int) -> Floats:
-        return np.take_along_axis(np.stack(at_ends, axis=1), leg + side, axis=1)
-
-    duration = on_leg(clock, 1) - on_leg(clock, 0)
-    part = np.divide(clock - on_leg(clock, 0), duration, out=np.zeros_like(clock), where=duration > 0)
-    bridge = walk - on_leg(walk, 0) - part * (on_leg(walk, 1) - on_leg(walk, 0))
-    points = _folded(price_of(0) + part * (price_of(1) - price_of(0)) + bridge, low, high)
-    scale = 10.0 ** price_decimals(opened)[:, None]
-    traded: Floats = np.clip(np.rint(points * scale) / scale, low[:, None], high[:, None])
-    for step, price in ((at_low, low), (at_high, high), (ends[0], opened), (ends[3], closed)):
-        traded[rows, step] = price
-    return traded
+    points[:, 0], points[:, -1] = opened, closed
+    for extreme, step, inside in (
+        (low, at_low, low < np.minimum(opened, closed)),
+        (high, at_high, high > np.maximum(opened, closed)),
+    ):
+        points[inside, step[inside]] = extreme[inside]
 
 
-def _folded(points: Floats, low: Floats, high: Floats) -> Floats:
-    """Reflect at the extremes what runs over them."""
-    width = np.where(high > low, high - low, 1.0)[:, None]
-    within = np.mod((points - low[:, None]) / width, 2.0)
-    folded: Floats = low[:, None] + np.where(within > 1, 2 - within, within) * width
-    return folded
+def _told_by_volume(closes: Floats, opened: Floats, signal: float) -> Floats:
+    """Factor of a minute's volume, ``(n, 30)``: more where the last move turns back, less where it goes on.
+
+    The last move is that of five minutes, and what follows is the rest of the half-hour. This is the one
+    thing drawn that tells of later minutes: neither past prices nor past volume alone do, both together do,
+    by a factor of ``exp(signal)`` either way.
+
+    Source of the idea: Campbell, Grossman and Wang, "Trading volume and serial correlation in stock
+    returns", Quarterly Journal of Economics 108, 1993.
+    """
+    minute = np.arange(MINUTES)
+    before = np.column_stack([opened, closes])[:, np.maximum(minute + 1 - _PAST_MINUTES, 0)]
+    goes_on = np.sign((closes - before) * (closes[:, -1:] - closes))
+    factor: Floats = np.exp(-signal * goes_on)
+    return factor
 
 
 def _quiet(keys: Keys, at_low: Whole, at_high: Whole) -> NDArray[np.bool_]:

@@ -54,10 +54,12 @@ class Series:
     ----------
     candles
         Validated half-hour candles of one symbol, in order of time.
+    signal
+        How much the volume of a minute tells of the minutes after it, see `half_hours`.
     """
 
-    def __init__(self, symbol: str, candles: pl.DataFrame, *, seed: int) -> None:
-        self.symbol = symbol
+    def __init__(self, symbol: str, candles: pl.DataFrame, *, seed: int, signal: float) -> None:
+        self.symbol, self._signal = symbol, signal
         self.book_key = series_key(seed, symbol, "book")
         self._open_ms = candles["open_time"].dt.epoch("ms").to_numpy()
         self._candles = candles.select("open", "high", "low", "close", "volume").to_numpy()
@@ -111,7 +113,9 @@ class Series:
 
     def _inside(self, rows: range) -> HalfHours:
         span = slice(rows.start, rows.stop)
-        return half_hours(self._candles[span], keys=self._keys[span], trades=self._trades[span])
+        return half_hours(
+            self._candles[span], keys=self._keys[span], trades=self._trades[span], signal=self._signal
+        )
 
     def _minutes(self, rows: range) -> pl.DataFrame:
         inside = self._inside_of(rows.start) if len(rows) == 1 else self._inside(rows)

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
 
 from cryptoai_assets.lib.sources.sample import sample_file
 from cryptoai_assets.sandbox.path import (
@@ -34,7 +35,7 @@ def candles(draw: st.DrawFn) -> tuple[float, ...]:
 
 def inside_of(bars: Floats, seed: int) -> HalfHours:
     keys = keys_at(series_key(seed, "BTCUSDT"), np.arange(len(bars)))
-    return half_hours(bars, keys=keys, trades=np.full(len(bars), 300))
+    return half_hours(bars, keys=keys, trades=np.full(len(bars), 300), signal=0.0)
 
 
 def sample(symbol: str) -> Floats:
@@ -71,8 +72,8 @@ def test_half_hour_is_drawn_without_its_neighbours(first: int, count: int, seed:
     keys = keys_at(series_key(seed, "ETHUSDT"), np.arange(len(bars)))
     trades = np.full(len(bars), 200)
     span = slice(first, first + count)
-    alone = half_hours(bars[span], keys=keys[span], trades=trades[span])
-    whole = half_hours(bars, keys=keys, trades=trades)
+    alone = half_hours(bars[span], keys=keys[span], trades=trades[span], signal=0.0)
+    whole = half_hours(bars, keys=keys, trades=trades, signal=0.0)
     assert np.array_equal(alone.prices, whole.prices[span])
     assert np.array_equal(alone.units, whole.units[span])
     assert np.array_equal(alone.buys, whole.buys[span])
@@ -81,7 +82,9 @@ def test_half_hour_is_drawn_without_its_neighbours(first: int, count: int, seed:
 def test_other_seeds_and_other_symbols_give_other_paths() -> None:
     bars = sample("BTCUSD")[:50]
     paths = [
-        half_hours(bars, keys=keys_at(series_key(*name), np.arange(50)), trades=np.full(50, 200)).prices
+        half_hours(
+            bars, keys=keys_at(series_key(*name), np.arange(50)), trades=np.full(50, 200), signal=0.0
+        ).prices
         for name in ((1, "BTCUSDT"), (2, "BTCUSDT"), (1, "ETHUSDT"))
     ]
     assert not any(
@@ -97,6 +100,48 @@ def test_minute_without_a_trade_repeats_the_last_price_and_is_as_rare_as_in_the_
     assert np.array_equal(quiet, inside.volume.sum(axis=2) == 0)
     before = inside.prices[:, :-1, -1][quiet[:, 1:]]
     assert np.array_equal(inside.prices[:, 1:][quiet[:, 1:]], np.repeat(before[:, None], 5, axis=1))
+
+
+@pytest.mark.parametrize("symbol", ["BTCUSD", "ETHUSD"])
+def test_minute_that_comes_is_nearly_unknown_from_those_before(symbol: str) -> None:
+    closes = np.log(inside_of(sample(symbol), 5).prices[:, :, -1]).ravel()
+    for horizon in (1, 5, 10):
+        last = closes[horizon:-horizon] - closes[: -2 * horizon]
+        following = closes[2 * horizon :] - closes[horizon:-horizon]
+        # The sign of the last move says what a reversal or a trend would make of it.
+        moved = (last != 0) & (following != 0)
+        same = np.mean(np.sign(last[moved]) == np.sign(following[moved]))
+        assert abs(same - 0.5) < 0.02
+        assert abs(spearmanr(last, following).statistic) < 0.08
+    # Places in the half-hour tell no more: a line through the last ten moves knows nothing of the next.
+    moves = np.diff(closes)
+    signs = np.clip(moves / np.std(moves), -1, 1)
+    past = np.lib.stride_tricks.sliding_window_view(signs, 10)[:-1]
+    weights, *_ = np.linalg.lstsq(past[::2], signs[10::2], rcond=None)
+    right = np.sign(past[1::2] @ weights) == np.sign(signs[11::2])
+    assert np.mean(right[signs[11::2] != 0]) < 0.525
+
+
+def test_planted_signal_is_in_volume_and_moves_together_and_in_neither_alone() -> None:
+    bars = sample("BTCUSD")
+    keys = keys_at(series_key(6, "BTCUSDT"), np.arange(len(bars)))
+    plain, told = (
+        half_hours(bars, keys=keys, trades=np.full(len(bars), 300), signal=signal) for signal in (0.0, 0.35)
+    )
+    assert np.array_equal(told.prices, plain.prices)
+    assert np.array_equal(told.volume.sum(axis=(1, 2)), bars[:, 4])
+
+    def telling(inside: HalfHours) -> float:
+        """Correlation of the volume's surprise with whether the last five minutes' move goes on for five."""
+        closes, volume = inside.prices[:, :, -1], inside.volume.sum(axis=2)
+        last, following = closes[:, 9:20] - closes[:, 4:15], closes[:, 14:25] - closes[:, 9:20]
+        surprise = volume[:, 9:20] / volume[:, 9:20].mean(axis=1, keepdims=True)
+        return float(spearmanr(surprise.ravel(), (np.sign(last) * np.sign(following)).ravel()).statistic)
+
+    assert abs(telling(plain)) < 0.02
+    assert -0.25 < telling(told) < -0.1
+    volume, moves = told.volume.sum(axis=2)[:, :-1], np.diff(told.prices[:, :, -1], axis=1)
+    assert abs(spearmanr(volume.ravel(), moves.ravel()).statistic) < 0.02
 
 
 def test_minutes_move_like_a_market() -> None:
@@ -117,7 +162,7 @@ def test_minutes_move_like_a_market() -> None:
 def test_trades_add_up_to_their_levels_in_the_order_of_time(bars: list[tuple[float, ...]], seed: int) -> None:
     candle = np.array(bars)
     keys = keys_at(series_key(seed, "BTCUSDT"), np.arange(len(bars)))
-    inside = half_hours(candle, keys=keys, trades=np.full(len(bars), 250))
+    inside = half_hours(candle, keys=keys, trades=np.full(len(bars), 250), signal=0.0)
     trades = trades_of(inside, keys=keys)
     assert trades.price.size == 250 * len(bars)
     level = trades.half_hour * 150 + trades.offset_ms // LEVEL_MS
@@ -131,8 +176,8 @@ def test_trades_add_up_to_their_levels_in_the_order_of_time(bars: list[tuple[flo
 def test_trades_of_a_half_hour_are_drawn_without_its_neighbours() -> None:
     bars = sample("LTCUSD")[:20]
     keys = keys_at(series_key(1, "LTCUSDT"), np.arange(20))
-    inside = half_hours(bars, keys=keys, trades=np.full(20, 300))
-    one = half_hours(bars[7:8], keys=keys[7:8], trades=np.array([300]))
+    inside = half_hours(bars, keys=keys, trades=np.full(20, 300), signal=0.0)
+    one = half_hours(bars[7:8], keys=keys[7:8], trades=np.array([300]), signal=0.0)
     whole, alone = trades_of(inside, keys=keys), trades_of(one, keys=keys[7:8])
     assert np.array_equal(whole.volume[whole.half_hour == 7], alone.volume)
     assert np.array_equal(whole.offset_ms[whole.half_hour == 7], alone.offset_ms)

@@ -76,6 +76,13 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
+def instance_on_disk(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """One that keeps the events of each run in a file of its own, as the project's does."""
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        yield instance
+
+
+@pytest.fixture
 def slack() -> Iterator[SlackServer]:
     with slack_server() as server:
         yield server
@@ -267,8 +274,9 @@ def checks_of(passed: bool, severity: dg.AssetCheckSeverity) -> list[dg.AssetChe
 
 
 def test_failed_check_of_a_run_that_succeeded_is_told_once_and_a_warning_or_success_never(
-    market: MarketResource, instance: dg.DagsterInstance
+    market: MarketResource, instance_on_disk: dg.DagsterInstance
 ) -> None:
+    instance = instance_on_disk
     error, warning = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
     runs = [
         dg.materialize([tables, *checks_of(passed, severity)], instance=instance)

@@ -8,14 +8,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from fakes.releases import release_tiny_bundle
+from fakes.tiny_bundle import walk_candles
 
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.market import market_preset
-from cryptoai_assets.up import HOST, Program, Task, first_tasks, programs, supervise
+from cryptoai_assets.up import HOST, Program, Task, newest_close, programs, supervise, tasks_beside
+from cryptoai_serving.bars import BarStore
 
 SERVER = """
 import http.server, sys
@@ -98,13 +101,25 @@ def test_sandbox_is_among_the_servers_only_where_it_has_a_port() -> None:
     assert programs(**ports, sandbox_port=3801)[0].address == f"http://{HOST}:3801"
 
 
-def test_market_that_grows_is_trained_first_until_something_is_released(tmp_path: Path) -> None:
-    def tasks(name: str) -> list[str]:
-        return [task.title for task in first_tasks(Home(tmp_path, market_preset(name)))]
+def test_simulated_market_goes_on_after_the_newest_bar_that_the_service_has(tmp_path: Path) -> None:
+    home = Home(tmp_path, market_preset("sandbox"))
+    assert newest_close(home) is None
+    bars = walk_candles(home.market.symbols, bars=3, interval="1m", seed=1)
+    with BarStore(home.bars_database) as store:
+        store.write_bars(bars)
+    start = newest_close(home)
+    assert start == bars["open_time"].max() + timedelta(minutes=1)
+    ports = {"dagster_port": 3001, "mlflow_port": 5001, "serving_port": 3601, "sandbox_port": 3801}
+    assert programs(**ports, sandbox_start=start)[0].command[-2:] == ("--start", "2019-01-01T00:03:00")
 
-    assert (tasks("sample"), tasks("sandbox")) == ([], ["First training"])
+
+def test_market_that_grows_is_streamed_and_trained_first_until_something_is_released(tmp_path: Path) -> None:
+    def tasks(name: str) -> list[str]:
+        return [task.title for task in tasks_beside(Home(tmp_path, market_preset(name)))]
+
+    assert (tasks("sample"), tasks("sandbox")) == ([], ["Stream of bars", "First training"])
     release_tiny_bundle(tmp_path / "releases", version=1, seed=1, market="sandbox")
-    assert tasks("sandbox") == []
+    assert tasks("sandbox") == ["Stream of bars"]
 
 
 def test_three_servers_are_announced_and_ended_and_a_bystander_lives(

@@ -92,7 +92,7 @@ def repaired_gaps(context: dg.AssetExecutionContext, market: MarketResource) -> 
     raw tables as a refill, known now. Cleaning comes after it. Nothing is asked where the market ends with
     its data.
     """
-    source = market.source() if market.settings.grows else None
+    source = market.exchange() if market.settings.grows else None
 
     def work_off(key: str) -> dict[str, Any]:
         symbol, month = symbol_and_month(key)

@@ -69,4 +69,7 @@ def _requests(
     runs = [run for own in under_way for run in context.instance.get_runs(own)]
     busy = {run.tags.get("dagster/partition") for run in runs}
     free = [key for key in wanted if key not in busy]
-    return [dg.RunRequest(partition_key=key) for key in free] or dg.SkipReason("the last runs go on")
+    # Several requests of one tick need keys of their own, or Dagster refuses them all.
+    tick = f"{context.scheduled_execution_time:%Y-%m-%dT%H:%M}"
+    requests = [dg.RunRequest(run_key=f"{key} {tick}", partition_key=key) for key in free]
+    return requests or dg.SkipReason("the last runs go on")

@@ -1,17 +1,22 @@
 """From a verdict to a training, from whatever failed to the outbox, and from the outbox to a person."""
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster._core.scheduler.instigation import TickStatus
 from dagster_shared.error import SerializableErrorInfo
 
 from cryptoai_assets.defs.resources import AlertsResource, MarketResource
+from cryptoai_assets.lib.live_bars import StreamRecord, missed
 from cryptoai_assets.lib.watch import failure_alert, newest_verdict, raise_alert
 from edge_bundle.alerts import Outbox
 
 CAUSE_TAG = "cryptoai/cause"
-EVENTS_AT_ONCE = 500
+RUNS_AT_ONCE = 500
+# Runs that end at the same time may be seen in another order than that of their times.
+LOOK_BACK = timedelta(minutes=1)
+ENDED_RUNS = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 ENDED_TICKS = (TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE)
 TRAINING = dg.AssetSelection.assets(
     "training_dataset", "model_settings", "walk_forward_scores", "trained_forecaster"
@@ -86,35 +91,42 @@ def failed_checks_are_told(
     """Put an alert into the outbox for each run in which a check failed as an error.
 
     A failed check does not fail its run in Dagster, so the run's own sensor does not see it. A check that
-    fails as a warning is a note for those who look at the asset.
+    fails as a warning is a note for those who look at the asset. Runs are looked at once they have ended, a
+    minute of them again each time: the outbox keeps one alert a run.
     """
-    records = context.instance.event_log_storage.get_event_records(
-        dg.EventRecordsFilter(
-            dg.DagsterEventType.ASSET_CHECK_EVALUATION,
-            after_cursor=int(context.cursor) if context.cursor else None,
-        ),
-        limit=EVENTS_AT_ONCE,
+    # A cursor without a time is one of an earlier version, which counted events.
+    seen = datetime.fromisoformat(context.cursor) if context.cursor and "-" in context.cursor else None
+    ended = context.instance.get_run_records(
+        dg.RunsFilter(statuses=list(ENDED_RUNS), updated_after=seen and seen - LOOK_BACK),
+        limit=RUNS_AT_ONCE,
+        order_by="update_timestamp",
         ascending=True,
     )
-    failed: dict[str, dict[str, str]] = {}
-    for record in records:
-        check = _failed_check(record)
-        if check is not None:
-            failed.setdefault(record.run_id, {}).update([check])
-    for run_id, checks in failed.items():
-        alert = failure_alert(
-            market.home,
-            f"failed-checks:{run_id}",
-            checks,
-            kind="check",
-            because=None,
-            links={"Dagster run": alerts.run_address(run_id)},
-            now=market.clock(),
-        )
-        raise_alert(market.home, alert)
-    seen = str(records[-1].storage_id) if records else context.cursor
-    told = f"failed checks in {len(failed)} runs are told" if failed else "no check failed"
-    return dg.SensorResult(skip_reason=told, cursor=seen)
+    told = 0
+    for record in ended:
+        run_id = record.dagster_run.run_id
+        failed = _failed_checks(context.instance, run_id)
+        if failed:
+            alert = failure_alert(
+                market.home,
+                f"failed-checks:{run_id}",
+                failed,
+                kind="check",
+                because=None,
+                links={"Dagster run": alerts.run_address(run_id)},
+                now=market.clock(),
+            )
+            told += raise_alert(market.home, alert)
+    cursor = str(ended[-1].update_timestamp) if ended else context.cursor
+    skipped = f"failed checks in {told} runs are told" if told else "no check failed"
+    return dg.SensorResult(skip_reason=skipped, cursor=cursor)
+
+
+def _failed_checks(instance: dg.DagsterInstance, run_id: str) -> dict[str, str]:
+    """What the checks of a run say that failed as errors, by name."""
+    # Event by run: the default storage keeps a file a run, and knows no place among the events of all.
+    evaluated = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    return dict(filter(None, map(_failed_check, evaluated.records)))
 
 
 def _failed_check(record: dg.EventLogRecord) -> tuple[str, str] | None:
@@ -155,6 +167,36 @@ def failed_ticks_are_told(
         )
         raise_alert(market.home, alert)
     return dg.SkipReason(f"failing: {', '.join(failing)}" if failing else "every evaluation succeeds")
+
+
+@dg.sensor(target=None, minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
+def silent_streams_are_told(
+    context: dg.SensorEvaluationContext, market: MarketResource, alerts: AlertsResource
+) -> dg.SensorResult:
+    """Put an alert into the outbox when bars that are due do not come over the stream, once a silence.
+
+    Bars received are held against bars due, whatever the connection says of itself, and whether or not the
+    program that reads it lives. Bars that come over REST meanwhile do not count.
+    """
+    record = StreamRecord.read(market.home.stream_record)
+    if record is None:
+        return dg.SensorResult(skip_reason="no stream was started: make up starts it for a market that grows")
+    before = json.loads(context.cursor) if context.cursor else {}
+    silent = record.silent(market.settings, market.now(), before=before)
+    if silent:
+        lost = {"last lost connection": record.last_failure} if record.last_failure else {}
+        alert = failure_alert(
+            market.home,
+            f"silent-stream:{market.name}:" + ",".join(f"{one.symbol}@{one.due_since}" for one in silent),
+            {one.symbol: missed(one) for one in silent} | lost,
+            kind="stream",
+            because=None,
+            links={"Dagster": f"{alerts.dagster_address}/automation"},
+            now=market.clock(),
+        )
+        raise_alert(market.home, alert)
+    told = f"silent: {', '.join(one.symbol for one in silent)}" if silent else "bars come as they are due"
+    return dg.SensorResult(skip_reason=told, cursor=json.dumps(record.progress(market.settings)))
 
 
 @dg.sensor(target=None, minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)

@@ -1,0 +1,45 @@
+"""What the resources hand out: the market's sources in their order."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+from fakes.loopback_app import serving
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+
+from cryptoai_assets.defs.resources import MarketResource
+from cryptoai_assets.lib.sources.sample import sample_file
+from cryptoai_assets.sandbox.coingecko import coingecko_app
+from cryptoai_assets.sandbox.market import SandboxMarket
+
+NOW = datetime(2019, 9, 2, 12, tzinfo=UTC)
+SAMPLE = pl.read_parquet(sample_file()).sort("symbol", "open_time")
+
+
+async def blocked(_request: Request) -> Response:
+    return JSONResponse({"code": 0, "msg": "Service unavailable from a restricted location"}, 451)
+
+
+def test_market_asks_coingecko_when_its_venue_is_closed_to_us_and_says_that_bars_are_missing(
+    tmp_path: Path,
+) -> None:
+    sandbox = SandboxMarket(SAMPLE, seed=1, start=NOW, speed=0, clock=lambda: NOW)
+    app = Starlette(
+        routes=[
+            Route("/binance/{rest:path}", blocked),
+            Mount("/coingecko", coingecko_app(sandbox)),
+        ]
+    )
+    with serving(app) as server:
+        market = MarketResource(name="sandbox", root=str(tmp_path), time=NOW.isoformat(), sandbox=server.http)
+        source = market.source()
+        assert source.name == "simulated Binance.US, else simulated CoinGecko"
+        fetched = source.fetch("BTCUSDT", NOW - timedelta(hours=1), NOW)
+    # It has no minutes: its prices are kept as what they are, and no bar is made of them.
+    assert fetched.candles.is_empty()
+    assert fetched.facts["name"].unique().to_list() == ["reference_price"]
+    assert fetched.facts["source"].unique().to_list() == ["simulated CoinGecko"]
+    assert fetched.facts.height >= 11

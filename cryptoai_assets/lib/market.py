@@ -140,6 +140,8 @@ class Market:
 _PLAUSIBLE = Plausibility(
     bars=20, typical_moves=200.0, least_move=0.001, volume_factor=150.0, second_venue_move=0.05
 )
+# Ten hours of minutes, as 20 bars of half an hour are: a dead half-hour must not become what is usual.
+_PLAUSIBLE_MINUTES = replace(_PLAUSIBLE, bars=600)
 _DAY = timedelta(days=1)
 # Twice a series' usual wait for its next value, holidays included. A symbol's own facts are of every symbol:
 # a row of features is complete only when all of them are.
@@ -199,7 +201,7 @@ PRESETS = MappingProxyType(
                 max_rejected_share=0.01,
                 costs=TAKER,
                 max_missing_share=0.01,
-                plausibility=_PLAUSIBLE,
+                plausibility=_PLAUSIBLE_MINUTES,
                 clock="wall",
                 history_start=date(2026, 1, 1),
                 history_end=None,
@@ -221,7 +223,7 @@ PRESETS = MappingProxyType(
                 max_rejected_share=0.01,
                 costs=TAKER,
                 max_missing_share=0.01,
-                plausibility=_PLAUSIBLE,
+                plausibility=_PLAUSIBLE_MINUTES,
                 clock="venue",
                 history_start=date(2019, 7, 1),
                 history_end=date(2019, 10, 1),

@@ -98,8 +98,8 @@ def test_error_of_the_program_is_not_taken_for_one_of_a_source() -> None:
     assert second.asked == []
 
 
-def test_name_tells_the_order() -> None:
-    assert fallback(Source("Binance.US"), Source("CoinGecko")).name == "Binance.US, else CoinGecko"
+def test_name_is_that_of_the_source_that_is_wanted() -> None:
+    assert fallback(Source("Binance.US"), Source("CoinGecko")).name == "Binance.US"
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def test_market_asks_coingecko_when_its_venue_is_closed_to_us_and_says_that_bars
     with serving(app) as server:
         market = MarketResource(name="sandbox", root=str(tmp_path), time=NOW.isoformat(), sandbox=server.http)
         source = market.source()
-        assert source.name == "simulated Binance.US, else simulated CoinGecko"
+        assert source.name == "simulated Binance.US"
         fetched = source.fetch("BTCUSDT", NOW - timedelta(hours=1), NOW)
     # It has no minutes: its prices are kept as what they are, and no bar is made of them.
     assert fetched.candles.is_empty()

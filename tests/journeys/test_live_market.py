@@ -30,7 +30,8 @@ from cryptoai_serving.bars import BarStore
 from cryptoai_serving.settings import ServingSettings
 
 MONTH = datetime(2019, 9, 1, tzinfo=UTC)
-OPENED = MONTH + timedelta(hours=8)
+# On the second day: on the first one the month before is asked for too.
+OPENED = MONTH + timedelta(hours=25)
 MINUTE = timedelta(minutes=1)
 SYMBOL = "BTCUSDT"
 

@@ -38,8 +38,8 @@ class FallbackSource:
 
     @property
     def name(self) -> str:
-        """Names of all, in their order."""
-        return ", else ".join(source.name for source in self.sources)
+        """Name of the one that is wanted: what another one answers is marked with its own."""
+        return self.sources[0].name
 
     def fetch(self, symbol: str, start: datetime, end: datetime) -> Fetched:
         """Candles with ``start <= open_time < end`` from the first source that answers.

@@ -29,6 +29,8 @@ from edge_bundle.features.steps import columns_read, planned_steps
 FAMILIES = (price, trend, momentum, volatility, volume, statistics, candlesticks, calendar)
 # Bars: a longer memory costs a small history its first rows, of the whole training set.
 SHORT_MEMORY_BARS = 800
+# Bars that are computed at once: 45 days of minutes.
+BLOCK_BARS = 65_536
 KEY_COLUMNS = ("open_time", "symbol", "traded", "missing_run", "segment")
 
 
@@ -157,13 +159,17 @@ def newest_features(segment: pl.DataFrame, names: Sequence[str], *, bars: int) -
     for group in filter(None, (short, long)):
         tail = segment.tail(bars + max(feature.warmup for feature in group))
         newest.hstack(
-            _segment_features(tail, group).tail(bars).drop(KEY_COLUMNS).get_columns(), in_place=True
+            _block_features(tail, group).tail(bars).drop(KEY_COLUMNS).get_columns(), in_place=True
         )
     return newest.select(*KEY_COLUMNS, *names)
 
 
 def computed_features(grid: pl.DataFrame, features: Iterable[Feature]) -> pl.DataFrame:
-    """Compute features that need not be catalog members; see `feature_frame`."""
+    """Compute features that need not be catalog members; see `feature_frame`.
+
+    A long segment is computed block by block, each from the shortest tail that reaches its first bar. So no
+    running sum carries the rounding of a year, and the steps of a block are all that is in memory.
+    """
     chosen = tuple(features)
     place = ["symbol", "segment"]
     if grid.select(place).head(1).equals(grid.select(place).tail(1)):
@@ -173,6 +179,16 @@ def computed_features(grid: pl.DataFrame, features: Iterable[Feature]) -> pl.Dat
 
 
 def _segment_features(segment: pl.DataFrame, features: Sequence[Feature]) -> pl.DataFrame:
+    warmup = max((feature.warmup for feature in features), default=0)
+    blocks = []
+    for start in range(0, max(segment.height, 1), BLOCK_BARS):
+        first = max(start - warmup, 0)
+        tail = segment.slice(first, start - first + BLOCK_BARS)
+        blocks.append(_block_features(tail, features).slice(start - first))
+    return pl.concat(blocks)
+
+
+def _block_features(segment: pl.DataFrame, features: Sequence[Feature]) -> pl.DataFrame:
     # Eager on purpose: planning this many expressions costs a lazy query 90 ms, a tail is computed in 15.
     keys = segment.select(KEY_COLUMNS)
     columns: frozenset[str] = frozenset().union(*(feature.columns for feature in features))

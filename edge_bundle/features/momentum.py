@@ -9,6 +9,7 @@ from edge_bundle.features.steps import (
     NEGLIGIBLE_VOLATILITY,
     WILDER_PERIODS,
     log_return,
+    mean,
     share,
     step,
 )
@@ -115,7 +116,7 @@ def _positions_in_range() -> list[Feature]:
         ),
         Feature(
             "stochastic_mean_14",
-            step("stochastic_14").rolling_mean(3),
+            mean(step("stochastic_14"), 3),
             15,
             "0 to 1",
             "Mean of three values of stochastic_14, %D.",

@@ -3,7 +3,7 @@
 import polars as pl
 
 from edge_bundle.features.feature import Feature
-from edge_bundle.features.steps import log_return, root, step
+from edge_bundle.features.steps import log_return, mean, root, step
 
 
 def features() -> list[Feature]:
@@ -60,7 +60,7 @@ def _moments() -> list[Feature]:
         *(
             Feature(
                 f"rise_share_{n}",
-                (step("change") > 0).cast(pl.Float64).rolling_mean(n),
+                mean((step("change") > 0).cast(pl.Float64), n),
                 n,
                 "0 to 1",
                 f"Share of the last {n} bars that closed higher.",
@@ -88,7 +88,7 @@ def _memories() -> list[Feature]:
         *(
             Feature(
                 f"autocorrelation_lag_{lag}_240",
-                (one_bar * one_bar.shift(lag)).rolling_mean(240) * step("per_variance_240"),
+                mean(one_bar * one_bar.shift(lag), 240) * step("per_variance_240"),
                 240 + lag,
                 "-1 to 1",
                 f"Mean product of one-bar returns {lag} bars apart over their mean square, 240 bars.",
@@ -99,7 +99,7 @@ def _memories() -> list[Feature]:
         *(
             Feature(
                 f"variance_ratio_{n}_240",
-                (log_return(n) ** 2).rolling_mean(240) * step("per_variance_240") / n,
+                mean(log_return(n) ** 2, 240) * step("per_variance_240") / n,
                 239 + n,
                 "ratio",
                 f"Mean square of {n}-bar returns over {n} times that of one-bar returns, 240 bars: 1 for a "

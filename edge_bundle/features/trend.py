@@ -5,6 +5,7 @@ import polars as pl
 from edge_bundle.features.feature import Feature, quiet_memory, span_memory, wilder_memory
 from edge_bundle.features.steps import (
     AVERAGE_SPANS,
+    ema,
     log_return,
     quotient,
     step,
@@ -32,7 +33,7 @@ def _distances() -> list[Feature]:
         )
         for n in AVERAGE_SPANS
         for name, kind, average, memory in (
-            ("ema", "EMA", close.ewm_mean(span=n, adjust=False), span_memory(n)),
+            ("ema", "EMA", ema(close, n), span_memory(n)),
             ("mean", "mean", step(f"mean_{n}"), n - 1),
             ("weighted", "linearly weighted mean", step(f"weighted_{n}"), n - 1),
         )

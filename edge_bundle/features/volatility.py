@@ -11,6 +11,7 @@ from edge_bundle.features.steps import (
     DEVIATION_SPANS,
     REALISED_SPANS,
     REGIME_SPANS,
+    mean,
     quotient,
     root,
     step,
@@ -131,7 +132,7 @@ def _from_ranges() -> list[Feature]:
         *(
             Feature(
                 f"high_low_{n}",
-                (step(f"highest_{n}") / step(f"lowest_{n}")).log(),
+                talib.max(step("log_high"), timeperiod=n) - talib.min(step("log_low"), timeperiod=n),
                 n - 1,
                 "log return",
                 f"Log of the highest high over the lowest low of {n} bars.",
@@ -175,7 +176,7 @@ def _bands() -> list[Feature]:
 def _shapes() -> list[Feature]:
     """Volatility against volatility."""
     one_bar = step("return")
-    downside = pl.when(one_bar < 0).then(step("square")).otherwise(0.0).rolling_mean(60)
+    downside = mean(pl.when(one_bar < 0).then(step("square")).otherwise(0.0), 60)
     return [
         *(
             Feature(

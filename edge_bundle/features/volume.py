@@ -3,7 +3,7 @@
 import polars as pl
 
 from edge_bundle.features.feature import Feature
-from edge_bundle.features.steps import quotient, step
+from edge_bundle.features.steps import quotient, step, total
 
 
 def features() -> list[Feature]:
@@ -62,7 +62,7 @@ def _sides() -> list[Feature]:
         *(
             Feature(
                 f"{name}_{n}",
-                step(part).rolling_sum(n) * step(f"per_volume_{n}"),
+                total(step(part), n) * step(f"per_volume_{n}"),
                 n + warmed,
                 "-1 to 1",
                 f"{meaning}, over all volume of {n} bars.",
@@ -75,7 +75,7 @@ def _sides() -> list[Feature]:
             "money_flow_index_14",
             50
             + pl.when(step("most_decided_flow_14") > 0)
-            .then(50 * step("sided_flow").rolling_sum(14) / step("decided_flow_14"))
+            .then(50 * total(step("sided_flow"), 14) / step("decided_flow_14"))
             .otherwise(0.0),
             14,
             "0 to 100",

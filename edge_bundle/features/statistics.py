@@ -3,7 +3,7 @@
 import polars as pl
 
 from edge_bundle.features.feature import Feature
-from edge_bundle.features.steps import log_return, mean, root, step
+from edge_bundle.features.steps import bars_before, log_return, mean, root, step
 
 
 def features() -> list[Feature]:
@@ -88,7 +88,7 @@ def _memories() -> list[Feature]:
         *(
             Feature(
                 f"autocorrelation_lag_{lag}_240",
-                mean(one_bar * one_bar.shift(lag), 240) * step("per_variance_240"),
+                mean(one_bar * bars_before(one_bar, lag), 240) * step("per_variance_240"),
                 240 + lag,
                 "-1 to 1",
                 f"Mean product of one-bar returns {lag} bars apart over their mean square, 240 bars.",

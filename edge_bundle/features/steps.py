@@ -68,20 +68,25 @@ def inverse(column: pl.Expr, present: pl.Expr) -> pl.Expr:
     return pl.when(present).then(1 / column).otherwise(0.0)
 
 
+def bars_before(column: pl.Expr, bars: int) -> pl.Expr:
+    """Value of some bars ago, and the first one where there is none: TA-Lib is slow where it sees a null."""
+    return column.shift(bars, fill_value=column.first())
+
+
 def log_return(bars: int) -> pl.Expr:
     """Log return of the close over `bars` bars."""
-    return pl.col("_log_close") - pl.col("_log_close").shift(bars)
+    return pl.col("_log_close") - bars_before(pl.col("_log_close"), bars)
 
 
 # Running means and sums come from TA-Lib, three to five times faster than polars. Theirs carry the rounding of
 # every bar since the column began, which a block of bars keeps small: see `computed_features`.
 def mean(values: pl.Expr, bars: int) -> pl.Expr:
-    """Mean of the last bars; of values that are null before the first one only."""
+    """Mean of the last bars, of values without a null."""
     return talib.sma(values, timeperiod=bars)
 
 
 def total(values: pl.Expr, bars: int) -> pl.Expr:
-    """Sum of the last bars; of values that are null before the first one only."""
+    """Sum of the last bars, of values without a null."""
     return talib.sum(values, timeperiod=bars)
 
 
@@ -148,7 +153,7 @@ def _bar_steps() -> dict[str, pl.Expr]:
     return {
         # 1970-01-01 was a Thursday: three days after a Monday.
         "minute_of_week": ((moment // 60 + 3 * 1440) % 10080).cast(pl.Float64),
-        "close_before": _close.shift(1),
+        "close_before": bars_before(_close, 1),
         "spread": _high - _low,
         "body": _close - _open,
         "body_top": pl.max_horizontal("open", "close"),
@@ -214,7 +219,7 @@ def _return_steps() -> dict[str, pl.Expr]:
     return {
         "return": log_return(1),
         "square": one_bar * one_bar,
-        "lagged": one_bar * one_bar.shift(1),
+        "lagged": one_bar * bars_before(one_bar, 1),
         "lagged_size": pl.col("_lagged").abs(),
         "cube": square * one_bar,
         "fourth": square * square,
@@ -234,7 +239,7 @@ def _return_steps() -> dict[str, pl.Expr]:
         "high_low": pl.col("_log_high") - pl.col("_log_low"),
         "high_low_square": high_low * high_low,
         "close_open": pl.col("_log_close") - pl.col("_log_open"),
-        "open_gap": pl.col("_log_open") - pl.col("_log_close").shift(1),
+        "open_gap": pl.col("_log_open") - bars_before(pl.col("_log_close"), 1),
         "garman_klass": 0.5 * pl.col("_high_low_square") - (2 * math.log(2) - 1) * close_open * close_open,
         "rogers_satchell": high_open * (high_open - close_open) + low_open * (low_open - close_open),
         **{
@@ -306,8 +311,8 @@ def _direction_steps() -> dict[str, pl.Expr]:
     return {
         "change": _close - pl.col("_close_before"),
         "change_size": change.abs(),
-        "high_rise": _high.diff(),
-        "low_fall": -_low.diff(),
+        "high_rise": _high - bars_before(_high, 1),
+        "low_fall": bars_before(_low, 1) - _low,
         "up_move": pl.when((rise > fall) & (rise > 0)).then(rise).otherwise(0.0),
         "down_move": pl.when((fall > rise) & (fall > 0)).then(fall).otherwise(0.0),
         **{f"{name}_14": wilder_mean(pl.col(f"_{name}"), 14) for name in ("up_move", "down_move")},
@@ -349,11 +354,11 @@ def _volume_steps() -> dict[str, pl.Expr]:
         "located_volume": quotient((2 * _close - _high - _low) / _close, relative_spread) * _volume,
         "typical": (_high + _low + _close) / 3,
         "flow": typical * _volume,
-        "typical_side": typical.diff().sign(),
+        "typical_side": (typical - bars_before(typical, 1)).sign(),
         "decided_flow": pl.col("_typical_side").abs() * pl.col("_flow"),
         "sided_flow": pl.col("_typical_side") * pl.col("_flow"),
-        "most_decided_flow_14": talib.max(pl.col("_decided_flow").fill_null(0.0), timeperiod=14),
+        "most_decided_flow_14": talib.max(pl.col("_decided_flow"), timeperiod=14),
         "decided_flow_14": total(pl.col("_decided_flow"), 14),
-        **{f"flow_{n}": total(pl.col("_flow"), n) for n in (20, 60, 240)},
+        **{f"flow_{n}": pl.col("_flow").rolling_sum(n) for n in (20, 60, 240)},
         "volume_of_60": 60 * _volume * pl.col("_per_volume_60"),
     }

@@ -18,15 +18,7 @@ import talib
 from benchmarks.rows import BenchRow, alternated_seconds
 
 from edge_bundle.candles import bar_grid
-from edge_bundle.features.catalog import (
-    catalog,
-    computed_features,
-    feature_frame,
-    largest_warmup,
-    newest_features,
-)
-from edge_bundle.features.feature import Feature
-from edge_bundle.features.steps import step
+from edge_bundle.features.catalog import catalog, feature_frame, largest_warmup, newest_features
 
 MILLION = 1_000_000
 ROUNDS_MILLION, ROUNDS_TAIL = 3, 200
@@ -71,62 +63,36 @@ def bars(rows: int) -> pl.DataFrame:
     return bar_grid(candles, interval="1m", max_missing_bars=3)
 
 
-def plain_features() -> list[Feature]:
-    """Return what pandas has as well, with the catalog's building blocks."""
-    close = pl.col("close")
-    change = close / close.shift(1) - 1
-    expressions = {
-        **{f"return_{n}": close / close.shift(n) - 1 for n in (1, 5, 15, 60)},
-        "deviation": change.rolling_std(60),
-        "mean": step("mean_20"),
-        "ema": close.ewm_mean(span=20, adjust=False),
-        "rsi": catalog()["rsi_14"].expression,
-        "macd": step("macd"),
-        "macd_signal": step("macd_signal"),
-        "macd_histogram": step("macd") - step("macd_signal"),
-        "true_range": step("true_range_14"),
-        **{
-            name: catalog()[name].expression
-            for name in (
-                "bollinger_width_20",
-                "bollinger_position_20",
-                "stochastic_14",
-                "stochastic_mean_14",
-                "on_balance_volume_20",
-            )
-        },
-    }
-    return [Feature(name, expression, 0, "", "", 1.0) for name, expression in expressions.items()]
-
-
 def pandas_features(bars: pd.DataFrame) -> dict[str, Array]:
-    """Compute `plain_features` as a pandas user writes them."""
-    close, before = bars["close"], bars["close"].shift(1)
-    change, difference = close.pct_change(), close.diff()
+    """Compute the plain ones of the catalog's features as a pandas user writes them, for one symbol."""
+    close, volume = bars["close"], bars["volume"]
+    before, one_bar, difference = close.shift(1), np.log(close).diff(), close.diff()
+    spread = np.sqrt((one_bar**2).rolling(60).mean())
     gain = difference.clip(lower=0).ewm(alpha=1 / 14, adjust=False).mean()
     loss = (-difference).clip(lower=0).ewm(alpha=1 / 14, adjust=False).mean()
     macd = close.ewm(span=12, adjust=False).mean() - close.ewm(span=26, adjust=False).mean()
     signal = macd.ewm(span=9, adjust=False).mean()
+    unit = close * spread
     ranges = [bars["high"] - bars["low"], (bars["high"] - before).abs(), (bars["low"] - before).abs()]
+    true_range = pd.concat(ranges, axis=1).max(axis=1)
     middle, deviation = close.rolling(20).mean(), close.rolling(20).std(ddof=0)
     lowest, highest = bars["low"].rolling(14).min(), bars["high"].rolling(14).max()
     stochastic = (close - lowest) / (highest - lowest)
-    signed = np.sign(difference) * bars["volume"]
     columns = {
-        **{f"return_{n}": close.pct_change(n) for n in (1, 5, 15, 60)},
-        "deviation": change.rolling(60).std(),
-        "mean": middle,
-        "ema": close.ewm(span=20, adjust=False).mean(),
-        "rsi": 100 - 100 / (1 + gain / loss),
-        "macd": macd,
-        "macd_signal": signal,
-        "macd_histogram": macd - signal,
-        "true_range": pd.concat(ranges, axis=1).max(axis=1).ewm(alpha=1 / 14, adjust=False).mean(),
+        **{f"simple_return_{n}": close.pct_change(n) for n in (1, 5, 15, 60)},
+        "return_deviation_60": spread,
+        "mean_distance_20": np.log(close / middle) / spread,
+        "ema_distance_20": np.log(close / close.ewm(span=20, adjust=False).mean()) / spread,
+        "rsi_14": 100 - 100 / (1 + gain / loss),
+        "macd": macd / unit,
+        "macd_signal": signal / unit,
+        "macd_histogram": (macd - signal) / unit,
+        "average_true_range_14": true_range.ewm(alpha=1 / 14, adjust=False).mean() / close,
         "bollinger_width_20": 4 * deviation / middle,
         "bollinger_position_20": 0.5 + (close - middle) / (4 * deviation),
         "stochastic_14": stochastic,
         "stochastic_mean_14": stochastic.rolling(3).mean(),
-        "on_balance_volume_20": signed.rolling(20).sum() / bars["volume"].rolling(20).sum(),
+        "on_balance_volume_20": (np.sign(difference) * volume).rolling(20).sum() / volume.rolling(20).sum(),
     }
     return {name: column.to_numpy() for name, column in columns.items()}
 
@@ -175,13 +141,13 @@ def _memory() -> BenchRow:
 
 
 def _rows(label: str, grid: pl.DataFrame, *, unit: str, goal: float, rounds: int) -> list[BenchRow]:
-    names, plain = list(catalog()), plain_features()
+    names = list(catalog())
     frame = grid.select("high", "low", "close", "volume").to_pandas()
     arrays = tuple(grid[column].to_numpy() for column in ("high", "low", "close", "volume"))
-    reference = talib_features(*arrays)
-    kernels = list(reference)
-    _assert_equal(computed_features(grid, plain), pandas_features(frame))
-    _assert_equal(feature_frame(grid, kernels), reference)
+    peers = pandas_features(frame), talib_features(*arrays)
+    plain, kernels = (list(peer) for peer in peers)
+    for peer in peers:
+        _assert_equal(feature_frame(grid, list(peer)), peer)
     strict = label != "tail"
 
     def features() -> pl.DataFrame:
@@ -193,7 +159,7 @@ def _rows(label: str, grid: pl.DataFrame, *, unit: str, goal: float, rounds: int
     calls: tuple[Callable[[], object], ...] = (
         features,
         passes,
-        lambda: computed_features(grid, plain),
+        lambda: feature_frame(grid, plain),
         lambda: pandas_features(frame),
         lambda: feature_frame(grid, kernels),
         lambda: talib_features(*arrays),
@@ -219,7 +185,7 @@ def _rows(label: str, grid: pl.DataFrame, *, unit: str, goal: float, rounds: int
             unit,
             PANDAS_GOAL * pandas_time,
             plain_time <= PANDAS_GOAL * pandas_time,
-            f"pandas: {', '.join(feature.name for feature in plain)}",
+            f"pandas: {', '.join(plain)}",
             pandas_time,
         ),
         BenchRow(

@@ -157,10 +157,8 @@ def newest_features(segment: pl.DataFrame, names: Sequence[str], *, bars: int) -
     long = [feature for feature in chosen if feature.warmup > SHORT_MEMORY_BARS]
     newest = segment.tail(bars).select(KEY_COLUMNS)
     for group in filter(None, (short, long)):
-        tail = segment.tail(bars + max(feature.warmup for feature in group))
-        newest.hstack(
-            _block_features(tail, group).tail(bars).drop(KEY_COLUMNS).get_columns(), in_place=True
-        )
+        values = _newest_rows(segment, group, bars=newest.height)
+        newest.hstack(values.get_columns(), in_place=True)
     return newest.select(*KEY_COLUMNS, *names)
 
 
@@ -179,28 +177,29 @@ def computed_features(grid: pl.DataFrame, features: Iterable[Feature]) -> pl.Dat
 
 
 def _segment_features(segment: pl.DataFrame, features: Sequence[Feature]) -> pl.DataFrame:
-    warmup = max((feature.warmup for feature in features), default=0)
     blocks = []
     for start in range(0, max(segment.height, 1), BLOCK_BARS):
-        first = max(start - warmup, 0)
-        tail = segment.slice(first, start - first + BLOCK_BARS)
-        blocks.append(_block_features(tail, features).slice(start - first))
+        block = segment.slice(start, BLOCK_BARS)
+        values = _newest_rows(segment.head(start + BLOCK_BARS), features, bars=block.height)
+        blocks.append(block.select(KEY_COLUMNS).hstack(values.get_columns()))
     return pl.concat(blocks)
 
 
-def _block_features(segment: pl.DataFrame, features: Sequence[Feature]) -> pl.DataFrame:
-    # Eager on purpose: planning this many expressions costs a lazy query 90 ms, a tail is computed in 15.
-    keys = segment.select(KEY_COLUMNS)
+def _newest_rows(segment: pl.DataFrame, features: Sequence[Feature], *, bars: int) -> pl.DataFrame:
+    """Features of the last bars, from the shortest tail that has the memory of all."""
+    tail = segment.tail(bars + max((feature.warmup for feature in features), default=0))
     columns: frozenset[str] = frozenset().union(*(feature.columns for feature in features))
     if absent := sorted(columns_read(columns) - set(segment.columns)):
         raise BundleRefusedError(f"the grid lacks {', '.join(absent)}: with_sources() adds them")
+    # Eager on purpose: planning this many expressions costs a lazy query 90 ms, a tail is computed in 15.
     for round_of_steps in planned_steps(columns):
-        segment = segment.with_columns(round_of_steps)
-    values = segment.select(feature.expression.alias(feature.name) for feature in features)
-    blank = pl.repeat(None, segment.height, dtype=pl.Float64, eager=True)
-    return keys.hstack([_warmed(values[feature.name], feature.warmup, blank) for feature in features])
-
-
-def _warmed(values: pl.Series, warmup: int, blank: pl.Series) -> pl.Series:
-    """Null while the warm-up is not full, whatever a kernel says there."""
-    return blank.slice(0, warmup).alias(values.name).append(values.slice(warmup)) if warmup else values
+        tail = tail.with_columns(round_of_steps)
+    values = tail.select(feature.expression.alias(feature.name) for feature in features).tail(bars)
+    blank = pl.repeat(None, bars, dtype=pl.Float64, eager=True)
+    unwarmed = [feature.warmup - (tail.height - bars) for feature in features]
+    return pl.DataFrame(
+        [
+            blank.slice(0, rows).alias(column.name).append(column.slice(rows)) if rows > 0 else column
+            for column, rows in zip(values, unwarmed, strict=True)
+        ]
+    )

@@ -8,7 +8,7 @@ in units of the mean true range of the 14 bars before.
 import polars as pl
 
 from edge_bundle.features.feature import Feature
-from edge_bundle.features.steps import EQUAL, LONG, SMALL, TINY, step
+from edge_bundle.features.steps import EQUAL, LONG, SMALL, TINY, flag, step
 
 # Bars before a pattern: the 14 of the usual range, one for its first true range, one that it ends before.
 USUAL_BARS = 15
@@ -50,7 +50,7 @@ def _parts() -> list[Feature]:
 
 def _pattern(name: str, seen: pl.Expr, meaning: str, *, bars: int, side: pl.Expr | None = None) -> Feature:
     """1 where a pattern of so many bars ends, 0 elsewhere; with a side, that of the side."""
-    value = seen.cast(pl.Float64)
+    value = flag(seen)
     return Feature(
         name,
         value if side is None else value * side,

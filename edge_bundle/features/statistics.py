@@ -3,7 +3,7 @@
 import polars as pl
 
 from edge_bundle.features.feature import Feature
-from edge_bundle.features.steps import bars_before, log_return, mean, root, step
+from edge_bundle.features.steps import bars_before, flag, log_return, mean, root, step
 
 
 def features() -> list[Feature]:
@@ -60,7 +60,7 @@ def _moments() -> list[Feature]:
         *(
             Feature(
                 f"rise_share_{n}",
-                mean((step("change") > 0).cast(pl.Float64), n),
+                mean(flag(step("change") > 0), n),
                 n,
                 "0 to 1",
                 f"Share of the last {n} bars that closed higher.",

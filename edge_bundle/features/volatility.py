@@ -211,8 +211,9 @@ def _shapes() -> list[Feature]:
         *(
             Feature(
                 f"jump_share_{n}",
-                (1 - step(f"bipower_{n}") * step(f"per_variance_{n}")).clip(lower_bound=0.0)
-                * (step(f"deviation_{n}") > 0),
+                pl.when((step(f"deviation_{n}") > 0) & (step(f"bipower_{n}") < step(f"variance_{n}")))
+                .then(1 - step(f"bipower_{n}") * step(f"per_variance_{n}"))
+                .otherwise(0.0),
                 n + 1,
                 "0 to 1",
                 f"Share of the variance of {n} bars above its bipower variation (Barndorff-Nielsen 2004).",

@@ -169,11 +169,16 @@ def computed_features(grid: pl.DataFrame, features: Iterable[Feature]) -> pl.Dat
     running sum carries the rounding of a year, and the steps of a block are all that is in memory.
     """
     chosen = tuple(features)
-    place = ["symbol", "segment"]
-    if grid.select(place).head(1).equals(grid.select(place).tail(1)):
-        return _segment_features(grid, chosen)
-    segments = grid.partition_by(place, maintain_order=True) or [grid]
-    return pl.concat([_segment_features(segment, chosen) for segment in segments], rechunk=True)
+    segments = [_segment_features(segment, chosen) for segment in runs(grid, "symbol", "segment")]
+    return segments[0] if len(segments) == 1 else pl.concat(segments, rechunk=True)
+
+
+def runs(grid: pl.DataFrame, *columns: str) -> list[pl.DataFrame]:
+    """Parts of a grid in which the columns stay the same, in order and without a copy; at least one part."""
+    same = pl.all_horizontal(pl.col(column) == pl.col(column).shift(1) for column in columns)
+    starts = [0, *grid.select(same.not_().arg_true()).to_series().to_list()]
+    ends = [*starts[1:], grid.height]
+    return [grid.slice(start, end - start) for start, end in zip(starts, ends, strict=True)]
 
 
 def _segment_features(segment: pl.DataFrame, features: Sequence[Feature]) -> pl.DataFrame:

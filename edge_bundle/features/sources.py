@@ -7,7 +7,7 @@ import polars as pl
 
 from edge_bundle.facts import as_of_join
 from edge_bundle.features import context, microstructure, outside
-from edge_bundle.features.catalog import chosen_features, computed_features
+from edge_bundle.features.catalog import chosen_features, computed_features, runs
 from edge_bundle.features.steps import columns_read
 
 # With events that were overtaken by a newer one before they were known.
@@ -96,37 +96,35 @@ def _with_market(grid: pl.DataFrame) -> pl.DataFrame:
     if grid.is_empty():
         return grid.with_columns(pl.lit(None, pl.Float64).alias(column) for column in sorted(context.COLUMNS))
     own = computed_features(grid, chosen_features(["log_return_1", _RETURN, _VOLUME]))
-    symbols = own["symbol"].unique(maintain_order=True).to_list()
-    times = own.select(pl.col("open_time").unique().sort())
-    wide = {
-        symbol: times.join(
-            own.filter(pl.col("symbol") == symbol), on="open_time", how="left", maintain_order="left"
+    times = own["open_time"].unique().sort()
+    parts = {bars["symbol"][0]: bars for bars in runs(own, "symbol")}
+    places = {symbol: times.search_sorted(bars["open_time"]) for symbol, bars in parts.items()}
+
+    def side_by_side(name: str) -> pl.DataFrame:
+        """One column a symbol, one row a time of any symbol."""
+        empty = pl.repeat(None, len(times), dtype=pl.Float64, eager=True)
+        return pl.DataFrame(
+            [empty.scatter(places[symbol], bars[name]).alias(symbol) for symbol, bars in parts.items()]
         )
-        for symbol in symbols
-    }
-    returns = pl.DataFrame([wide[symbol][_RETURN].alias(symbol) for symbol in symbols])
-    volumes = pl.DataFrame([wide[symbol][_VOLUME].alias(symbol) for symbol in symbols])
+
+    symbols = list(parts)
+    returns, volumes = side_by_side(_RETURN), side_by_side(_VOLUME)
     leader = next((symbol for symbol in symbols if symbol.startswith(context.LEADER)), None)
-    leading = (
-        wide[leader]["log_return_1"] if leader else pl.repeat(None, len(times), dtype=pl.Float64, eager=True)
+    leading = side_by_side("log_return_1")[leader] if leader else pl.lit(None, pl.Float64)
+    market = returns.select(
+        leading.alias(context.LEADER_RETURN), _breadth(symbols).alias(context.BREADTH)
     )
-    market = times.with_columns(
-        leading.alias(context.LEADER_RETURN),
-        returns.select(_breadth(symbols)).to_series().alias(context.BREADTH),
-    )
-    parts = [
-        bars.join(
-            market.with_columns(
-                returns.select(_rank(bars["symbol"][0], symbols)).to_series().alias(context.RETURN_RANK),
-                volumes.select(_rank(bars["symbol"][0], symbols)).to_series().alias(context.VOLUME_RANK),
-            ),
-            on="open_time",
-            how="left",
-            maintain_order="left",
+
+    def ranked(symbol: str) -> pl.DataFrame:
+        return market.with_columns(
+            returns.select(_rank(symbol, symbols)).to_series().alias(context.RETURN_RANK),
+            volumes.select(_rank(symbol, symbols)).to_series().alias(context.VOLUME_RANK),
         )
-        for bars in grid.partition_by("symbol", maintain_order=True)
-    ]
-    return pl.concat(parts)
+
+    return pl.concat(
+        bars.hstack(ranked(symbol)[places[symbol]])
+        for symbol, bars in zip(symbols, runs(grid, "symbol"), strict=True)
+    )
 
 
 def _present(symbols: Sequence[str]) -> pl.Expr:

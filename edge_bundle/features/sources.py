@@ -111,9 +111,7 @@ def _with_market(grid: pl.DataFrame) -> pl.DataFrame:
     returns, volumes = side_by_side(_RETURN), side_by_side(_VOLUME)
     leader = next((symbol for symbol in symbols if symbol.startswith(context.LEADER)), None)
     leading = side_by_side("log_return_1")[leader] if leader else pl.lit(None, pl.Float64)
-    market = returns.select(
-        leading.alias(context.LEADER_RETURN), _breadth(symbols).alias(context.BREADTH)
-    )
+    market = returns.select(leading.alias(context.LEADER_RETURN), _breadth(symbols).alias(context.BREADTH))
 
     def ranked(symbol: str) -> pl.DataFrame:
         return market.with_columns(

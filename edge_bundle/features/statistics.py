@@ -1,7 +1,5 @@
 """Statistical features: the shape and the memory of recent one-bar returns."""
 
-import polars as pl
-
 from edge_bundle.features.feature import Feature
 from edge_bundle.features.steps import bars_before, flag, log_return, mean, root, step
 

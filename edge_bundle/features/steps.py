@@ -83,8 +83,9 @@ def log_return(bars: int) -> pl.Expr:
     return pl.col("_log_close") - bars_before(pl.col("_log_close"), bars)
 
 
-# Running means and sums come from TA-Lib, three to five times faster than polars. Theirs carry the rounding of
-# every bar since the column began, which a block of bars keeps small: see `computed_features`.
+# Running means and sums come from TA-Lib, three to five times faster than polars. Theirs carry the rounding
+# of every bar since the column began, which a block of bars keeps small: see `computed_features`. Where one
+# bar may outweigh all others by many powers of ten, as in a fourth power, polars sums without that.
 def mean(values: pl.Expr, bars: int) -> pl.Expr:
     """Mean of the last bars, of values without a null."""
     return talib.sma(values, timeperiod=bars)
@@ -107,7 +108,8 @@ def wilder_mean(values: pl.Expr, period: int) -> pl.Expr:
 
 def variance(values: pl.Expr, bars: int) -> pl.Expr:
     """Sample variance of the last bars, of values that are not far from 0 for their deviation."""
-    return talib.var(values, timeperiod=bars) * (bars / (bars - 1))
+    population: pl.Expr = talib.var(values, timeperiod=bars)
+    return population * (bars / (bars - 1))
 
 
 @cache
@@ -262,10 +264,7 @@ def _return_steps() -> dict[str, pl.Expr]:
         "leader_square": pl.col("_leader_return") ** 2,
         **{f"leader_mean_square_{n}": pl.col("_leader_square").rolling_mean(n) for n in (60, 240)},
         "mirrored_autocovariance_60": -pl.col("_autocovariance_60"),
-        **{
-            f"calm_{n}": pl.col("_deviation_60") - mean(pl.col("_deviation_60"), n)
-            for n in REGIME_SPANS
-        },
+        **{f"calm_{n}": pl.col("_deviation_60") - mean(pl.col("_deviation_60"), n) for n in REGIME_SPANS},
         **{f"calm_variance_{n}": variance(pl.col("_deviation_60"), n) for n in REGIME_SPANS},
         **{f"calm_deviation_{n}": root(pl.col(f"_calm_variance_{n}")) for n in REGIME_SPANS},
     }

@@ -1,14 +1,17 @@
 """How fast the catalog is: a million bars for training, and the shortest sufficient tail for one forecast.
 
-Plain features are timed against pandas, the indicator kernels against TA-Lib called on arrays; that both
-sides compute the same values is asserted first. Memory is that of a process which computes the catalog once.
+Plain features are timed against pandas, the indicator kernels against TA-Lib called on arrays. Both sides
+have the bars of one symbol and give equal columns, which is asserted first; ours look for segments besides,
+and blank what is not warmed up. Memory is that of a process which computes the catalog once.
 """
 
 import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +19,26 @@ import pandas as pd
 import polars as pl
 import talib
 from benchmarks.rows import BenchRow, alternated_seconds
+from benchmarks.sources import RATIO_GOAL, SHORT_MONTHS, TIMES, month_of_bars
 
+from cryptoai_assets.lib.home import Home
+from cryptoai_assets.lib.market import market_preset, month_after
+from cryptoai_assets.lib.monthly_features import month_features
 from edge_bundle.candles import bar_grid
-from edge_bundle.features.catalog import catalog, feature_frame, largest_warmup, newest_features
+from edge_bundle.facts import empty_facts
+from edge_bundle.features.catalog import (
+    catalog,
+    feature_frame,
+    largest_warmup,
+    newest_features,
+    sourced_catalog,
+)
+from edge_bundle.features.sources import with_sources
 
 MILLION = 1_000_000
-ROUNDS_MILLION, ROUNDS_TAIL = 3, 200
+ROUNDS_MILLION, ROUNDS_TAIL, ROUNDS_MONTH = 3, 200, 5
+SYMBOLS = ("BTCUSD", "ETHUSD", "LTCUSD", "XRPUSD", "EOSUSD")
+NEW_MONTH, MINUTE = "2024-11", timedelta(minutes=1)
 # A million bars within a sip of coffee, a tail well within the second after a bar closes.
 CATALOG_GOAL_S, TAIL_GOAL_MS, MEMORY_GOAL = 3.0, 10.0, 4.0
 PANDAS_GOAL, TALIB_GOAL = 1 / 4, 1.5
@@ -40,9 +57,9 @@ print((most_bytes() - before) / frame.estimated_size())
 """
 
 
-def bars(rows: int) -> pl.DataFrame:
+def bars(rows: int, symbol: str = "BTCUSD", seed: int = 7) -> pl.DataFrame:
     """Grid of a seeded random walk of one-minute bars."""
-    random = np.random.default_rng(7)
+    random = np.random.default_rng(seed)
     close = 100 * np.exp(np.cumsum(random.normal(0, 1e-3, rows)))
     open_ = np.concatenate([[100.0], close[:-1]])
     spread = np.abs(random.normal(0, 5e-4, (2, rows)))
@@ -52,7 +69,7 @@ def bars(rows: int) -> pl.DataFrame:
             "open_time": pl.datetime_range(
                 start, start + timedelta(minutes=rows - 1), "1m", time_unit="us", time_zone="UTC", eager=True
             ),
-            "symbol": pl.repeat("BTCUSD", rows, eager=True),
+            "symbol": pl.repeat(symbol, rows, eager=True),
             "open": open_,
             "high": np.maximum(open_, close) * (1 + spread[0]),
             "low": np.minimum(open_, close) * (1 - spread[1]),
@@ -123,8 +140,59 @@ def measure() -> list[BenchRow]:
     return [
         *_rows("1m-rows", bars(MILLION), unit="s", goal=CATALOG_GOAL_S, rounds=ROUNDS_MILLION),
         *_rows("tail", bars(tail_rows), unit="ms", goal=TAIL_GOAL_MS, rounds=ROUNDS_TAIL),
+        _market(),
         _memory(),
+        _month(),
     ]
+
+
+def _market() -> BenchRow:
+    """Whole catalog of one symbol among five: its context is made from the bars of all."""
+    names = list(sourced_catalog(symbols=SYMBOLS, facts=()))
+    grid = pl.concat(bars(MILLION, symbol, seed) for seed, symbol in enumerate(SYMBOLS))
+
+    def features() -> pl.DataFrame:
+        market = with_sources(grid, names, facts=empty_facts(), greatest_age={}, bar=MINUTE)
+        return feature_frame(market.filter(pl.col("symbol") == SYMBOLS[1]), names)
+
+    seconds = median(alternated_seconds(features, rounds=ROUNDS_MILLION)[0])
+    return BenchRow(
+        "features/market-1m-rows",
+        seconds,
+        "s",
+        CATALOG_GOAL_S,
+        seconds <= CATALOG_GOAL_S,
+        f"{len(names)} features of one symbol, its context from {len(SYMBOLS)} of {MILLION:,} bars each",
+    )
+
+
+def _month() -> BenchRow:
+    """What the asset of features does for one new month, with a history and with ten times that."""
+    names = list(catalog())
+    with TemporaryDirectory() as folder:
+
+        def month_with(months: int) -> Callable[[], None]:
+            home = Home(Path(folder, str(months)), market_preset("live"))
+            symbol = home.market.symbols[0]
+            for back in range(months + 1):
+                month = month_after(NEW_MONTH, -back)
+                candles = month_of_bars(month).with_columns(symbol=pl.lit(symbol))
+                home.stores.clean_candles.write(symbol, month, candles)
+            return lambda: home.features.write(
+                symbol, NEW_MONTH, month_features(home, symbol, NEW_MONTH, names)
+            )
+
+        calls = month_with(SHORT_MONTHS), month_with(TIMES * SHORT_MONTHS)
+        once, tenfold = (median(own) for own in alternated_seconds(*calls, rounds=ROUNDS_MONTH))
+    return BenchRow(
+        "features/one-new-month",
+        tenfold,
+        "s",
+        RATIO_GOAL * once,
+        tenfold <= RATIO_GOAL * once,
+        f"{SHORT_MONTHS} months of minutes before it, here {TIMES * SHORT_MONTHS}",
+        once,
+    )
 
 
 def _memory() -> BenchRow:
@@ -148,7 +216,8 @@ def _rows(label: str, grid: pl.DataFrame, *, unit: str, goal: float, rounds: int
     plain, kernels = (list(peer) for peer in peers)
     for peer in peers:
         _assert_equal(feature_frame(grid, list(peer)), peer)
-    strict = label != "tail"
+    if strict := grid.height == MILLION:
+        _assert_finite_memory(grid, names)
 
     def features() -> pl.DataFrame:
         return feature_frame(grid, names) if strict else newest_features(grid, names, bars=1)
@@ -183,8 +252,8 @@ def _rows(label: str, grid: pl.DataFrame, *, unit: str, goal: float, rounds: int
             f"features/plain-{label}",
             plain_time,
             unit,
-            PANDAS_GOAL * pandas_time,
-            plain_time <= PANDAS_GOAL * pandas_time,
+            PANDAS_GOAL * pandas_time if strict else None,
+            plain_time <= PANDAS_GOAL * pandas_time if strict else None,
             f"pandas: {', '.join(plain)}",
             pandas_time,
         ),
@@ -198,6 +267,14 @@ def _rows(label: str, grid: pl.DataFrame, *, unit: str, goal: float, rounds: int
             talib_time,
         ),
     ]
+
+
+def _assert_finite_memory(grid: pl.DataFrame, names: list[str]) -> None:
+    """The last row is the same from a million bars and from the shortest tail."""
+    whole, tail = feature_frame(grid, names).tail(1), newest_features(grid, names, bars=1)
+    scales = [feature.scale for feature in catalog().values()]
+    for name, scale in zip(names, scales, strict=True):
+        np.testing.assert_allclose(tail[name][0], whole[name][0], rtol=1e-9, atol=1e-9 * scale, err_msg=name)
 
 
 def _assert_equal(frame: pl.DataFrame, peer: dict[str, Array]) -> None:

@@ -24,6 +24,7 @@ from cryptoai_assets.lib.sources.sample import sample_source
 from edge_bundle.candles import PRICE_COLUMNS, bar_grid
 from edge_bundle.errors import BundleRefusedError
 from edge_bundle.features.catalog import (
+    BLOCK_BARS,
     FAMILIES,
     KEY_COLUMNS,
     catalog,
@@ -211,6 +212,20 @@ def test_segment_knows_nothing_of_the_one_before_it(name: str) -> None:
             else walk_candles(("ETHUSD",), bars=4000, interval="30m", seed=9)
         ).join(segment, on=["symbol", "open_time"], how="semi")
         assert computed_features(grid, [catalog()[name]])[name].equals(segment[name])
+
+
+def test_long_segment_is_the_same_from_block_to_block() -> None:
+    candles = walk_candles(("BTCUSD",), bars=BLOCK_BARS + 700, interval="30m", seed=3)
+    grid = one_segment(candles)
+    whole = feature_frame(grid, NAMES)
+    assert whole.select(KEY_COLUMNS).equals(grid.select(KEY_COLUMNS))
+    for name in NAMES:
+        null = whole[name].is_null()
+        assert null.sum() == catalog()[name].warmup == null.head(catalog()[name].warmup).sum()
+    for end in (BLOCK_BARS - 1, BLOCK_BARS, BLOCK_BARS + 1, BLOCK_BARS + 2, grid.height):
+        tail = newest_features(grid.head(end), NAMES, bars=1)
+        for name in NAMES:
+            assert_close(name, values(tail, name), values(whole.slice(end - 1, 1), name))
 
 
 @pytest.mark.parametrize("bars", [1, 7])

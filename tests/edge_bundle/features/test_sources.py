@@ -100,17 +100,21 @@ def test_value_is_null_for_the_warmup_and_a_finite_number_after_it(name: str) ->
         assert found.drop_nulls().is_finite().all()
 
 
+@cache
+def from_tail(row: int, warmup: int) -> pl.DataFrame:
+    times = candles()["open_time"].unique().sort()
+    return features(candles().filter(pl.col("open_time").is_between(times[row - warmup], times[row])))
+
+
 @every_feature
 @pytest.mark.parametrize("row", [400, 555, 899])
 def test_tail_of_the_warmup_and_one_bar_gives_the_value_of_the_whole_history(name: str, row: int) -> None:
-    times = candles()["open_time"].unique().sort()
-    tail = candles().filter(pl.col("open_time").is_between(times[row - warmup(name)], times[row]))
-    found, wanted = column(features(tail), name)[-1], column(whole(), name)[row]
+    found, wanted = column(from_tail(row, warmup(name)), name)[-1], column(whole(), name)[row]
     assert found == pytest.approx(wanted, rel=1e-9, abs=1e-9)
 
 
-@every_feature
-def test_value_is_the_same_bits_whatever_comes_later(name: str) -> None:
+@cache
+def before_another_future() -> pl.DataFrame:
     cut = candles()["open_time"].unique().sort()[700]
     later = pl.col("open_time") >= cut
     changed = candles().with_columns(
@@ -119,39 +123,80 @@ def test_value_is_the_same_bits_whatever_comes_later(name: str) -> None:
     unknown = facts().with_columns(
         value=pl.when(pl.col("known_at") > cut).then(pl.col("value") * 9).otherwise("value")
     )
-    found = features(changed, unknown).filter(~later)
-    assert found[name].equals(whole().filter(~later)[name])
+    return features(changed, unknown).filter(~later)
+
+
+@every_feature
+def test_value_is_the_same_bits_whatever_comes_later(name: str) -> None:
+    found = before_another_future()
+    wanted = whole().filter(pl.col("open_time") <= found["open_time"].max())
+    assert found[name].equals(wanted[name])
+
+
+@cache
+def in_other_units(price: float, volume: float) -> pl.DataFrame:
+    scaled = candles().with_columns(pl.col(PRICE_COLUMNS) * price, pl.col("volume") * volume)
+    sold = pl.when(pl.col("name") == "microstructure/signed_volume").then(volume).otherwise(1.0)
+    return features(scaled, facts().with_columns(value=pl.col("value") * sold))
 
 
 @every_feature
 @pytest.mark.parametrize("factor", [2.0**-20, 2.0**20])
 def test_price_and_volume_have_no_unit(name: str, factor: float) -> None:
-    scaled = candles().with_columns(pl.col(PRICE_COLUMNS) * factor)
-    assert_same(column(features(scaled), name), column(whole(), name))
-    more = candles().with_columns(pl.col("volume") * factor)
-    sold = pl.when(pl.col("name") == "microstructure/signed_volume").then(factor).otherwise(1.0)
-    again = features(more, facts().with_columns(value=pl.col("value") * sold))
-    assert_same(column(again, name), column(whole(), name))
+    assert_same(column(in_other_units(factor, 1.0), name), column(whole(), name))
+    assert_same(column(in_other_units(1.0, factor), name), column(whole(), name))
+
+
+@cache
+def after_a_hole() -> pl.DataFrame:
+    position = pl.int_range(pl.len()).over("symbol")
+    return features(candles().filter(~position.is_between(300, 320))).filter(pl.col("segment") == 1)
 
 
 @every_feature
 def test_value_recovers_after_a_hole_within_its_warmup(name: str) -> None:
-    position = pl.int_range(pl.len()).over("symbol")
-    frame = features(candles().filter(~position.is_between(300, 320)))
-    after = frame.filter(pl.col("segment") == 1)
+    after = after_a_hole()
     assert column(after, name).is_null().to_list() == [place < warmup(name) for place in range(BARS - 321)]
     kept = pl.col("open_time") >= after["open_time"][0] + warmup(name) * BAR
     assert_same(column(after.filter(kept), name), column(whole().filter(kept), name))
 
 
-@every_feature
-def test_value_is_finite_when_nothing_moves_and_nobody_trades(name: str) -> None:
+@cache
+def without_a_move() -> pl.DataFrame:
     still = candles().with_columns(*(pl.lit(100.1).alias(price) for price in PRICE_COLUMNS), volume=0.0)
     dull = facts().with_columns(value=pl.lit(0.0))
-    found = column(features(still, dull), name).drop_nulls()
+    return features(still, dull)
+
+
+@every_feature
+def test_value_is_finite_when_nothing_moves_and_nobody_trades(name: str) -> None:
+    found = column(without_a_move(), name).drop_nulls()
     assert found.len()
     assert found.is_finite().all()
     assert found.n_unique() == 1
+
+
+@cache
+def with_an_enormous_bar() -> pl.DataFrame:
+    """Bitcoin's price doubles for one bar, in which a hundred times as much is traded."""
+    enormous = (pl.col("symbol") == "BTCUSD") & (pl.int_range(pl.len()).over("symbol") == 400)
+    return features(
+        candles().with_columns(
+            *(
+                pl.when(enormous).then(pl.col(price) * 2).otherwise(price).alias(price)
+                for price in ("high", "close")
+            ),
+            volume=pl.when(enormous).then(pl.col("volume") * 100).otherwise("volume"),
+        )
+    )
+
+
+@every_feature
+def test_value_is_finite_on_an_enormous_bar_and_itself_again_after_its_warmup(name: str) -> None:
+    for symbol in SYMBOLS:
+        found = column(with_an_enormous_bar(), name, symbol)
+        assert found.drop_nulls().is_finite().all()
+        assert_same(found[402 + warmup(name) :], column(whole(), name, symbol)[402 + warmup(name) :])
 
 
 # --- context

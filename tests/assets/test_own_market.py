@@ -28,6 +28,9 @@ clock = "data"
 history_start = {first}
 history_end = {last}
 max_rejected_share = 0.7
+
+[plausibility]
+bars = 20
 """
 
 

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -46,7 +47,7 @@ def materialized_partitions(
     """
     contents = {}
     for key in context.partition_keys:
-        metadata = _made(recipe(key), lambda key=key: make(key))  # type: ignore[misc]
+        metadata = _made(recipe(key), partial(make, key))
         context.add_asset_metadata(metadata, partition_key=key)
         contents[key] = metadata[CONTENT]
     [version] = contents.values() if len(contents) == 1 else [settings_fingerprint(contents)]

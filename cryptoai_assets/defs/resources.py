@@ -58,7 +58,7 @@ def configured_market() -> Market:
     return configured_resource().settings
 
 
-class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # generic only for resources that make others
     """A market: its settings, its source, its clock, and the folder of what is made of it.
 
     Parameters
@@ -100,7 +100,7 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     sandbox: str = SANDBOX
     beyond: list[str] = []  # noqa: RUF012 — a field of pydantic, copied for each resource
     files: str | None = None
-    addresses: dict[str, str] = {}  # noqa: RUF012
+    addresses: dict[str, str] = {}  # noqa: RUF012 — likewise
     tries: int = PATIENCE.tries
     fred_key_variable: str = "CRYPTOAI_FRED_KEY"
 
@@ -248,7 +248,7 @@ def configured_resource() -> MarketResource:
     )
 
 
-class AlertsResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+class AlertsResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # generic only for resources that make others
     """Where alerts go.
 
     Parameters

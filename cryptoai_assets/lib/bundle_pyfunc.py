@@ -13,14 +13,14 @@ from edge_bundle.forecaster import Forecaster
 from edge_bundle.windows import MarketWindow
 
 
-class BundleModel(pyfunc_base()):  # type: ignore[misc] # the base is MLflow's
+class BundleModel(pyfunc_base()):  # type: ignore[misc]  # a base that is loaded when it is asked for
     """Forecasts of a bundle: one row per symbol and horizon."""
 
     def load_context(self, context: Any) -> None:
         """Verify and load the bundle among the artifacts."""
         self.forecaster = Forecaster.load(Path(context.artifacts[BUNDLE_ARTIFACT]))
 
-    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:  # noqa: ARG002
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:  # noqa: ARG002 — MLflow's signature
         """Forecast after the newest of the candles, whose columns the signature states.
 
         Returns

@@ -289,9 +289,11 @@ def _golden_window(window: MarketWindow, names: Sequence[str], market: Market, n
     """The newest candles from which an input is made, with the facts that it reads."""
     together = len(market.symbols) if reads_market(names) else 1
     candles = _unbroken_candles(window, market, needed, together=together)
-    since, until = candles["open_time"].min(), candles["open_time"].max() + market.bar  # type: ignore[operator]
-    read = pl.col("name").is_in(list(facts_read(names))) & (pl.col("known_at") <= until)
-    return MarketWindow(candles, facts_since(window.facts.filter(read), since))  # type: ignore[arg-type]
+    oldest, newest = candles.select(pl.col("open_time").min(), pl.col("open_time").max().alias("newest")).row(
+        0
+    )
+    read = pl.col("name").is_in(list(facts_read(names))) & (pl.col("known_at") <= newest + market.bar)
+    return MarketWindow(candles, facts_since(window.facts.filter(read), oldest))
 
 
 def _unbroken_candles(window: MarketWindow, market: Market, needed: int, *, together: int) -> pl.DataFrame:

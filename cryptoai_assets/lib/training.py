@@ -281,7 +281,7 @@ def git_commit() -> str:
             check=True,
         ).stdout.strip()
         changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],  # noqa: S607
+            ["git", "status", "--porcelain", "--untracked-files=no"],  # noqa: S607 — likewise
             cwd=folder,
             capture_output=True,
             text=True,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import polars as pl
 
@@ -64,7 +65,7 @@ def out_of_sample_by_kind(
             folds,
             horizons=horizons,
             seed=seed,
-            after_fold=lambda result, kind=model.kind: after_fold(kind, result),  # type: ignore[misc]
+            after_fold=partial(after_fold, model.kind),
         )
         results |= {**members_results(told), model.kind: told}
     return results

@@ -98,34 +98,17 @@ def _from_ranges() -> list[Feature]:
         ),
         *(
             Feature(
-                f"garman_klass_{n}",
-                root(step(f"garman_klass_{n}")),
-                n - 1,
+                f"{estimator}_{n}",
+                root(step(f"{estimator}_{n}")),
+                n - 1 + bars_before,
                 "log return",
-                f"Volatility a bar from open, high, low, close of {n} bars (Garman and Klass 1980).",
+                f"Volatility a bar of {n} bars {what}.",
                 1e-3,
             )
-            for n in (20, 60)
-        ),
-        *(
-            Feature(
-                f"rogers_satchell_{n}",
-                root(step(f"rogers_satchell_{n}")),
-                n - 1,
-                "log return",
-                f"Volatility a bar of {n} bars that a trend leaves alone (Rogers and Satchell 1991).",
-                1e-3,
-            )
-            for n in (20, 60)
-        ),
-        *(
-            Feature(
-                f"yang_zhang_{n}",
-                root(step(f"yang_zhang_{n}")),
-                n,
-                "log return",
-                f"Volatility a bar of {n} bars, gaps between them included (Yang and Zhang 2000).",
-                1e-3,
+            for estimator, bars_before, what in (
+                ("garman_klass", 0, "from open, high, low and close (Garman and Klass 1980)"),
+                ("rogers_satchell", 0, "that a trend leaves alone (Rogers and Satchell 1991)"),
+                ("yang_zhang", 1, "with the gaps between them (Yang and Zhang 2000)"),
             )
             for n in (20, 60)
         ),

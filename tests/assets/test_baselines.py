@@ -76,7 +76,7 @@ def test_symbol_that_was_never_trained_on_is_even(train: Dataset, test: Dataset)
 
 def test_linear_is_scaled_by_its_training_rows(data: Dataset, train: Dataset) -> None:
     fitted = Linear().fit(train, horizons=(1,), seed=1)
-    [ridge] = fitted.returns  # type: ignore[attr-defined]
+    [ridge] = fitted.returns
     scaler = ridge[0]
     known = np.isfinite(train.target("return", 1))
     assert scaling_is_fitted_on_training_rows(scaler.mean_, scaler.scale_, train.rows(known)).holds

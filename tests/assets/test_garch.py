@@ -30,7 +30,7 @@ def data() -> Dataset:
 
 def test_parameters_of_a_made_series_are_found_again(data: Dataset) -> None:
     fitted = Garch().fit(data, horizons=(1,), seed=1)
-    [parameters] = fitted.parameters.values()  # type: ignore[attr-defined]
+    [parameters] = fitted.parameters.values()
     assert parameters.alpha == pytest.approx(ALPHA, abs=0.03)
     assert parameters.beta == pytest.approx(BETA, abs=0.05)
     assert parameters.omega == pytest.approx(OMEGA, rel=0.6)

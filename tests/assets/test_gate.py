@@ -93,7 +93,7 @@ def test_challenger_as_good_as_the_champion_passes_as_a_refresh_with_a_cause() -
 
 @pytest.mark.parametrize("change", [{"refresh_cause": None}, {"refresh_cause": ""}, {"same_kind": False}])
 def test_refresh_without_a_cause_or_of_another_kind_must_be_superior(change: dict[str, object]) -> None:
-    decision = decide(replace(REFRESH, champion=beside(0.0), **change), POLICY)  # type: ignore[arg-type]
+    decision = decide(replace(REFRESH, champion=beside(0.0), **change), POLICY)
     assert (decision.promote, decision.door) == (False, "superior")
 
 
@@ -203,7 +203,7 @@ def test_rows_without_a_known_outcome_count_for_nobody() -> None:
     ("change", "named"), [({"baselines": {}}, "no baseline"), ({"canaries": ()}, "no canary")]
 )
 def test_nothing_passes_that_was_not_compared_and_checked(change: dict[str, object], named: str) -> None:
-    decision = decide(replace(EVIDENCE, **change), POLICY)  # type: ignore[arg-type]
+    decision = decide(replace(EVIDENCE, **change), POLICY)
     assert not decision.promote
     assert named in decision.reasons[0]
 

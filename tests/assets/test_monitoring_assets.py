@@ -77,7 +77,7 @@ def reported(
             [drift_report],
             resources={"market": market, "alerts": AlertsResource(slack_webhook=slack.url)},
             instance=instance,
-            **asked,  # type: ignore[arg-type]
+            **asked,
         )
 
 

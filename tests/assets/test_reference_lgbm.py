@@ -101,4 +101,4 @@ def test_forecasts_find_what_repeats() -> None:
     )
     said = reference_forecasts(rows, folds, horizon=1, seed=1, threads=1)
     both = said.join(rows, on="open_time").drop_nulls("forward_1")
-    assert ((both["score"] > 0) == (both["forward_1"] > 0)).mean() > 0.95  # type: ignore[operator]
+    assert ((both["score"] > 0) == (both["forward_1"] > 0)).mean() > 0.95

@@ -43,7 +43,7 @@ class Recorder:
     given: list[Dataset] = field(default_factory=list)
     kind: str = "recorder"
 
-    def fit(self, data: Dataset, *, horizons: tuple[int, ...], seed: int) -> FittedModel:  # noqa: ARG002
+    def fit(self, data: Dataset, *, horizons: tuple[int, ...], seed: int) -> FittedModel:  # noqa: ARG002 — it learns nothing by chance
         self.given.append(data)
         return _Told(len(data))
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -65,6 +66,10 @@ class LiveMarket:
         assert told["abstention"] is None
         assert all(0 < horizon["probability_up"] < 1 for horizon in told["horizons"])
         return datetime.fromisoformat(told["open_time"])
+
+    def forecasts_from(self, newest: datetime) -> bool:
+        """Whether `newest` is the open time of the bar that is forecast from."""
+        return self.forecast() == newest
 
     def newest_features(self) -> datetime:
         """Open time of the newest row of features."""
@@ -142,7 +147,7 @@ def test_bars_arrive_assets_refresh_and_forecasts_follow(live: LiveMarket) -> No
         # Over the stream a bar is forecast from as soon as it has closed, whatever the schedule does.
         for minutes in (1, 2, 4):
             newest = live.pass_minutes(minutes)
-            assert becomes(lambda newest=newest: live.forecast() == newest, program)  # type: ignore[misc]
+            assert becomes(partial(live.forecasts_from, newest), program)
         told = StreamRecord.read(record)
         assert told is not None
         assert told.newest[SYMBOL] == newest == first + 7 * MINUTE

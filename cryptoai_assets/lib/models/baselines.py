@@ -38,7 +38,7 @@ class Zero:
 
     kind: str = "zero"
 
-    def fit(self, data: Dataset, *, horizons: tuple[int, ...], seed: int) -> FittedModel:  # noqa: ARG002
+    def fit(self, data: Dataset, *, horizons: tuple[int, ...], seed: int) -> FittedModel:
         """Nothing is fitted."""
         return _Zero(horizons)
 
@@ -83,7 +83,7 @@ class Majority:
 
     kind: str = "majority"
 
-    def fit(self, data: Dataset, *, horizons: tuple[int, ...], seed: int) -> FittedModel:  # noqa: ARG002
+    def fit(self, data: Dataset, *, horizons: tuple[int, ...], seed: int) -> FittedModel:
         """Count rises."""
         return _fit_groups(data, horizons, reads_sign=False)
 
@@ -94,7 +94,7 @@ class LastSignReversal:
 
     kind: str = "last_sign_reversal"
 
-    def fit(self, data: Dataset, *, horizons: tuple[int, ...], seed: int) -> FittedModel:  # noqa: ARG002
+    def fit(self, data: Dataset, *, horizons: tuple[int, ...], seed: int) -> FittedModel:
         """Count rises by the last sign."""
         return _fit_groups(data, horizons, reads_sign=True)
 
@@ -119,7 +119,7 @@ class Linear:
 
     kind: str = "linear"
 
-    def fit(self, data: Dataset, *, horizons: tuple[int, ...], seed: int) -> FittedModel:  # noqa: ARG002
+    def fit(self, data: Dataset, *, horizons: tuple[int, ...], seed: int) -> FittedModel:
         """Fit one pair a horizon, pooled over the symbols."""
         rows = rows_of(data.values)
         direction, returns = [], []
@@ -155,7 +155,7 @@ class Har:
 
     kind: str = "har"
 
-    def fit(self, data: Dataset, *, horizons: tuple[int, ...], seed: int) -> FittedModel:  # noqa: ARG002
+    def fit(self, data: Dataset, *, horizons: tuple[int, ...], seed: int) -> FittedModel:
         """Fit by least squares, pooled over the symbols."""
         logs = _har_inputs(data)
         models, factors = [], []

@@ -76,7 +76,7 @@ class Garch:
 
     kind: str = "garch"
 
-    def fit(self, data: Dataset, *, horizons: tuple[int, ...], seed: int) -> FittedModel:  # noqa: ARG002
+    def fit(self, data: Dataset, *, horizons: tuple[int, ...], seed: int) -> FittedModel:
         """Fit by maximum likelihood; rows are taken as neighbours where a hole lies between them."""
         returns = data.column(LAST_RETURN).astype(np.float64)
         parameters = {}

@@ -88,6 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             listener.bind((HOST, options.port))
         except OSError as error:
             parser.error(f"port {options.port} cannot be had ({error}); choose another with --port")
+        # Who reads the address may ask at once: it is answered when the server's loop runs.
+        listener.listen()
         _tell(f"http://{HOST}:{listener.getsockname()[1]}", options)
         config = uvicorn.Config(
             sandbox_app(market, seed=options.seed),

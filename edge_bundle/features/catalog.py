@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from types import MappingProxyType
 
@@ -23,14 +24,14 @@ from edge_bundle.features import (
     volume,
 )
 from edge_bundle.features.feature import Feature
-from edge_bundle.features.steps import columns_read, planned_steps
+from edge_bundle.features.plan import Plan
 
 # Their members read the candles of one symbol, and nothing else: what a device can always have.
 FAMILIES = (price, trend, momentum, volatility, volume, statistics, candlesticks, calendar)
 # Bars: a longer memory costs a small history its first rows, of the whole training set.
 SHORT_MEMORY_BARS = 800
-# Bars that are computed at once: 45 days of minutes.
-BLOCK_BARS = 65_536
+# Bars that are computed at once: three months of minutes.
+BLOCK_BARS = 131_072
 KEY_COLUMNS = ("open_time", "symbol", "traded", "missing_run", "segment")
 
 
@@ -152,14 +153,18 @@ def newest_features(segment: pl.DataFrame, names: Sequence[str], *, bars: int) -
     Features of short and of long memory are computed from a tail each: most remember little, and a bar whose
     value nobody reads costs as much as any other.
     """
+    newest = segment.tail(bars)[list(KEY_COLUMNS)]
+    for plan in _newest_plans(tuple(names)):
+        newest.hstack(plan.newest_rows(segment, bars=newest.height).get_columns(), in_place=True)
+    return newest[[*KEY_COLUMNS, *names]]
+
+
+@cache
+def _newest_plans(names: tuple[str, ...]) -> tuple[Plan, ...]:
     chosen = chosen_features(names)
     short = [feature for feature in chosen if feature.warmup <= SHORT_MEMORY_BARS]
     long = [feature for feature in chosen if feature.warmup > SHORT_MEMORY_BARS]
-    newest = segment.tail(bars).select(KEY_COLUMNS)
-    for group in filter(None, (short, long)):
-        values = _newest_rows(segment, group, bars=newest.height)
-        newest.hstack(values.get_columns(), in_place=True)
-    return newest.select(*KEY_COLUMNS, *names)
+    return tuple(Plan.of(group) for group in (short, long) if group)
 
 
 def computed_features(grid: pl.DataFrame, features: Iterable[Feature]) -> pl.DataFrame:
@@ -168,43 +173,27 @@ def computed_features(grid: pl.DataFrame, features: Iterable[Feature]) -> pl.Dat
     A long segment is computed block by block, each from the shortest tail that reaches its first bar. So no
     running sum carries the rounding of a year, and the steps of a block are all that is in memory.
     """
-    chosen = tuple(features)
-    segments = [_segment_features(segment, chosen) for segment in runs(grid, "symbol", "segment")]
+    plan = Plan.of(tuple(features))
+    segments = [_segment_features(segment, plan) for segment in runs(grid, "symbol", "segment")]
     return segments[0] if len(segments) == 1 else pl.concat(segments, rechunk=True)
 
 
 def runs(grid: pl.DataFrame, *columns: str) -> list[pl.DataFrame]:
     """Parts of a grid in which the columns stay the same, in order and without a copy; at least one part."""
-    same = pl.all_horizontal(pl.col(column) == pl.col(column).shift(1) for column in columns)
-    starts = [0, *grid.select(same.not_().arg_true()).to_series().to_list()]
+    other = pl.any_horizontal(pl.col(column) != pl.col(column).shift(1) for column in columns)
+    starts = [0, *grid.select(other.arg_true()).to_series().to_list()]
     ends = [*starts[1:], grid.height]
     return [grid.slice(start, end - start) for start, end in zip(starts, ends, strict=True)]
 
 
-def _segment_features(segment: pl.DataFrame, features: Sequence[Feature]) -> pl.DataFrame:
-    blocks = []
-    for start in range(0, max(segment.height, 1), BLOCK_BARS):
-        block = segment.slice(start, BLOCK_BARS)
-        values = _newest_rows(segment.head(start + BLOCK_BARS), features, bars=block.height)
-        blocks.append(block.select(KEY_COLUMNS).hstack(values.get_columns()))
-    return pl.concat(blocks)
+def _segment_features(segment: pl.DataFrame, plan: Plan) -> pl.DataFrame:
+    def block(start: int) -> pl.DataFrame:
+        bars = segment.slice(start, BLOCK_BARS)
+        values = plan.newest_rows(segment.head(start + BLOCK_BARS), bars=bars.height)
+        return bars.select(KEY_COLUMNS).hstack(values.get_columns())
 
-
-def _newest_rows(segment: pl.DataFrame, features: Sequence[Feature], *, bars: int) -> pl.DataFrame:
-    """Features of the last bars, from the shortest tail that has the memory of all."""
-    tail = segment.tail(bars + max((feature.warmup for feature in features), default=0))
-    columns: frozenset[str] = frozenset().union(*(feature.columns for feature in features))
-    if absent := sorted(columns_read(columns) - set(segment.columns)):
-        raise BundleRefusedError(f"the grid lacks {', '.join(absent)}: with_sources() adds them")
-    # Eager on purpose: planning this many expressions costs a lazy query 90 ms, a tail is computed in 15.
-    for round_of_steps in planned_steps(columns):
-        tail = tail.with_columns(round_of_steps)
-    values = tail.select(feature.expression.alias(feature.name) for feature in features).tail(bars)
-    blank = pl.repeat(None, bars, dtype=pl.Float64, eager=True)
-    unwarmed = [feature.warmup - (tail.height - bars) for feature in features]
-    return pl.DataFrame(
-        [
-            blank.slice(0, rows).alias(column.name).append(column.slice(rows)) if rows > 0 else column
-            for column, rows in zip(values, unwarmed, strict=True)
-        ]
-    )
+    if segment.height <= BLOCK_BARS:
+        return block(0)
+    # Side by side, for polars shares out the expressions of a round, and one of them takes the longest.
+    with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
+        return pl.concat(pool.map(block, range(0, segment.height, BLOCK_BARS)))

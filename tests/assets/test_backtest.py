@@ -140,6 +140,15 @@ def test_deflated_sharpe_of_the_best_of_many_worthless_trials_is_no_evidence_and
     assert np.isnan(deflated_sharpe(np.zeros(10), trial_sharpes=sharpes, trials=200))
 
 
+def test_strategy_as_good_as_the_luckiest_of_a_hundred_is_as_likely_worthless_as_not() -> None:
+    draws = np.random.default_rng(1)
+    luckiest = draws.normal(size=(20_000, 100)).max(axis=1).mean()
+    sharpes, net = draws.normal(size=100), draws.normal(size=4000)
+    sharpes *= 0.01 / sharpes.std(ddof=1)
+    net = (net - net.mean()) / net.std() + 0.01 * luckiest
+    assert deflated_sharpe(net, trial_sharpes=sharpes, trials=100) == pytest.approx(0.5, abs=0.05)
+
+
 def test_what_does_not_fit_together_is_refused_by_name() -> None:
     probability, close, tradable = market(1, 10, 2)
     with pytest.raises(BacktestError, match=r"signals \(9, 2\)"):

@@ -78,7 +78,13 @@ def test_sharpe_of_a_run_that_never_moved_is_zero() -> None:
 
 def test_prices_stand_beside_their_own_forecasts_and_holes_are_not_tradable() -> None:
     times = [START + k * BAR for k in range(6)]
-    rows = [(times[k], s, 10.0 * (k + 1) + j, k != 2) for j, s in enumerate("AB") for k in range(6) if k != 3]
+    absent = {("A", 3), ("B", 3), ("B", 4)}
+    rows = [
+        (times[k], symbol, 10.0 * (k + 1) + j, k != 2)
+        for j, symbol in enumerate("AB")
+        for k in range(6)
+        if (symbol, k) not in absent
+    ]
     grid = pl.DataFrame(rows, schema=["open_time", "symbol", "close", "traded"], orient="row")
     said = [(times[k], "A", 2, 0.5 + k / 100) for k in range(1, 6)]
     predictions = pl.DataFrame(
@@ -86,7 +92,7 @@ def test_prices_stand_beside_their_own_forecasts_and_holes_are_not_tradable() ->
     )
     laid = market_panel(predictions, grid)
     assert laid.times.to_list() == [times[k] for k in (1, 2, 4, 5)]
-    assert laid.close.tolist() == [[20, 21], [30, 31], [50, 51], [60, 61]]
-    assert laid.tradable.tolist() == [[True, True], [False, False], [True, True], [True, True]]
+    assert laid.close.tolist() == [[20, 21], [30, 31], [50, 31], [60, 61]]
+    assert laid.tradable.tolist() == [[True, True], [False, False], [True, False], [True, True]]
     np.testing.assert_array_equal(laid.probability_up[2][:, 0], [0.51, 0.52, 0.54, 0.55])
     assert np.isnan(laid.probability_up[2][:, 1]).all()

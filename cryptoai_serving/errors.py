@@ -6,7 +6,13 @@ ServingError
 ├── NoBarsError              the online store holds no bar of a known symbol
 ├── RequestRefusedError      a request that does not fit the loaded bundle
 │   └── TooFewBarsError      fewer bars than a forecast needs
-└── StoreUnavailableError    a database cannot be read or written now
+├── StoreUnavailableError    a database cannot be read or written now
+├── KeyNeededError           no key, or one that is not valid
+├── ScopeNeededError         a key that does not open this address
+├── TooManyRequestsError     more requests than the key may make
+├── KeyFileError             a file of keys that cannot be read
+├── ReleaseNotFoundError     a model, version or file that is not released
+└── RangeRefusedError        a part of a file that it does not have
 """
 
 from typing import ClassVar
@@ -58,3 +64,47 @@ class StoreUnavailableError(ServingError):
     """A database cannot be read or written now."""
 
     code = "store_unavailable"
+
+
+class KeyNeededError(ServingError):
+    """No key was given, or one that is unknown or revoked."""
+
+    code = "key_needed"
+
+
+class ScopeNeededError(ServingError):
+    """The key does not open this address."""
+
+    code = "scope_needed"
+
+
+class TooManyRequestsError(ServingError):
+    """More requests than the key may make; `retry_seconds` is the time until the next may come."""
+
+    code = "too_many_requests"
+
+    def __init__(self, problem: str, *, cure: str, retry_seconds: int) -> None:
+        super().__init__(problem, cure=cure)
+        self.retry_seconds = retry_seconds
+
+
+class KeyFileError(ServingError):
+    """The file of keys cannot be read."""
+
+    code = "key_file"
+
+
+class ReleaseNotFoundError(ServingError):
+    """No such model, version or file is released."""
+
+    code = "release_not_found"
+
+
+class RangeRefusedError(ServingError):
+    """The file has no such part; `size` is the file's, in bytes."""
+
+    code = "range_refused"
+
+    def __init__(self, problem: str, *, cure: str, size: int) -> None:
+        super().__init__(problem, where="range", cure=cure)
+        self.size = size

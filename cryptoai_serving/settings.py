@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Self
 
 MEBIBYTE = 1024 * 1024
+REQUESTS_A_MINUTE = 12_000
+SIGNAL_CONFIDENCE = 0.55
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +23,18 @@ class ServingSettings:
         Root folder of the releases.
     bars, forecast_log
         SQLite files: the online store that ingestion writes, and the log that monitoring reads.
+    keys
+        File of API keys; without it the service answers its own machine alone.
     poll_seconds
-        Time between two looks at the release channel.
+        Time between two looks at the release channel and at the keys.
     max_body_bytes
         Largest request body; candles of 4,500 bars are about 0.5 MB.
+    requests_a_minute
+        Of one caller, unless its key says otherwise.
+    cors_origins
+        Pages whose scripts may ask, as in ``https://example.org``; none by itself.
+    signal_confidence
+        Probability that the likelier direction must have; a signal below it is HOLD.
     """
 
     market: str
@@ -32,8 +42,24 @@ class ServingSettings:
     releases: Path
     bars: Path
     forecast_log: Path
+    keys: Path
     poll_seconds: float = 1.0
     max_body_bytes: int = 8 * MEBIBYTE
+    requests_a_minute: int = REQUESTS_A_MINUTE
+    cors_origins: tuple[str, ...] = ()
+    signal_confidence: float = SIGNAL_CONFIDENCE
+
+    def __post_init__(self) -> None:
+        if not 0.5 < self.signal_confidence <= 1.0:
+            raise ValueError(
+                f"a signal confidence of {self.signal_confidence:g}: over 0.5 and up to 1 needed, "
+                "set it with CRYPTOAI_SIGNAL_CONFIDENCE"
+            )
+        if self.requests_a_minute < 1:
+            raise ValueError(
+                f"{self.requests_a_minute} requests a minute: 1 at least needed, "
+                "set them with CRYPTOAI_REQUESTS_A_MINUTE"
+            )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
@@ -46,6 +72,10 @@ class ServingSettings:
             releases=Path(given.get("CRYPTOAI_RELEASES", "releases")),
             bars=Path(given.get("CRYPTOAI_BARS", f"data/{market}/bars.db")),
             forecast_log=Path(given.get("CRYPTOAI_FORECAST_LOG", "data/forecasts.db")),
+            keys=Path(given.get("CRYPTOAI_KEYS", "data/keys.json")),
+            requests_a_minute=int(given.get("CRYPTOAI_REQUESTS_A_MINUTE", REQUESTS_A_MINUTE)),
+            signal_confidence=float(given.get("CRYPTOAI_SIGNAL_CONFIDENCE", SIGNAL_CONFIDENCE)),
+            cors_origins=tuple(given.get("CRYPTOAI_CORS_ORIGINS", "").replace(",", " ").split()),
         )
 
     @classmethod
@@ -57,5 +87,6 @@ class ServingSettings:
             releases=folder / "releases",
             bars=folder / "data" / market / "bars.db",
             forecast_log=folder / "data" / "forecasts.db",
+            keys=folder / "data" / "keys.json",
             poll_seconds=poll_seconds,
         )

@@ -1,7 +1,7 @@
 """The online store: the latest closed bars of each symbol, and facts, written for the service to read."""
 
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -143,6 +143,10 @@ class BarStore:
             quiet = [row for key in oldest for row in connection.execute(query, key)]
         facts = _no_trade_facts(quiet, source="online_store") if quiet else empty_facts()
         return MarketWindow(_candle_frame(found), facts)
+
+    def revision(self) -> Hashable | None:
+        """Something that every write changes, whoever makes it; None when it cannot be told at once."""
+        return self._database.revision()
 
     def close(self) -> None:
         """End the connection."""

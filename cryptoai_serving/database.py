@@ -29,6 +29,9 @@ class Database:
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._inode: int | None = None
+        self._observer: sqlite3.Connection | None = None
+        self._observed: int | None = None
+        self._observer_lock = threading.Lock()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -52,10 +55,37 @@ class Database:
                     cure="try again in a moment",
                 ) from error
 
+    def revision(self) -> tuple[int, int] | None:
+        """Something that every change of the file changes, whoever makes it; None when it cannot be told now.
+
+        It takes microseconds and waits for nobody, so that an event loop may ask.
+        """
+        with self._observer_lock:
+            try:
+                inode = self.path.stat().st_ino
+                if self._observer is None or inode != self._observed:
+                    self._stop_observing()
+                    address = f"{self.path.absolute().as_uri()}?mode=ro"
+                    self._observer = sqlite3.connect(address, uri=True, timeout=0, check_same_thread=False)
+                    self._observed = inode
+                # It counts the commits of all connections but this one, which makes none.
+                (version,) = self._observer.execute("PRAGMA data_version").fetchone()
+            except (sqlite3.Error, OSError):
+                self._stop_observing()
+                return None
+            return inode, version
+
     def close(self) -> None:
         """End the connection; a later use opens it again."""
+        with self._observer_lock:
+            self._stop_observing()
         with self._lock:
             self._disconnect()
+
+    def _stop_observing(self) -> None:
+        if self._observer is not None:
+            self._observer.close()
+            self._observer = None
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is not None:

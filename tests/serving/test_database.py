@@ -81,3 +81,32 @@ def test_replaced_file_is_read_anew(tmp_path: Path) -> None:
     (tmp_path / "other.db").replace(tmp_path / "n.db")
     assert numbers(database) == [2]
     database.close()
+
+
+def test_revision_changes_with_every_write_of_whoever_and_with_nothing_else(tmp_path: Path) -> None:
+    own, other = (Database(tmp_path / "n.db", schema=SCHEMA, version=1) for _ in range(2))
+    assert own.revision() is None
+    add(own, 1)
+    seen = [own.revision()]
+    assert numbers(own) == [1]
+    assert own.revision() == seen[0]
+    for database in (own, other, own):
+        add(database, 2)
+        seen.append(own.revision())
+        assert own.revision() == seen[-1]
+    assert len(set(seen)) == 4
+    assert None not in seen
+    own.close()
+    other.close()
+
+
+def test_revision_waits_for_nobody_and_is_not_known_when_the_file_is_damaged(tmp_path: Path) -> None:
+    database = Database(tmp_path / "n.db", schema=SCHEMA, version=1)
+    add(database, 1)
+    with closing(sqlite3.connect(tmp_path / "n.db", isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        assert database.revision() is not None
+    database.close()
+    (tmp_path / "n.db").write_bytes(b"no database" * 200)
+    assert database.revision() is None
+    database.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edge_bundle.errors import BundleRefusedError, EdgeBundleError
 from edge_bundle.forecaster import Forecaster
-from edge_bundle.releases import ReleasedVersion, read_channel, release_folder
+from edge_bundle.releases import ReleasedVersion, read_channel, read_leak_alarm, release_folder
 
 # A bundle that failed is tried again after this time: its folder may have been repaired.
 RETRY_AFTER = timedelta(seconds=5)
@@ -45,6 +45,7 @@ class ChampionWatch:
         self._clock = clock
         self._current: ServedModel | None = None
         self._refused: RefusedRelease | None = None
+        self._leak_alarm: str | None = None
 
     @property
     def current(self) -> ServedModel | None:
@@ -55,6 +56,11 @@ class ChampionWatch:
     def refused(self) -> RefusedRelease | None:
         """The release that stays out, if the newest one does."""
         return self._refused
+
+    @property
+    def leak_alarm(self) -> str | None:
+        """Why the scores of the version that answers are taken for a leak, while nobody answers for them."""
+        return self._leak_alarm
 
     @property
     def reason(self) -> str:
@@ -81,6 +87,10 @@ class ChampionWatch:
         except Exception as error:  # noqa: BLE001 — whatever a bundle breaks with, it stays out
             reason = str(error) if isinstance(error, EdgeBundleError) else f"{type(error).__name__}: {error}"
             self._refused = RefusedRelease(wanted.version if wanted else None, reason, self._clock())
+        current = self._current
+        self._leak_alarm = (
+            read_leak_alarm(self._root, self._model, current.released.version) if current else None
+        )
 
     def _failed_just_now(self, wanted: ReleasedVersion) -> bool:
         refused = self._refused

@@ -14,6 +14,7 @@ from edge_bundle.errors import ReleaseRefusedError
 
 CHANNEL_NAME = "channel.json"
 VERSIONS_NAME = "versions"
+ALARM_NAME = "leak_alarm.json"
 SCHEMA_VERSION = 1
 
 
@@ -100,6 +101,22 @@ def read_channel(root: Path, model: str) -> Channel | None:
     if channel.model != model:
         raise ReleaseRefusedError(f"{path} is of the model {channel.model}, {model} needed")
     return channel
+
+
+def read_leak_alarm(root: Path, model: str, version: int) -> str | None:
+    """Read why the scores of a released version are taken for a leak; None when they are believed.
+
+    ``<root>/<model>/leak_alarm.json`` holds ``version`` and ``reason`` while an alarm is unanswered. One that
+    cannot be read counts as an alarm: what it said is not known.
+    """
+    path = root / model / ALARM_NAME
+    try:
+        record = json.loads(path.read_bytes())
+        return str(record["reason"]) if record["version"] == version else None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        return f"{ALARM_NAME} cannot be read: {type(error).__name__}: {error}"
 
 
 def _released(role: str, entry: object) -> ReleasedVersion | None:

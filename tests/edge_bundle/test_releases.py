@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from edge_bundle.errors import ReleaseRefusedError
-from edge_bundle.releases import Channel, ReleasedVersion, channel_path, read_channel, release_folder
+from edge_bundle.releases import (
+    ALARM_NAME,
+    Channel,
+    ReleasedVersion,
+    channel_path,
+    read_channel,
+    read_leak_alarm,
+    release_folder,
+)
 
 MODEL = "cryptoai-forecaster-sample"
 CHANNEL = Channel(
@@ -68,3 +76,24 @@ def test_role_without_a_version_and_a_hash_is_refused(tmp_path: Path, champion: 
     root = written(tmp_path, json.dumps(CHANNEL.to_dict() | {"champion": champion}))
     with pytest.raises(ReleaseRefusedError, match="champion is"):
         read_channel(root, MODEL)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, None),
+        ('{"version": 3, "reason": "too good"}', "too good"),
+        ('{"version": 4, "reason": "too good"}', None),
+        ("{", "leak_alarm.json cannot be read: JSONDecodeError"),
+        ("[]", "leak_alarm.json cannot be read: TypeError"),
+        ("{}", "leak_alarm.json cannot be read: KeyError"),
+    ],
+)
+def test_leak_alarm_is_of_one_version_and_counts_when_it_cannot_be_read(
+    tmp_path: Path, content: str | None, told: str | None
+) -> None:
+    (tmp_path / "m").mkdir()
+    if content is not None:
+        (tmp_path / "m" / ALARM_NAME).write_text(content)
+    found = read_leak_alarm(tmp_path, "m", 3)
+    assert found is None if told is None else (found or "").startswith(told)

@@ -1,11 +1,16 @@
 """Answers to requests for forecasts, from the champion and from candles; it knows nothing about HTTP."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from time import perf_counter
+from typing import TypeVar
 
+import anyio
 import polars as pl
+from anyio.to_thread import run_sync
 
 from cryptoai_serving.bars import BarStore
 from cryptoai_serving.champion import ChampionWatch, ServedModel
@@ -16,16 +21,20 @@ from cryptoai_serving.errors import (
     TooFewBarsError,
     UnknownSymbolError,
 )
+from cryptoai_serving.forecast_cache import ForecastCache
 from cryptoai_serving.forecast_log import ForecastRecorder, LoggedForecast, Origin
 from cryptoai_serving.messages import ForecastRequest
+from cryptoai_serving.patterns import PATTERN_BARS, Patterns, recent_patterns
 from edge_bundle.candles import interval_duration
 from edge_bundle.features.sources import reads_market
 from edge_bundle.forecast import Forecast
+from edge_bundle.forecaster import STALE_INTERVALS
 from edge_bundle.manifest import Manifest
 from edge_bundle.windows import MarketWindow
 
 # Bars from the oldest to the newest of a request: the grid between them is built, holes and all.
 LONGEST_SPAN_BARS = 50_000
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +45,32 @@ class Answered:
     served: ServedModel
 
 
+@dataclass(frozen=True, slots=True)
+class StoredForecast:
+    """What a version says about the newest bar of a symbol in the online store.
+
+    Parameters
+    ----------
+    close
+        Of the newest bar, in the quote currency.
+    stale_after
+        When a bar that it was made from is older than is allowed; None where no clock counts.
+    """
+
+    forecast: Forecast
+    served: ServedModel
+    close: float
+    stale_after: datetime | None
+
+
 class ForecastDesk:
-    """Takes a request, asks the champion, and hands what it said to the log."""
+    """Takes a request, asks the champion, and hands what it said to the log.
+
+    Parameters
+    ----------
+    cores
+        Forecasts are computed beside the event loop, no more of them at once than this admits.
+    """
 
     def __init__(
         self,
@@ -46,13 +79,17 @@ class ForecastDesk:
         bars: BarStore,
         recorder: ForecastRecorder,
         clock: Callable[[], datetime],
+        cores: anyio.CapacityLimiter,
     ) -> None:
         self._champion = champion
         self._bars = bars
         self._recorder = recorder
         self._clock = clock
+        self._cores = cores
+        self.forecasts = ForecastCache[StoredForecast](clock=clock, until=lambda stored: stored.stale_after)
+        self._patterns = ForecastCache[Patterns](clock=clock)
 
-    def from_candles(self, request: ForecastRequest, *, request_id: str) -> Answered:
+    async def from_candles(self, request: ForecastRequest, *, request_id: str) -> Answered:
         """Forecast from the candles of a request.
 
         Raises
@@ -60,11 +97,69 @@ class ForecastDesk:
         NoModelError, UnknownSymbolError, RequestRefusedError, EdgeBundleError
             When there is no champion, or the request does not fit it.
         """
-        started, served = perf_counter(), self._served()
+        started, served = perf_counter(), self.served()
+        forecasts = await self._beside(partial(self._read, request, served))
+        await self._log(forecasts, served, started, origin="request", request_id=request_id)
+        return Answered(forecasts, served)
+
+    async def from_store(self, symbol: str, *, request_id: str) -> StoredForecast:
+        """Forecast from the latest bars of the online store; computed once a bar and version.
+
+        Raises
+        ------
+        NoModelError, UnknownSymbolError, NoBarsError, StoreUnavailableError
+            When there is no champion, or there are no bars for it.
+        """
+        started, served = perf_counter(), self.served()
+        check_known({symbol}, served.forecaster.manifest)
+        stored = await self.forecasts.answer(
+            symbol,
+            (served, self._bars.revision()),
+            lambda: self._beside(partial(self._forecast, symbol, served)),
+        )
+        await self._log((stored.forecast,), served, started, origin="store", request_id=request_id)
+        return stored
+
+    async def patterns(self, symbol: str) -> Patterns:
+        """Candlestick patterns in the latest bars of the online store.
+
+        Raises
+        ------
+        NoModelError, UnknownSymbolError, NoBarsError, StoreUnavailableError
+            When there is no champion that names the interval, or there are no bars.
+        """
+        served = self.served()
+        check_known({symbol}, served.forecaster.manifest)
+        return await self._patterns.answer(
+            symbol,
+            (served, self._bars.revision()),
+            lambda: self._beside(partial(self._found_patterns, symbol, served.forecaster.manifest)),
+        )
+
+    def served(self) -> ServedModel:
+        """Version that answers now.
+
+        Raises
+        ------
+        NoModelError
+            When there is none.
+        """
+        served = self._champion.current
+        if served is None:
+            raise NoModelError(
+                self._champion.reason,
+                cure="release a verified version (make demo does), then ask again; /readyz tells when",
+            )
+        return served
+
+    async def _beside(self, work: Callable[[], Result]) -> Result:
+        return await run_sync(work, limiter=self._cores)
+
+    def _read(self, request: ForecastRequest, served: ServedModel) -> tuple[Forecast, ...]:
         manifest = served.forecaster.manifest
         window = request.window(manifest.interval)
         given = set(window.candles["symbol"].unique()) | set(request.no_trade)
-        _check_known(given, manifest)
+        check_known(given, manifest)
         now = self._now(manifest)
         _check_times(window, manifest, now)
         forecasts = served.forecaster.forecast(self._accompanied(window, manifest), now)
@@ -75,30 +170,23 @@ class ForecastDesk:
                     where="candles",
                     cure=f"send the newest {manifest.bars_needed} closed {manifest.interval} bars, or more",
                 )
-        return self._logged(forecasts, served, started, origin="request", request_id=request_id)
+        return forecasts
 
-    def from_store(self, symbol: str, *, request_id: str) -> Answered:
-        """Forecast from the latest bars of the online store.
-
-        Raises
-        ------
-        NoModelError, UnknownSymbolError, NoBarsError, StoreUnavailableError
-            When there is no champion, or there are no bars for it.
-        """
-        started, served = perf_counter(), self._served()
+    def _forecast(self, symbol: str, served: ServedModel) -> StoredForecast:
         manifest = served.forecaster.manifest
-        _check_known({symbol}, manifest)
         together = manifest.symbols if reads_market(manifest.features) else (symbol,)
         window = self._accompanied(self._bars.window(together, manifest.bars_needed), manifest)
-        if window.candles.filter(symbol=symbol).is_empty():
-            raise NoBarsError(
-                f"the online store holds no bar of {symbol}",
-                where="symbol",
-                cure="materialize online_bars, or send the candles to POST /forecast",
-            )
+        close = _own_bars(window, symbol)["close"][-1]
         every = served.forecaster.forecast(window, self._now(manifest))
-        forecasts = tuple(forecast for forecast in every if forecast.symbol == symbol)
-        return self._logged(forecasts, served, started, origin="store", request_id=request_id)
+        (own,) = (forecast for forecast in every if forecast.symbol == symbol)
+        allowed = STALE_INTERVALS * interval_duration(manifest.interval)
+        stale_after = min(forecast.known_at for forecast in every) + allowed if manifest.live else None
+        return StoredForecast(own, served, close, stale_after)
+
+    def _found_patterns(self, symbol: str, manifest: Manifest) -> Patterns:
+        window = self._bars.window((symbol,), PATTERN_BARS)
+        _own_bars(window, symbol)
+        return recent_patterns(window, interval=manifest.interval, max_missing_bars=manifest.max_missing_bars)
 
     def _accompanied(self, window: MarketWindow, manifest: Manifest) -> MarketWindow:
         """Window with the stored facts that the bundle reads; a request brings candles only."""
@@ -106,20 +194,11 @@ class ForecastDesk:
             return window
         return MarketWindow(window.candles, pl.concat([window.facts, self._bars.facts(manifest.facts)]))
 
-    def _served(self) -> ServedModel:
-        served = self._champion.current
-        if served is None:
-            raise NoModelError(
-                self._champion.reason,
-                cure="release a verified version (make demo does), then ask again; /readyz tells when",
-            )
-        return served
-
     def _now(self, manifest: Manifest) -> datetime | None:
         """Time of asking; None replays a market that ended with its data."""
         return self._clock() if manifest.live else None
 
-    def _logged(
+    async def _log(
         self,
         forecasts: tuple[Forecast, ...],
         served: ServedModel,
@@ -127,32 +206,51 @@ class ForecastDesk:
         *,
         origin: Origin,
         request_id: str,
-    ) -> Answered:
+    ) -> None:
         asked_at, latency_ms = self._clock(), 1e3 * (perf_counter() - started)
-        self._recorder.record(
-            [
-                LoggedForecast(
-                    forecast=forecast,
-                    version=served.released.version,
-                    role=served.role,
-                    origin=origin,
-                    asked_at=asked_at,
-                    latency_ms=latency_ms,
-                    request_id=request_id,
-                )
-                for forecast in forecasts
-            ]
-        )
-        return Answered(forecasts, served)
+        entries = [
+            LoggedForecast(
+                forecast=forecast,
+                version=served.released.version,
+                role=served.role,
+                origin=origin,
+                asked_at=asked_at,
+                latency_ms=latency_ms,
+                request_id=request_id,
+            )
+            for forecast in forecasts
+        ]
+        if self._recorder.has_room(len(entries)):
+            self._recorder.record(entries)
+        else:
+            await asyncio.to_thread(self._recorder.record, entries)
 
 
-def _check_known(symbols: set[str], manifest: Manifest) -> None:
+def check_known(symbols: set[str], manifest: Manifest) -> None:
+    """Refuse symbols that a bundle does not know.
+
+    Raises
+    ------
+    UnknownSymbolError
+        When there is one.
+    """
     if unknown := sorted(symbols - set(manifest.symbols)):
         raise UnknownSymbolError(
             f"{', '.join(map(ascii, unknown))} is not known",
             where="symbol",
             cure=f"ask for one of {', '.join(manifest.symbols)}",
         )
+
+
+def _own_bars(window: MarketWindow, symbol: str) -> pl.DataFrame:
+    own = window.candles.filter(symbol=symbol)
+    if own.is_empty():
+        raise NoBarsError(
+            f"the online store holds no bar of {symbol}",
+            where="symbol",
+            cure="materialize online_bars, or send the candles to POST /forecast",
+        )
+    return own
 
 
 def _check_times(window: MarketWindow, manifest: Manifest, now: datetime | None) -> None:

@@ -194,6 +194,10 @@ class ForecastRecorder:
         """Start the writing thread."""
         self._thread.start()
 
+    def has_room(self, entries: int) -> bool:
+        """Whether `record` would hand over so many at once, without a wait."""
+        return self._queue.maxsize - self._queue.qsize() >= entries
+
     def record(self, entries: Sequence[LoggedForecast]) -> None:
         """Hand entries over; they are on disk a moment later."""
         for entry in entries:

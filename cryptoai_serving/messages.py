@@ -196,8 +196,43 @@ class ForecastMessage(BaseModel):
     input_sha256: str | None = Field(description="Of the numbers that the model read; null when it read none")
 
 
+EXAMPLE_FORECAST: dict[str, Any] = {
+    "symbol": "BTCUSD",
+    "open_time": "2019-09-30T23:30:00Z",
+    "known_at": "2019-10-01T00:00:00Z",
+    "interval": "30m",
+    "model": "cryptoai-forecaster-sample",
+    "bundle": "9c1f0d52a7b84e6f" * 4,
+    "interval_coverage": 0.9,
+    "horizons": [
+        {
+            "horizon_bars": 1,
+            "expected_return_bps": 1.5,
+            "probability_up": 0.537,
+            "expected_volatility_bps": 39.6,
+            "lower_bps": -63.5,
+            "upper_bps": 66.6,
+        }
+    ],
+    "abstention": None,
+    "input_sha256": "27a5b1c06fd3e948" * 4,
+}
+
+
 class ForecastAnswer(BaseModel):
     """Forecasts, one a symbol in alphabetical order."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "forecasts": [EXAMPLE_FORECAST],
+                "model_version": 3,
+                "feature_fingerprint": "b40e7c1d95a2f386" * 4,
+                "disclaimer": DISCLAIMER,
+                "request_id": "5f3c9a0e7d1b2c48",
+            }
+        }
+    )
 
     forecasts: list[ForecastMessage]
     model_version: int = Field(description="Registered version that answered")
@@ -268,6 +303,36 @@ class RefusedMessage(BaseModel):
 class ModelsAnswer(BaseModel):
     """What is loaded, and what was refused."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "models": [
+                    {
+                        "model": "cryptoai-forecaster-sample",
+                        "kind": "lightgbm",
+                        "role": "champion",
+                        "version": 3,
+                        "bundle": "9c1f0d52a7b84e6f" * 4,
+                        "venue": "Bitfinex",
+                        "quote": "USD",
+                        "interval": "30m",
+                        "symbols": ["BTCUSD", "ETHUSD"],
+                        "horizons_bars": [1, 2, 6],
+                        "bars_needed": 801,
+                        "live": False,
+                        "features": ["log_return_1", "close_location"],
+                        "feature_fingerprint": "b40e7c1d95a2f386" * 4,
+                        "precision": "fp32",
+                        "trained_until": "2019-07-20T00:00:00Z",
+                        "loaded_at": "2019-10-01T00:00:12Z",
+                    }
+                ],
+                "refused": None,
+                "request_id": "5f3c9a0e7d1b2c48",
+            }
+        }
+    )
+
     models: list[ModelMessage]
     refused: RefusedMessage | None = Field(description="The newest release, when it failed its verification")
     request_id: str
@@ -276,21 +341,44 @@ class ModelsAnswer(BaseModel):
 class LivenessAnswer(BaseModel):
     """The process answers."""
 
+    model_config = ConfigDict(json_schema_extra={"example": {"alive": True}})
+
     alive: Literal[True] = True
 
 
 class ReadinessAnswer(BaseModel):
-    """Whether forecasts can be given."""
+    """Whether forecasts can be given: a verified version is loaded, and bars of a symbol are fresh."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"ready": True, "reason": "", "version": 3, "stale_symbols": [], "refused": None}
+        }
+    )
 
     ready: bool
     reason: str = Field(description="Why not; empty when ready")
     version: int | None = Field(description="Registered version that answers")
+    stale_symbols: list[str] = Field(description="Symbols whose bars are absent or too old for a forecast")
     refused: RefusedMessage | None = Field(description="The newest release, when it failed its verification")
 
 
 class ErrorAnswer(BaseModel):
     """What is wrong, where, and what to do; every error of this service has this shape."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "schema_version": 1,
+                "code": "too_few_bars",
+                "problem": "BTCUSD: 55 bars given, 56 needed",
+                "where": "candles",
+                "cure": "send the newest 56 closed 30m bars, or more",
+                "request_id": "5f3c9a0e7d1b2c48",
+            }
+        }
+    )
+
+    schema_version: Literal[1] = Field(default=1, description="Of this shape")
     code: str = Field(description="One word for programs")
     problem: str = Field(description="What is wrong, with the numbers")
     where: str | None = Field(description="Place in the request, as in candles.close.17; null for all of it")

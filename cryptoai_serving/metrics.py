@@ -7,6 +7,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from cryptoai_serving.champion import ChampionWatch
+from cryptoai_serving.forecast_cache import ForecastCache
+from cryptoai_serving.forecast_desk import StoredForecast
 from cryptoai_serving.forecast_log import ForecastRecorder
 from edge_bundle.forecast import Forecast
 
@@ -17,7 +19,9 @@ METHODS = ("GET", "POST")
 class ServingMetrics:
     """What is counted, in a registry of its own."""
 
-    def __init__(self, champion: ChampionWatch, recorder: ForecastRecorder) -> None:
+    def __init__(
+        self, champion: ChampionWatch, recorder: ForecastRecorder, cache: ForecastCache[StoredForecast]
+    ) -> None:
         self._registry = CollectorRegistry()
         self._requests = Histogram(
             "cryptoai_request_seconds",
@@ -32,7 +36,7 @@ class ServingMetrics:
             ["symbol", "origin", "outcome"],
             registry=self._registry,
         )
-        self._registry.register(_ServiceState(champion, recorder))
+        self._registry.register(_ServiceState(champion, recorder, cache))
 
     def request(self, *, route: str | None, method: str, status: int, seconds: float) -> None:
         """Count a request; `route` is the path's template, None when none matched."""
@@ -53,9 +57,12 @@ class ServingMetrics:
 class _ServiceState(Collector):
     """Reads the state of the service when Prometheus asks."""
 
-    def __init__(self, champion: ChampionWatch, recorder: ForecastRecorder) -> None:
+    def __init__(
+        self, champion: ChampionWatch, recorder: ForecastRecorder, cache: ForecastCache[StoredForecast]
+    ) -> None:
         self._champion = champion
         self._recorder = recorder
+        self._cache = cache
 
     def collect(self) -> Iterator[Metric]:
         current, refused = self._champion.current, self._champion.refused
@@ -68,6 +75,10 @@ class _ServiceState(Collector):
         )
         yield _gauge("cryptoai_forecast_log_waiting", "Forecasts not written yet", self._recorder.waiting)
         yield _gauge("cryptoai_forecast_log_dropped", "Forecasts never written", self._recorder.dropped)
+        yield _gauge("cryptoai_forecast_cache_hits", "Forecasts that were there already", self._cache.hits)
+        yield _gauge("cryptoai_forecast_cache_misses", "Forecasts that were computed", self._cache.misses)
+        alarmed = self._champion.leak_alarm is not None
+        yield _gauge("cryptoai_leak_alarm", "1 while every signal is HOLD for a leak", int(alarmed))
 
 
 def _gauge(name: str, documentation: str, value: float) -> GaugeMetricFamily:

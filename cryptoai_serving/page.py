@@ -1,5 +1,8 @@
 """The front page: what is loaded and its latest forecasts, drawn in the browser from the public addresses."""
 
+import base64
+import hashlib
+
 from cryptoai_serving.messages import DISCLAIMER
 
 PAGE = f"""<!doctype html>
@@ -27,6 +30,15 @@ PAGE = f"""<!doctype html>
  <a href="/metrics">metrics</a></p>
 <p class="quiet">{DISCLAIMER}</p>
 <script>
+let key = sessionStorage.getItem("key");
+async function ask(path) {{
+  const answer = await fetch(path, key ? {{ headers: {{ authorization: `Bearer ${{key}}` }} }} : {{}});
+  if (answer.status !== 401) return answer.json();
+  key = prompt("This service needs a key with the scope read:");
+  if (!key) throw new Error("no key was given");
+  sessionStorage.setItem("key", key);
+  return ask(path);
+}}
 const state = document.getElementById("state"), table = document.querySelector("table");
 const fixed = (value, digits) => value.toFixed(digits);
 function row(...cells) {{
@@ -42,13 +54,14 @@ function show(forecast) {{
         fixed(h.expected_volatility_bps, 1));
 }}
 async function load() {{
-  const ready = await (await fetch("/readyz")).json();
-  if (!ready.ready) return void (state.textContent = `Not ready: ${{ready.reason}}`);
-  const [model] = (await (await fetch("/models")).json()).models;
+  const ready = await ask("/readyz");
+  if (!ready.version) return void (state.textContent = `Not ready: ${{ready.reason}}`);
+  const [model] = (await ask("/models")).models;
   state.textContent = `${{model.model}}, version ${{model.version}}, ${{model.venue}} ${{model.interval}}`
+    + (ready.ready ? "" : `; ${{ready.reason}}`)
     + (ready.refused ? `; a newer release was refused: ${{ready.refused.reason}}` : "");
   for (const symbol of model.symbols) {{
-    const answer = await (await fetch(`/forecast/${{symbol}}`)).json();
+    const answer = await ask(`/forecast/${{symbol}}`);
     answer.forecasts ? answer.forecasts.forEach(show) : row(symbol, "—", answer.problem, "", "", "");
   }}
   table.hidden = false;
@@ -57,3 +70,16 @@ load().catch(error => {{ state.textContent = `The service does not answer: ${{er
 </script>
 </html>
 """
+# A browser runs the script of this page and no other; the page may ask its own server alone.
+_SCRIPT = PAGE.partition("<script>")[2].partition("</script>")[0]
+_DIGEST = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
+PAGE_POLICY = (
+    f"default-src 'none'; script-src 'sha256-{_DIGEST}'; style-src 'unsafe-inline'; connect-src 'self'; "
+    "frame-ancestors 'none'"
+)
+# The documentation's script and style come from where FastAPI takes them.
+DOCS_POLICY = (
+    "default-src 'none'; script-src https://cdn.jsdelivr.net 'unsafe-inline'; "
+    "style-src https://cdn.jsdelivr.net 'unsafe-inline'; img-src 'self' data: https://cdn.jsdelivr.net; "
+    "connect-src 'self'; frame-ancestors 'none'"
+)

@@ -15,22 +15,23 @@ class PortalTransport(httpx.BaseTransport):
 
     portal: BlockingPortal
     app: FastAPI
+    host: str
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         request.read()
         return self.portal.call(self._answer, request)
 
     async def _answer(self, request: httpx.Request) -> httpx.Response:
-        response = await httpx.ASGITransport(self.app).handle_async_request(request)
+        response = await httpx.ASGITransport(self.app, client=(self.host, 123)).handle_async_request(request)
         return httpx.Response(response.status_code, headers=response.headers, content=await response.aread())
 
 
 @contextmanager
-def client_of(app: FastAPI) -> Iterator[httpx.Client]:
-    """Client while the application's lifespan lasts."""
+def client_of(app: FastAPI, *, host: str = "127.0.0.1") -> Iterator[httpx.Client]:
+    """Client at an address while the application's lifespan lasts."""
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(app.router.lifespan_context(app)),
-        httpx.Client(transport=PortalTransport(portal, app), base_url="http://service") as client,
+        httpx.Client(transport=PortalTransport(portal, app, host), base_url="http://service") as client,
     ):
         yield client

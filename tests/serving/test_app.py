@@ -3,21 +3,20 @@
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import httpx
 import polars as pl
 import pytest
 from fakes.asgi_client import client_of
+from fakes.forecast_service import Json, columns, rows, service_in
 from fakes.releases import release_tiny_bundle
 from fakes.tiny_bundle import START, walk_candles
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cryptoai_serving.app import ForecastApplication, create_app, utc_now
+from cryptoai_serving.app import ForecastApplication, create_app
 from cryptoai_serving.bars import no_trade_facts
 from cryptoai_serving.forecast_desk import LONGEST_SPAN_BARS
 from cryptoai_serving.forecast_log import ForecastLog
@@ -33,31 +32,6 @@ BARS = 30
 NEEDED = 16
 CANDLES = walk_candles(("BTCUSD", "ETHUSD"), bars=BARS, interval="30m", seed=3)
 ONE = CANDLES.filter(pl.col("symbol") == "BTCUSD")
-Json = dict[str, Any]
-
-
-def columns(candles: pl.DataFrame) -> Json:
-    """Candles as a request's columns, times in milliseconds."""
-    return {
-        name: (values.dt.epoch("ms") if name == "open_time" else values).to_list()
-        for name, values in candles.to_dict().items()
-    }
-
-
-def rows(candles: pl.DataFrame) -> list[Json]:
-    """Candles as a request's rows, times in ISO 8601."""
-    return [row | {"open_time": row["open_time"].isoformat()} for row in candles.iter_rows(named=True)]
-
-
-@contextmanager
-def service_in(
-    folder: Path, *, market: str = "sample", now: datetime | None = None
-) -> Iterator[tuple[httpx.Client, ForecastApplication]]:
-    clock = (lambda: now) if now else utc_now
-    app = create_app(ServingSettings.inside(folder, market=market), clock=clock)
-    assert isinstance(app, ForecastApplication)
-    with client_of(app) as client:
-        yield client, app
 
 
 @pytest.fixture(scope="module")
@@ -320,7 +294,6 @@ def test_models_say_what_they_need(client: httpx.Client) -> None:
     (model,) = client.get("/models").json()["models"]
     assert (model["version"], model["bars_needed"], model["role"]) == (3, NEEDED, "champion")
     assert model["symbols"] == ["BTCUSD", "ETHUSD"]
-    assert client.get("/readyz").json() == {"ready": True, "reason": "", "version": 3, "refused": None}
 
 
 def test_front_page_needs_no_other_server_and_carries_the_disclaimer(client: httpx.Client) -> None:

@@ -1,0 +1,109 @@
+"""Who may ask what: a key with its scope, or the machine itself while there are no keys; and how often."""
+
+import ipaddress
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from cryptoai_serving.errors import KeyNeededError, ScopeNeededError, TooManyRequestsError
+from cryptoai_serving.keys import ApiKey, KeyWatch, Scope
+from cryptoai_serving.rate_limits import Allowance, RateLimits
+
+# Without keys the machine itself may do all but what changes things for others.
+OPEN_SCOPES: tuple[Scope, ...] = ("read", "device")
+# A request that was passed on may come from anywhere, whoever passed it on.
+PASSED_ON = ("forwarded", "x-forwarded-for", "x-real-ip")
+STRANGERS_A_MINUTE = 60
+SECURITY_SCHEME = "key"
+MAKE_A_KEY = "make a key with python -m cryptoai_serving.keys, and send it as Authorization: Bearer KEY"
+
+
+class Guard:
+    """Admits a request, or says why not; counts it against its caller's limit either way."""
+
+    def __init__(self, *, keys: KeyWatch, limits: RateLimits, a_minute: int) -> None:
+        self._keys = keys
+        self._limits = limits
+        self._a_minute = a_minute
+
+    def admit(self, request: Request, scope: Scope) -> None:
+        """Check key, limit and scope, in this order.
+
+        Raises
+        ------
+        KeyNeededError, ScopeNeededError, TooManyRequestsError, KeyFileError
+            When the request may not be answered.
+        """
+        ring, token = self._keys.ring, _token(request)
+        key = ring.found(token) if ring and token else None
+        if key is not None:
+            self._count(request, key.id, key.requests_a_minute or self._a_minute)
+        elif ring is None and not token and _from_this_machine(request):
+            self._count(request, "loopback", self._a_minute)
+        else:
+            self._count(request, f"stranger {_address(request)}", STRANGERS_A_MINUTE)
+            raise _stranger(token)
+        scopes = key.scopes if key else OPEN_SCOPES
+        if scope not in scopes:
+            raise ScopeNeededError(
+                f"this address needs the scope {scope}, {_owner(key)} {', '.join(scopes)}",
+                cure=f"ask with a key that was made with --scope {scope}",
+            )
+
+    def _count(self, request: Request, caller: str, a_minute: int) -> None:
+        state = request.scope["state"]
+        allowance: Allowance = self._limits.take(caller, a_minute=a_minute)
+        state["caller"], state["allowance"] = caller, allowance
+        if allowance.retry_seconds:
+            raise TooManyRequestsError(
+                f"over {a_minute} requests a minute",
+                cure=f"ask again in {allowance.retry_seconds} s",
+                retry_seconds=allowance.retry_seconds,
+            )
+
+
+def guarded(scope: Scope) -> type[APIRoute]:
+    """Class of routes that need a scope; it is checked before the body is read."""
+
+    class GuardedRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            answer = super().get_route_handler()
+
+            async def admitted(request: Request) -> Response:
+                guard = request.app.state.guard
+                assert isinstance(guard, Guard)  # noqa: S101 — narrows Starlette's untyped attribute
+                guard.admit(request, scope)
+                return await answer(request)
+
+            return admitted
+
+    return GuardedRoute
+
+
+def _token(request: Request) -> str:
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else ""
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else "unknown"
+
+
+def _from_this_machine(request: Request) -> bool:
+    if any(name in request.headers for name in PASSED_ON):
+        return False
+    try:
+        return ipaddress.ip_address(_address(request)).is_loopback
+    except ValueError:
+        return False
+
+
+def _stranger(token: str) -> KeyNeededError:
+    problem = "the key is unknown or revoked" if token else "no key was sent"
+    return KeyNeededError(problem, where="authorization", cure=MAKE_A_KEY)
+
+
+def _owner(key: ApiKey | None) -> str:
+    return "the key opens" if key else "without a key there is"

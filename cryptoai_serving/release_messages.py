@@ -1,0 +1,67 @@
+"""What goes over the wire about released versions and their files."""
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cryptoai_serving.released_files import Release
+
+
+class ReleasedFileMessage(BaseModel):
+    """A file of a version, to be fetched from /releases/{model}/{version}/{file}."""
+
+    name: str
+    sha256: str = Field(description="Of its bytes; compare it before the file is used")
+    size: int = Field(description="In bytes")
+
+
+class ReleaseMessage(BaseModel):
+    """A version that may run."""
+
+    role: str = Field(description="champion, challenger, shadow or experiment")
+    version: int
+    sha256: str = Field(description="Of its manifest, which holds the hashes of all other files")
+    signature: str | None = Field(description="Over `sha256`; null while releases are not signed")
+    files: list[ReleasedFileMessage]
+
+    @classmethod
+    def of(cls, release: Release) -> Self:
+        """Describe a released version."""
+        return cls(
+            role=release.role,
+            version=release.version.version,
+            sha256=release.version.sha256,
+            signature=release.version.signature,
+            files=[
+                ReleasedFileMessage(name=file.path.name, sha256=file.sha256, size=file.size)
+                for file in release.files
+            ],
+        )
+
+
+class ReleasesAnswer(BaseModel):
+    """Every version of a model that may run."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "model": "cryptoai-forecaster-sample",
+                "releases": [
+                    {
+                        "role": "champion",
+                        "version": 3,
+                        "sha256": "9c1f0d52a7b84e6f" * 4,
+                        "signature": None,
+                        "files": [
+                            {"name": "model.onnx", "sha256": "27a5b1c06fd3e948" * 4, "size": 1_204_224}
+                        ],
+                    }
+                ],
+                "request_id": "5f3c9a0e7d1b2c48",
+            }
+        }
+    )
+
+    model: str
+    releases: list[ReleaseMessage]
+    request_id: str

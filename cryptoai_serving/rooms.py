@@ -1,0 +1,88 @@
+"""What the routes work with: everything that lives as long as the application does."""
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+
+import anyio
+from fastapi import Request
+
+from cryptoai_serving.access import Guard
+from cryptoai_serving.bars import BarStore
+from cryptoai_serving.champion import ChampionWatch
+from cryptoai_serving.forecast_desk import ForecastDesk
+from cryptoai_serving.forecast_log import ForecastLog, ForecastRecorder
+from cryptoai_serving.keys import KeyWatch
+from cryptoai_serving.logs import json_logs
+from cryptoai_serving.metrics import ServingMetrics
+from cryptoai_serving.rate_limits import RateLimits
+from cryptoai_serving.settings import ServingSettings
+
+logger = logging.getLogger(__name__)
+
+
+class Rooms:
+    """Opens nothing before `opened`, which brackets the life of the application."""
+
+    def __init__(
+        self, settings: ServingSettings, *, clock: Callable[[], datetime], monotonic: Callable[[], float]
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.champion = ChampionWatch(root=settings.releases, model=settings.model, clock=clock)
+        self.bars = BarStore(settings.bars)
+        self.recorder = ForecastRecorder(ForecastLog(settings.forecast_log))
+        self.desk = ForecastDesk(
+            champion=self.champion,
+            bars=self.bars,
+            recorder=self.recorder,
+            clock=clock,
+            cores=anyio.CapacityLimiter(os.cpu_count() or 1),
+        )
+        self.metrics = ServingMetrics(self.champion, self.recorder, self.desk.forecasts)
+        self.keys = KeyWatch(settings.keys)
+        self.guard = Guard(
+            keys=self.keys, limits=RateLimits(monotonic=monotonic), a_minute=settings.requests_a_minute
+        )
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Load the champion and the keys, follow both, and write what waits at the end."""
+        with json_logs(sys.stderr):
+            self.recorder.start()
+            await asyncio.to_thread(self._look_around)
+            watch = asyncio.create_task(self._follow())
+            try:
+                yield
+            finally:
+                watch.cancel()
+                with suppress(asyncio.CancelledError):
+                    await watch
+                await asyncio.to_thread(self.recorder.close)
+                self.bars.close()
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.poll_seconds)
+            await asyncio.to_thread(self._look_around)
+
+    def _look_around(self) -> None:
+        """Take what changed outside: released versions, keys."""
+        self.keys.refresh()
+        current, refused = self.champion.current, self.champion.refused
+        self.champion.refresh()
+        if (served := self.champion.current) is not current:
+            logger.info("now serving version %s", served.released.version if served else None)
+        if (stays_out := self.champion.refused) is not refused and stays_out is not None:
+            logger.error("release of version %s stays out: %s", stays_out.version, stays_out.reason)
+
+
+def rooms_of(request: Request) -> Rooms:
+    """Rooms of the application that a request came to."""
+    rooms = request.app.state.rooms
+    assert isinstance(rooms, Rooms)  # noqa: S101 — narrows Starlette's untyped attribute
+    return rooms

@@ -1,0 +1,148 @@
+"""What a symbol's forecast comes to: prices, signals, patterns, and all of it at once."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from cryptoai_serving.access import guarded
+from cryptoai_serving.errors import RequestRefusedError
+from cryptoai_serving.forecast_desk import StoredForecast
+from cryptoai_serving.freshness import freshness
+from cryptoai_serving.insight_messages import (
+    FreshnessMessage,
+    InsightsAnswer,
+    ModelState,
+    PatternsAnswer,
+    PatternsMessage,
+    PricePrediction,
+    PricePredictionAnswer,
+    SignalMessage,
+    SignalsAnswer,
+    StatusAnswer,
+)
+from cryptoai_serving.messages import RefusedMessage
+from cryptoai_serving.refusals import request_id
+from cryptoai_serving.rooms import Rooms, rooms_of
+from cryptoai_serving.routes.documented import GUARDED, SYMBOL, SymbolPath
+from cryptoai_serving.signals import signals
+
+router = APIRouter(prefix="/api/ml", route_class=guarded("read"), responses=GUARDED, tags=["insights"])
+
+
+@router.get("/price-prediction/{symbol}", responses=SYMBOL)
+async def price_prediction(request: Request, symbol: SymbolPath) -> PricePredictionAnswer:
+    """Prices to come, one a horizon, from the latest bars in the online store."""
+    stored = await _stored(request, symbol)
+    return PricePredictionAnswer(
+        prediction=PricePrediction.of(stored),
+        model_version=stored.served.released.version,
+        request_id=request_id(request),
+    )
+
+
+@router.get("/signals/{symbol}", responses=SYMBOL)
+async def trading_signals(request: Request, symbol: SymbolPath) -> SignalsAnswer:
+    """Signals, one a horizon. HOLD, with its reason, below the least confidence, while the version's scores
+    are taken for a leak, and where the forecast abstains, as on stale data.
+    """  # noqa: D205 — one paragraph of the documentation that clients read
+    rooms, stored = rooms_of(request), await _stored(request, symbol)
+    return SignalsAnswer(
+        symbol=symbol,
+        known_at=stored.forecast.known_at,
+        signals=_signals(rooms, stored),
+        least_confidence=rooms.settings.signal_confidence,
+        model_version=stored.served.released.version,
+        request_id=request_id(request),
+    )
+
+
+@router.get("/patterns/{symbol}", responses=SYMBOL)
+async def patterns(request: Request, symbol: SymbolPath) -> PatternsAnswer:
+    """Candlestick patterns that ended with one of the latest bars in the online store."""
+    rooms = rooms_of(request)
+    found = PatternsMessage.of(await rooms.desk.patterns(symbol))
+    return PatternsAnswer(
+        **dict(found),
+        symbol=symbol,
+        interval=rooms.desk.served().forecaster.manifest.interval,
+        request_id=request_id(request),
+    )
+
+
+@router.get("/insights/{symbol}", responses=SYMBOL)
+async def insights(
+    request: Request,
+    symbol: SymbolPath,
+    timeframe: Annotated[
+        str | None,
+        Query(
+            pattern=r"^[1-9][0-9]{0,3}[mhd]$",
+            description="Length of a bar; left out, that of the model. Another one is refused.",
+            examples=["30m"],
+        ),
+    ] = None,
+) -> InsightsAnswer:
+    """Everything about a symbol at once; each part says up to which bar it looked."""
+    rooms = rooms_of(request)
+    _check_timeframe(timeframe, rooms.desk.served().forecaster.manifest.interval)
+    stored, found = await asyncio.gather(_stored(request, symbol), rooms.desk.patterns(symbol))
+    verdicts = _signals(rooms, stored)
+    return InsightsAnswer(
+        symbol=symbol,
+        timeframe=stored.forecast.interval,
+        current_price=stored.close,
+        known_at=stored.forecast.known_at,
+        prediction=PricePrediction.of(stored),
+        signals=verdicts,
+        patterns=PatternsMessage.of(found),
+        confidence=max((one.confidence for one in verdicts if one.confidence is not None), default=None),
+        model=ModelState.of(stored.served, rooms.champion.leak_alarm),
+        request_id=request_id(request),
+    )
+
+
+@router.get("/status")
+async def status(request: Request) -> StatusAnswer:
+    """State of the service: its model, its bars, its log."""
+    rooms = rooms_of(request)
+    served = rooms.champion.current
+    bars = (
+        await asyncio.to_thread(freshness, rooms.bars, served.forecaster.manifest, rooms.clock())
+        if served
+        else ()
+    )
+    return StatusAnswer(
+        model=ModelState.of(served, rooms.champion.leak_alarm) if served else None,
+        reason=rooms.champion.reason,
+        refused=RefusedMessage.of(rooms.champion.refused),
+        bars=[FreshnessMessage.of(one) for one in bars],
+        forecasts_waiting=rooms.recorder.waiting,
+        forecasts_dropped=rooms.recorder.dropped,
+        request_id=request_id(request),
+    )
+
+
+async def _stored(request: Request, symbol: str) -> StoredForecast:
+    rooms = rooms_of(request)
+    stored = await rooms.desk.from_store(symbol, request_id=request_id(request))
+    rooms.metrics.forecasts((stored.forecast,), origin="store")
+    return stored
+
+
+def _signals(rooms: Rooms, stored: StoredForecast) -> list[SignalMessage]:
+    found = signals(
+        stored.forecast,
+        least_confidence=rooms.settings.signal_confidence,
+        leak_alarm=rooms.champion.leak_alarm,
+    )
+    return [SignalMessage.of(signal) for signal in found]
+
+
+def _check_timeframe(asked: str | None, interval: str) -> None:
+    if asked not in (None, interval):
+        raise RequestRefusedError(
+            f"the model reads {interval} bars, {asked} was asked for",
+            where="timeframe",
+            cure=f"ask for {interval}, or leave it out",
+        )

@@ -253,7 +253,7 @@ class ModelMessage(BaseModel):
     quote: str
     interval: str
     symbols: list[str]
-    horizons_bars: list[int]
+    horizons_bars: list[int] = Field(description="Bars after the last bar read, one a forecast")
     bars_needed: int = Field(description="Closed bars in a row that a forecast needs, for each symbol")
     live: bool = Field(description="Whether forecasts are made by the clock; otherwise as of the newest bar")
     features: list[str]

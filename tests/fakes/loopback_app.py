@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -28,7 +29,7 @@ class Loopback:
 
 
 @contextmanager
-def serving(app: ASGIApp) -> Iterator[Loopback]:
+def serving(app: ASGIApp, *, lifespan: Literal["on", "off"] = "off") -> Iterator[Loopback]:
     """Serve until the block ends; open connections are then cut."""
     with socket.socket() as listener:
         listener.bind((HOST, 0))
@@ -36,7 +37,7 @@ def serving(app: ASGIApp) -> Iterator[Loopback]:
             app,
             log_config=None,
             log_level="critical",
-            lifespan="off",
+            lifespan=lifespan,
             ws="websockets-sansio",
             timeout_graceful_shutdown=1,
         )

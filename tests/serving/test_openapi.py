@@ -1,0 +1,143 @@
+"""The OpenAPI document: its examples are answers, and whatever is asked is answered as it says."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import requests
+import schemathesis
+from fakes.asgi_client import client_of
+from fakes.loopback_app import Loopback, serving
+from fakes.releases import release_tiny_bundle
+from fakes.tiny_bundle import walk_candles
+from hypothesis import HealthCheck, given, settings
+from pydantic import BaseModel
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from cryptoai_serving import insight_messages, messages, release_messages
+from cryptoai_serving.app import create_app
+from cryptoai_serving.bars import BarStore
+from cryptoai_serving.settings import ServingSettings
+
+CASES = 12
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+DOCUMENT = create_app(ServingSettings.inside(Path("nowhere"))).openapi()
+OPERATIONS = [(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods]
+# Those that leave anything to the client.
+FREE = [
+    (path, method)
+    for path, method in OPERATIONS
+    if {"parameters", "requestBody"} & set(DOCUMENT["paths"][path][method])
+]
+THERE = {"symbol": "BTCUSD", "model": "cryptoai-forecaster-sample", "version": 3, "file": "model.onnx"}
+EXAMPLES = {
+    name: model
+    for module in (messages, insight_messages, release_messages)
+    for name, model in vars(module).items()
+    if isinstance(model, type)
+    and issubclass(model, BaseModel)
+    and model.model_config.get("json_schema_extra")
+}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
+    folder = tmp_path_factory.mktemp("root")
+    place = ServingSettings.inside(folder)
+    release_tiny_bundle(place.releases, version=3, seed=1)
+    with BarStore(place.bars) as store:
+        store.write_bars(walk_candles(("BTCUSD", "ETHUSD"), bars=60, interval="30m", seed=3))
+    with serving(create_app(place), lifespan="on") as loopback:
+        yield loopback
+
+
+@pytest.fixture(scope="module")
+def document(service: Loopback) -> dict[str, Any]:
+    found: dict[str, Any] = httpx.get(f"{service.http}/api/openapi.json").json()
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(EXAMPLES))
+def test_example_is_what_it_is_an_example_of(name: str) -> None:
+    model = EXAMPLES[name]
+    example = model.model_json_schema()["example"]
+    told = model.model_validate(example).model_dump(mode="json")
+    missing = set(told) - set(example) if model is not messages.ForecastRequest else set()
+    assert missing == set()
+
+
+def test_every_json_answer_has_an_example(document: dict[str, Any]) -> None:
+    for path, method in OPERATIONS:
+        for status, answer in document["paths"][path][method]["responses"].items():
+            schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
+            name = schema.get("$ref", "").rpartition("/")[2]
+            assert not schema or "example" in document["components"]["schemas"][name], (path, status)
+
+
+def test_every_field_has_its_unit_or_meaning_where_a_number_could_be_misread(
+    document: dict[str, Any],
+) -> None:
+    for name, schema in document["components"]["schemas"].items():
+        for field, told in schema.get("properties", {}).items():
+            if field.endswith(("_bps", "_price", "_bars", "_up")):
+                assert told.get("description"), f"{name}.{field}"
+
+
+def test_what_needs_a_key_says_so_and_what_does_not_says_nothing(document: dict[str, Any]) -> None:
+    open_to_all = {
+        path
+        for path, methods in document["paths"].items()
+        if "security" not in methods.get("get", methods.get("post"))
+    }
+    assert open_to_all == {"/livez", "/readyz"}
+    assert document["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
+
+
+def test_document_is_made_anew_for_a_new_champion_only(tmp_path: Path) -> None:
+    app = create_app(ServingSettings.inside(tmp_path))
+    with client_of(app):
+        assert app.openapi() is app.openapi()
+
+
+def check(service: Loopback, document: dict[str, Any], operation: tuple[str, str], **generated: Any) -> None:
+    path, method = operation
+    cases = schemathesis.openapi.from_dict(document)[path][method].as_strategy(**generated)
+    with requests.Session() as session:
+
+        @settings(max_examples=CASES, suppress_health_check=list(HealthCheck))
+        @given(case=cases)
+        def ask(case: schemathesis.Case) -> None:
+            case.call_and_validate(base_url=service.http, session=session, checks=CHECKS)
+
+        ask()
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=" ".join)
+def test_request_about_what_is_there_is_answered_as_documented(
+    service: Loopback, document: dict[str, Any], operation: tuple[str, str]
+) -> None:
+    there = {name: value for name, value in THERE.items() if f"{{{name}}}" in operation[0]}
+    check(service, document, operation, path_parameters=there)
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
+@pytest.mark.parametrize("operation", FREE, ids=" ".join)
+def test_request_about_anything_gets_no_answer_that_is_not_documented(
+    service: Loopback, document: dict[str, Any], operation: tuple[str, str], mode: GenerationMode
+) -> None:
+    check(service, document, operation, generation_mode=mode)

@@ -1,10 +1,12 @@
 """The champion in service: follows the release channel and swaps verified bundles without a restart."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from edge_bundle.alerts import Alert
 from edge_bundle.errors import BundleRefusedError, EdgeBundleError
 from edge_bundle.forecaster import Forecaster
 from edge_bundle.releases import ReleasedVersion, read_channel, read_leak_alarm, release_folder
@@ -30,6 +32,10 @@ class RefusedRelease:
     version: int | None
     reason: str
     refused_at: datetime
+
+    def same_as(self, other: "RefusedRelease") -> bool:
+        """Whether it is the same refusal at another time."""
+        return (self.version, self.reason) == (other.version, other.reason)
 
 
 class ChampionWatch:
@@ -119,3 +125,18 @@ class ChampionWatch:
                 f"features by {result.largest_feature_difference:.2g} of their scale"
             )
         return ServedModel("champion", wanted, forecaster, self._clock())
+
+
+def refusal_alert(refused: RefusedRelease, *, model: str, served: int | None) -> Alert:
+    """What a person is told of a release that stays out; `served` is the version that answers meanwhile."""
+    what = "The release channel" if refused.version is None else f"Version {refused.version}"
+    digest = hashlib.sha256(refused.reason.encode()).hexdigest()[:12]
+    return Alert(
+        cause=f"refused-release/{model}/{refused.version}/{digest}",
+        severity="critical",
+        title=f"{what} of {model} stays out of service",
+        summary=f"{refused.reason}. Promote or roll back again to serve another version.",
+        facts=(("answers meanwhile", "nothing" if served is None else f"version {served}"),),
+        links=(),
+        raised_at=refused.refused_at,
+    )

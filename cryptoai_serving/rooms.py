@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -13,7 +14,7 @@ from fastapi import Request
 
 from cryptoai_serving.access import Guard
 from cryptoai_serving.bars import BarStore
-from cryptoai_serving.champion import ChampionWatch
+from cryptoai_serving.champion import ChampionWatch, RefusedRelease, refusal_alert
 from cryptoai_serving.forecast_desk import ForecastDesk
 from cryptoai_serving.forecast_log import ForecastLog, ForecastRecorder
 from cryptoai_serving.keys import KeyWatch
@@ -21,6 +22,7 @@ from cryptoai_serving.logs import json_logs
 from cryptoai_serving.metrics import ServingMetrics
 from cryptoai_serving.rate_limits import RateLimits
 from cryptoai_serving.settings import ServingSettings
+from edge_bundle.alerts import Outbox
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +79,21 @@ class Rooms:
         self.champion.refresh()
         if (served := self.champion.current) is not current:
             logger.info("now serving version %s", served.released.version if served else None)
-        if (stays_out := self.champion.refused) is not refused and stays_out is not None:
-            logger.error("release of version %s stays out: %s", stays_out.version, stays_out.reason)
+        stays_out = self.champion.refused
+        # A bundle that failed is tried again and again: it is told of once.
+        if stays_out is not None and (refused is None or not stays_out.same_as(refused)):
+            self._tell_refusal(stays_out)
+
+    def _tell_refusal(self, refused: RefusedRelease) -> None:
+        logger.error("release of version %s stays out: %s", refused.version, refused.reason)
+        served = self.champion.current
+        alert = refusal_alert(
+            refused, model=self.settings.model, served=served.released.version if served else None
+        )
+        try:
+            Outbox(self.settings.alerts).add(alert)
+        except (sqlite3.Error, OSError):
+            logger.exception("the alert could not be put into the outbox")
 
 
 def rooms_of(request: Request) -> Rooms:

@@ -23,6 +23,8 @@ class ServingSettings:
         Root folder of the releases.
     bars, forecast_log
         SQLite files: the online store that ingestion writes, and the log that monitoring reads.
+    alerts
+        SQLite file of the outbox, from which the platform tells people.
     keys
         File of API keys; without it the service answers its own machine alone.
     poll_seconds
@@ -42,6 +44,7 @@ class ServingSettings:
     releases: Path
     bars: Path
     forecast_log: Path
+    alerts: Path
     keys: Path
     poll_seconds: float = 1.0
     max_body_bytes: int = 8 * MEBIBYTE
@@ -72,6 +75,7 @@ class ServingSettings:
             releases=Path(given.get("CRYPTOAI_RELEASES", "releases")),
             bars=Path(given.get("CRYPTOAI_BARS", f"data/{market}/bars.db")),
             forecast_log=Path(given.get("CRYPTOAI_FORECAST_LOG", "data/forecasts.db")),
+            alerts=Path(given.get("CRYPTOAI_ALERTS", "data/alerts.db")),
             keys=Path(given.get("CRYPTOAI_KEYS", "data/keys.json")),
             requests_a_minute=int(given.get("CRYPTOAI_REQUESTS_A_MINUTE", REQUESTS_A_MINUTE)),
             signal_confidence=float(given.get("CRYPTOAI_SIGNAL_CONFIDENCE", SIGNAL_CONFIDENCE)),
@@ -87,6 +91,7 @@ class ServingSettings:
             releases=folder / "releases",
             bars=folder / "data" / market / "bars.db",
             forecast_log=folder / "data" / "forecasts.db",
+            alerts=folder / "data" / "alerts.db",
             keys=folder / "data" / "keys.json",
             poll_seconds=poll_seconds,
         )

@@ -49,7 +49,8 @@ def create_app(
     """Application that opens nothing before its lifespan starts."""
     rooms = Rooms(settings, clock=clock, monotonic=monotonic)
     app = ForecastApplication(rooms)
-    for router in (operations.public, operations.router, forecasts.router, insights.router, releases.router):
+    # They are tried in this order: what is asked most comes first.
+    for router in (forecasts.router, insights.router, operations.router, operations.public, releases.router):
         app.include_router(router)
     answer_errors(app)
     if settings.cors_origins:

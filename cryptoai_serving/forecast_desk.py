@@ -23,7 +23,7 @@ from cryptoai_serving.errors import (
 )
 from cryptoai_serving.forecast_cache import ForecastCache
 from cryptoai_serving.forecast_log import ForecastRecorder, LoggedForecast, Origin
-from cryptoai_serving.messages import ForecastRequest
+from cryptoai_serving.messages import ForecastMessage, ForecastRequest
 from cryptoai_serving.patterns import PATTERN_BARS, Patterns, recent_patterns
 from edge_bundle.candles import interval_duration
 from edge_bundle.features.sources import reads_market
@@ -51,6 +51,8 @@ class StoredForecast:
 
     Parameters
     ----------
+    message
+        The forecast as it goes over the wire, made once for all who ask.
     close
         Of the newest bar, in the quote currency.
     stale_after
@@ -58,6 +60,7 @@ class StoredForecast:
     """
 
     forecast: Forecast
+    message: ForecastMessage
     served: ServedModel
     close: float
     stale_after: datetime | None
@@ -181,7 +184,7 @@ class ForecastDesk:
         (own,) = (forecast for forecast in every if forecast.symbol == symbol)
         allowed = STALE_INTERVALS * interval_duration(manifest.interval)
         stale_after = min(forecast.known_at for forecast in every) + allowed if manifest.live else None
-        return StoredForecast(own, served, close, stale_after)
+        return StoredForecast(own, ForecastMessage.of(own), served, close, stale_after)
 
     def _found_patterns(self, symbol: str, manifest: Manifest) -> Patterns:
         window = self._bars.window((symbol,), PATTERN_BARS)

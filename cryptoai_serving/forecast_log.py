@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Self
 
@@ -257,8 +258,14 @@ def _row(entry: LoggedForecast) -> tuple[object, ...]:
         _microseconds(entry.asked_at),
         entry.latency_ms,
         entry.request_id,
-        json.dumps(forecast.to_dict()),
+        _text(forecast),
     )
+
+
+@lru_cache(maxsize=256)
+def _text(forecast: Forecast) -> str:
+    """JSON of a forecast; one that is kept for many answers is written out once."""
+    return json.dumps(forecast.to_dict())
 
 
 def _microseconds(moment: datetime) -> int:

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 from cryptoai_serving.bars import no_trade_facts
 from cryptoai_serving.champion import RefusedRelease, ServedModel
 from edge_bundle.candles import PRICE_COLUMNS, candle_frame
-from edge_bundle.forecast import AbstentionReason
+from edge_bundle.forecast import AbstentionReason, Forecast
 from edge_bundle.windows import MarketWindow
 
 DISCLAIMER = "Not investment advice."
@@ -194,6 +194,11 @@ class ForecastMessage(BaseModel):
     horizons: list[HorizonMessage]
     abstention: AbstentionMessage | None = Field(description="Null when the forecast is given")
     input_sha256: str | None = Field(description="Of the numbers that the model read; null when it read none")
+
+    @classmethod
+    def of(cls, forecast: Forecast) -> Self:
+        """Say what a device would say."""
+        return cls.model_validate(forecast.to_dict())
 
 
 EXAMPLE_FORECAST: dict[str, Any] = {

@@ -13,7 +13,6 @@ from cryptoai_serving.refusals import described, request_id
 from cryptoai_serving.rooms import Rooms, rooms_of
 from cryptoai_serving.routes.documented import BODY, GUARDED, SYMBOL, SymbolPath
 from edge_bundle.errors import EdgeBundleError
-from edge_bundle.forecast import Forecast
 
 router = APIRouter(route_class=guarded("read"), responses=GUARDED, tags=["forecasts"])
 
@@ -27,7 +26,7 @@ async def forecast_from_candles(request: Request, body: Annotated[ForecastReques
     answered = await rooms.desk.from_candles(body, request_id=identity)
     rooms.metrics.forecasts(answered.forecasts, origin="request")
     return ForecastAnswer(
-        forecasts=[_message(forecast) for forecast in answered.forecasts],
+        forecasts=[ForecastMessage.of(forecast) for forecast in answered.forecasts],
         model_version=answered.served.released.version,
         feature_fingerprint=answered.served.forecaster.manifest.feature_fingerprint,
         request_id=identity,
@@ -50,7 +49,7 @@ async def forecast_from_store(request: Request, symbol: SymbolPath) -> ForecastA
     stored = await rooms.desk.from_store(symbol, request_id=identity)
     rooms.metrics.forecasts((stored.forecast,), origin="store")
     return ForecastAnswer(
-        forecasts=[_message(stored.forecast)],
+        forecasts=[stored.message],
         model_version=stored.served.released.version,
         feature_fingerprint=stored.served.forecaster.manifest.feature_fingerprint,
         request_id=identity,
@@ -63,8 +62,4 @@ async def _item(rooms: Rooms, symbol: str, identity: str) -> BatchItem:
     except (ServingError, EdgeBundleError) as error:
         return BatchItem(symbol=symbol, forecast=None, error=described(error, request_id=identity))
     rooms.metrics.forecasts((stored.forecast,), origin="store")
-    return BatchItem(symbol=symbol, forecast=_message(stored.forecast), error=None)
-
-
-def _message(forecast: Forecast) -> ForecastMessage:
-    return ForecastMessage.model_validate(forecast.to_dict())
+    return BatchItem(symbol=symbol, forecast=stored.message, error=None)

@@ -56,7 +56,7 @@ class StoredForecast:
     close
         Of the newest bar, in the quote currency.
     stale_after
-        When a bar that it was made from is older than is allowed; None where no clock counts.
+        When its bar is older than is allowed; None where no clock counts.
     """
 
     forecast: Forecast
@@ -183,7 +183,8 @@ class ForecastDesk:
         every = served.forecaster.forecast(window, self._now(manifest))
         (own,) = (forecast for forecast in every if forecast.symbol == symbol)
         allowed = STALE_INTERVALS * interval_duration(manifest.interval)
-        stale_after = min(forecast.known_at for forecast in every) + allowed if manifest.live else None
+        # Symbols that it is compared with end with the same bar, or it abstains.
+        stale_after = own.known_at + allowed if manifest.live else None
         return StoredForecast(own, ForecastMessage.of(own), served, close, stale_after)
 
     def _found_patterns(self, symbol: str, manifest: Manifest) -> Patterns:

@@ -110,3 +110,18 @@ def test_revision_waits_for_nobody_and_is_not_known_when_the_file_is_damaged(tmp
     (tmp_path / "n.db").write_bytes(b"no database" * 200)
     assert database.revision() is None
     database.close()
+
+
+def test_revision_is_that_of_the_file_that_is_there(tmp_path: Path) -> None:
+    watched, first, second = (Database(tmp_path / "n.db", schema=SCHEMA, version=1) for _ in range(3))
+    add(first, 1)
+    first.close()
+    seen = [watched.revision()]
+    for name in ("n.db", "n.db-wal", "n.db-shm"):
+        (tmp_path / name).unlink(missing_ok=True)
+    for number in (2, 3, 4):
+        add(second, number)
+        seen.append(watched.revision())
+    assert len(set(seen)) == 4
+    second.close()
+    watched.close()

@@ -93,11 +93,14 @@ def test_store_that_is_replaced_is_read_anew(
     client, _ = served
     before = known_at(client)
     with BarStore(tmp_path / "other.db") as other:
-        other.write_bars(CANDLES)
+        other.write_bars(CANDLES.head(39))
     bars = ServingSettings.inside(tmp_path).bars
     with closing(sqlite3.connect(bars)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     (tmp_path / "other.db").replace(bars)
+    assert known_at(client) == before + 9 * timedelta(minutes=30)
+    with BarStore(bars) as writer:
+        writer.write_bars(CANDLES[39])
     assert known_at(client) == before + 10 * timedelta(minutes=30)
 
 

@@ -4,7 +4,11 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cryptoai_serving.release_requests import RequestKind
 from cryptoai_serving.released_files import Release
+
+# MLflow counts them from 1, in 32 bits.
+LAST_VERSION = 2**31 - 1
 
 
 class ReleasedFileMessage(BaseModel):
@@ -64,4 +68,37 @@ class ReleasesAnswer(BaseModel):
 
     model: str
     releases: list[ReleaseMessage]
+    request_id: str
+
+
+class PromotionRequest(BaseModel):
+    """A version that is to become champion, and why."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"version": 4, "reason": "better on the last week"}}
+    )
+
+    version: int = Field(ge=1, le=LAST_VERSION, strict=True, description="Registered version")
+    reason: str = Field(min_length=1, max_length=500, description="Stands in the ledger")
+
+
+class PromotionFiled(BaseModel):
+    """The request waits for the platform, which asks the gate; the ledger holds what becomes of it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "id": "c41f8b0a92d7e635",
+                "kind": "promotion",
+                "model": "cryptoai-forecaster-sample",
+                "version": 4,
+                "request_id": "5f3c9a0e7d1b2c48",
+            }
+        }
+    )
+
+    id: str = Field(description="Under which it waits")
+    kind: RequestKind
+    model: str
+    version: int
     request_id: str

@@ -21,6 +21,7 @@ from cryptoai_serving.keys import KeyWatch
 from cryptoai_serving.logs import json_logs
 from cryptoai_serving.metrics import ServingMetrics
 from cryptoai_serving.rate_limits import RateLimits
+from cryptoai_serving.release_requests import ReleaseRequests
 from cryptoai_serving.settings import ServingSettings
 from edge_bundle.alerts import Outbox
 
@@ -46,6 +47,7 @@ class Rooms:
             cores=anyio.CapacityLimiter(os.cpu_count() or 1),
         )
         self.metrics = ServingMetrics(self.champion, self.recorder, self.desk.forecasts)
+        self.requests = ReleaseRequests(settings.requests)
         self.keys = KeyWatch(settings.keys)
         self.guard = Guard(
             keys=self.keys, limits=RateLimits(monotonic=monotonic), a_minute=settings.requests_a_minute
@@ -66,6 +68,7 @@ class Rooms:
                     await watch
                 await asyncio.to_thread(self.recorder.close)
                 self.bars.close()
+                self.requests.close()
 
     async def _follow(self) -> None:
         while True:

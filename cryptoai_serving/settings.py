@@ -25,6 +25,8 @@ class ServingSettings:
         SQLite files: the online store that ingestion writes, and the log that monitoring reads.
     alerts
         SQLite file of the outbox, from which the platform tells people.
+    requests
+        SQLite file of requests for promotions, which the platform carries out or refuses.
     keys
         File of API keys; without it the service answers its own machine alone.
     poll_seconds
@@ -45,6 +47,7 @@ class ServingSettings:
     bars: Path
     forecast_log: Path
     alerts: Path
+    requests: Path
     keys: Path
     poll_seconds: float = 1.0
     max_body_bytes: int = 8 * MEBIBYTE
@@ -76,6 +79,7 @@ class ServingSettings:
             bars=Path(given.get("CRYPTOAI_BARS", f"data/{market}/bars.db")),
             forecast_log=Path(given.get("CRYPTOAI_FORECAST_LOG", "data/forecasts.db")),
             alerts=Path(given.get("CRYPTOAI_ALERTS", "data/alerts.db")),
+            requests=Path(given.get("CRYPTOAI_REQUESTS", "data/requests.db")),
             keys=Path(given.get("CRYPTOAI_KEYS", "data/keys.json")),
             requests_a_minute=int(given.get("CRYPTOAI_REQUESTS_A_MINUTE", REQUESTS_A_MINUTE)),
             signal_confidence=float(given.get("CRYPTOAI_SIGNAL_CONFIDENCE", SIGNAL_CONFIDENCE)),
@@ -92,6 +96,7 @@ class ServingSettings:
             bars=folder / "data" / market / "bars.db",
             forecast_log=folder / "data" / "forecasts.db",
             alerts=folder / "data" / "alerts.db",
+            requests=folder / "data" / "requests.db",
             keys=folder / "data" / "keys.json",
             poll_seconds=poll_seconds,
         )

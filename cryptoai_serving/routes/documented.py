@@ -36,3 +36,8 @@ RANGE: Responses = {
 SymbolPath = Annotated[
     str, Path(pattern=r"^[A-Z0-9]{2,20}$", description="One of those in /models", examples=["BTCUSD"])
 ]
+# A name never starts with a dot and never holds a slash: it names nothing outside its folder.
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+ModelName = Annotated[
+    str, Path(pattern=NAME, description="Registered name", examples=["cryptoai-forecaster-sample"])
+]

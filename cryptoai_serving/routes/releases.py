@@ -8,18 +8,12 @@ from fastapi.responses import FileResponse
 
 from cryptoai_serving.access import guarded
 from cryptoai_serving.refusals import request_id
-from cryptoai_serving.release_messages import ReleaseMessage, ReleasesAnswer
+from cryptoai_serving.release_messages import LAST_VERSION, ReleaseMessage, ReleasesAnswer
 from cryptoai_serving.released_files import check_range, released_file, releases_of
 from cryptoai_serving.rooms import rooms_of
-from cryptoai_serving.routes.documented import GUARDED, RANGE, RELEASE
+from cryptoai_serving.routes.documented import GUARDED, NAME, RANGE, RELEASE, ModelName
 
 router = APIRouter(prefix="/releases", route_class=guarded("device"), responses=GUARDED, tags=["releases"])
-# A name never starts with a dot and never holds a slash: it names nothing outside its folder.
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
-ModelName = Annotated[
-    str, Path(pattern=NAME, description="Registered name", examples=["cryptoai-forecaster-sample"])
-]
-LAST_VERSION = 2**31 - 1
 
 
 @router.get("/{model}", responses=RELEASE)

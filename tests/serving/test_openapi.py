@@ -1,6 +1,7 @@
 """The OpenAPI document: its examples are answers, and whatever is asked is answered as it says."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from schemathesis.specs.openapi.checks import (
 from cryptoai_serving import insight_messages, messages, release_messages
 from cryptoai_serving.app import create_app
 from cryptoai_serving.bars import BarStore
+from cryptoai_serving.keys import SCOPES, add_key, new_key
 from cryptoai_serving.settings import ServingSettings
 
 CASES = 12
@@ -36,6 +38,10 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
+TOKEN, KEPT = new_key(
+    label="test", scopes=SCOPES, created_at=datetime(2026, 1, 1, tzinfo=UTC), requests_a_minute=10**6
+)
+KEY = {"authorization": f"Bearer {TOKEN}"}
 DOCUMENT = create_app(ServingSettings.inside(Path("nowhere"))).openapi()
 OPERATIONS = [(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods]
 # Those that leave anything to the client.
@@ -62,6 +68,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
     release_tiny_bundle(place.releases, version=3, seed=1)
     with BarStore(place.bars) as store:
         store.write_bars(walk_candles(("BTCUSD", "ETHUSD"), bars=60, interval="30m", seed=3))
+    add_key(place.keys, KEPT)
     with serving(create_app(place), lifespan="on") as loopback:
         yield loopback
 
@@ -122,7 +129,7 @@ def check(service: Loopback, document: dict[str, Any], operation: tuple[str, str
         @settings(max_examples=CASES, suppress_health_check=list(HealthCheck))
         @given(case=cases)
         def ask(case: schemathesis.Case) -> None:
-            case.call_and_validate(base_url=service.http, session=session, checks=CHECKS)
+            case.call_and_validate(base_url=service.http, session=session, headers=KEY, checks=CHECKS)
 
         ask()
 

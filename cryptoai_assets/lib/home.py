@@ -120,6 +120,11 @@ class Home:
         return self.root / "data" / "alerts.db"
 
     @property
+    def requests_database(self) -> Path:
+        """Requests for promotions that the service has filed."""
+        return self.root / "data" / "requests.db"
+
+    @property
     def releases(self) -> Path:
         """Folder that the service and the devices read."""
         return self.root / "releases"

@@ -162,6 +162,11 @@ class Ledger:
         closed = {entry.intent for entry in entries}
         return [entry for entry in entries if entry.kind == "intent" and entry.id not in closed]
 
+    def was_champion(self, model: str, version: int) -> bool:
+        """Whether a version was ever released as champion."""
+        released = ("promotion", "rollback")
+        return any(entry.kind in released and entry.version == version for entry in self.entries(model))
+
     def acknowledged(self, model: str, version: int) -> Entry | None:
         """Newest acknowledgement of a version's alarm by a person, if there is one."""
         found = [e for e in self.entries(model) if e.kind == "acknowledgement" and e.version == version]

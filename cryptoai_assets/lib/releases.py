@@ -131,10 +131,7 @@ class ReleaseDesk:
         before = None if released is None else released.version
         if wanted is None or wanted.version == before:
             return None
-        was_champion = any(
-            entry.kind in ("promotion", "rollback") and entry.version == wanted.version
-            for entry in self.ledger.entries(model)
-        )
+        was_champion = self.ledger.was_champion(model, wanted.version)
         reason = f"the alias {CHAMPION} was moved by hand from version {before or 'none'} to {wanted.version}"
         try:
             return self.promote(

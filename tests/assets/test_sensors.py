@@ -337,5 +337,6 @@ def test_every_sensor_runs_by_itself_once_the_platform_is_up() -> None:
         "failed_ticks_are_told",
         "outbox_is_delivered",
         "releases_follow_aliases",
+        "releases_follow_requests",
     }
     assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in sensors)

@@ -18,6 +18,7 @@ from cryptoai_assets.lib.gate import Decision, GatePolicy, Margin, decide
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.monthly_features import stored_window
 from cryptoai_assets.lib.releases import rival
+from cryptoai_assets.lib.requested_releases import ADMITTED_TAG
 from cryptoai_assets.lib.scoring import Score
 from cryptoai_assets.lib.training import TrainingSettings
 from cryptoai_serving.bars import KEPT_BARS, BarStore
@@ -92,7 +93,7 @@ def _note(home: Home, candidate: Candidate, decision: Decision, market: MarketRe
     home.tracking.tag_version(
         candidate.model,
         candidate.version or 0,
-        {"gate/promote": str(decision.promote), "gate/door": decision.door, "gate/reasons": reasons},
+        {ADMITTED_TAG: str(decision.promote), "gate/door": decision.door, "gate/reasons": reasons},
     )
     if not decision.promote:
         home.ledger.append(

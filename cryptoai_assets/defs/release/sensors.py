@@ -1,10 +1,12 @@
-"""What happens to releases outside of a run: intents of killed runs, and aliases that a person moved."""
+"""What happens to releases outside of a run: intents of killed runs, moved aliases, and filed requests."""
 
 import dagster as dg
 
 from cryptoai_assets.defs.release.assets import online_bars
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.releases import PromotionError
+from cryptoai_assets.lib.requested_releases import carry_out
+from cryptoai_serving.release_requests import ReleaseRequests
 
 # Materializes what has a condition to follow what it reads.
 assets_follow_what_they_read = dg.AutomationConditionSensorDefinition(
@@ -27,3 +29,18 @@ def releases_follow_aliases(market: MarketResource) -> dg.SkipReason:
     if channel is not None and channel.champion is not None:
         return dg.SkipReason(f"version {channel.champion.version} is released, as MLflow's alias says")
     return dg.SkipReason(f"{len(finished)} open intents finished" if finished else "alias and channel agree")
+
+
+@dg.sensor(target=None, minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
+def releases_follow_requests(market: MarketResource) -> dg.SkipReason:
+    """Carry out, or refuse in the ledger, what was asked for through the service."""
+    home, now = market.home, market.clock()
+    if not home.requests_database.is_file():
+        return dg.SkipReason("nothing was ever asked for")
+    told = []
+    with ReleaseRequests(home.requests_database) as requests:
+        for request in requests.waiting():
+            outcome = carry_out(home.release_desk, request, now)
+            requests.settle(request, outcome)
+            told.append(f"{request.kind} of version {request.version}: {outcome}")
+    return dg.SkipReason("; ".join(told) or "nothing waits")

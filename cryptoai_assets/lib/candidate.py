@@ -14,19 +14,19 @@ from cryptoai_assets.lib.bundle_checks import bundle_checks
 from cryptoai_assets.lib.canaries import canaries
 from cryptoai_assets.lib.datasets import Dataset
 from cryptoai_assets.lib.export import (
-    BASIS_POINTS,
     Agreement,
-    agreement,
+    graph_agreement,
     graph_predictions,
+    session_outputs,
     verify_agreement,
     write_bundle,
 )
 from cryptoai_assets.lib.gate import Bound, Comparison, Evidence, GatePolicy
+from cryptoai_assets.lib.graph_builder import BASIS_POINTS
 from cryptoai_assets.lib.market import Market
 from cryptoai_assets.lib.models.baselines import DIRECTION_BASELINES, VOLATILITY_BASELINES
-from cryptoai_assets.lib.models.forecaster_model import Predictions
-from cryptoai_assets.lib.models.tree_heads import TreeSettings
-from cryptoai_assets.lib.models.trees import FittedTrees
+from cryptoai_assets.lib.models.fitted import FittedForecaster
+from cryptoai_assets.lib.models.forecaster_model import ForecasterSettings, Predictions
 from cryptoai_assets.lib.models.zoo import model_from, model_record
 from cryptoai_assets.lib.scoring import Score
 from cryptoai_assets.lib.training import (
@@ -70,7 +70,7 @@ class Candidate:
     features_offered: tuple[str, ...]
     feature_fingerprint: str
     settings: TrainingSettings
-    model_settings: TreeSettings
+    model_settings: ForecasterSettings
     git_commit: str
     cause: str
     bundle_digest: str
@@ -126,7 +126,7 @@ def train_candidate(
     folder: Path,
     data: Dataset,
     splits: Splits,
-    model: TreeSettings,
+    model: ForecasterSettings,
     window: MarketWindow,
     *,
     market: Market,
@@ -135,7 +135,7 @@ def train_candidate(
     data_fingerprint: str,
     git_commit: str,
     cause: str,
-) -> tuple[Candidate, FittedTrees]:
+) -> tuple[Candidate, FittedForecaster]:
     """Fit once, export, and hold the graph against its original on the rows before the final stretch.
 
     A record of an earlier candidate is removed first; the new one is written once it is registered, so that
@@ -154,7 +154,6 @@ def train_candidate(
         fitted,
         market=market,
         kind=model.kind,
-        lookback=market.lookback,
         golden=train,
         window=MarketWindow(
             window.candles.filter(pl.col("open_time") < splits.stretch.train_end), window.facts
@@ -164,7 +163,7 @@ def train_candidate(
         git_commit=git_commit,
     )
     compared = train.between(train.times[-min(4000, len(train.times))], None)
-    found = verify_agreement(agreement(fitted.predict(compared), graph_predictions(forecaster, compared)))
+    found = verify_agreement(graph_agreement(forecaster, fitted, compared))
     candidate = Candidate(
         market=market.name,
         model=market.model,
@@ -230,7 +229,8 @@ def score_stretch(
 
 def _coverage(forecaster: Forecaster, test: Dataset, market: Market) -> tuple[float, ...]:
     """Share of known outcomes between the bundle's lower and upper ends, by horizon."""
-    outputs = forecaster.outputs(test.with_features(forecaster.manifest.features).values)
+    manifest = forecaster.manifest
+    outputs = session_outputs(forecaster.session, test.with_features(manifest.features), manifest.lookback)
     shares = []
     for column, horizon in enumerate(market.horizons):
         realised = test.target("return", horizon) * BASIS_POINTS

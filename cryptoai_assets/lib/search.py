@@ -9,10 +9,11 @@ import optuna
 from scipy import stats
 
 from cryptoai_assets.lib.datasets import Dataset, Float64Array
+from cryptoai_assets.lib.models.coupling import VOLATILITY_ANCHOR
 from cryptoai_assets.lib.models.ensemble import EnsembleSettings
 from cryptoai_assets.lib.models.feature_choice import chosen_features
 from cryptoai_assets.lib.models.tree_heads import TreeSettings
-from cryptoai_assets.lib.models.trees import VOLATILITY_ANCHOR, Trees
+from cryptoai_assets.lib.models.trees import Trees
 from cryptoai_assets.lib.models.zoo import kind_settings
 from cryptoai_assets.lib.scoring import log_loss
 from cryptoai_assets.lib.side_by_side import side_by_side

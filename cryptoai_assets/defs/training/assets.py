@@ -16,9 +16,9 @@ from cryptoai_assets.defs.training import recipes
 from cryptoai_assets.defs.training.config import TrainingConfig
 from cryptoai_assets.lib.candidate import NO_CAUSE, Candidate, bundle_folder, score_stretch, train_candidate
 from cryptoai_assets.lib.datasets import Dataset
-from cryptoai_assets.lib.export import BASIS_POINTS
 from cryptoai_assets.lib.figures import breakeven_figure, equity_figure, line_figure, score_figure
 from cryptoai_assets.lib.fingerprints import file_fingerprint
+from cryptoai_assets.lib.graph_builder import BASIS_POINTS
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.models.tree_heads import TreeSettings
 from cryptoai_assets.lib.models.zoo import model_from, model_record

@@ -14,7 +14,7 @@ from cryptoai_assets.lib.models.baselines import DIRECTION_BASELINES, VOLATILITY
 from cryptoai_assets.lib.models.ensemble import fitted_alone
 from cryptoai_assets.lib.models.forecaster_model import ForecasterModel
 from cryptoai_assets.lib.models.reference_lgbm import reference_forecasts, reference_rows
-from cryptoai_assets.lib.models.trees import Trees
+from cryptoai_assets.lib.models.zoo import forecaster
 from cryptoai_assets.lib.scoring import (
     BootstrapSettings,
     Score,
@@ -101,7 +101,7 @@ def measure(full: bool) -> Iterator[EvaluationRow]:
     )
     models: Sequence[ForecasterModel] = [
         *(
-            Trees(model, threads=FULL.threads)
+            forecaster(model, threads=FULL.threads)
             for model in fitted_alone([found.settings for found in searched.found.values()])
         ),
         *DIRECTION_BASELINES,

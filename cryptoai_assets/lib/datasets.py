@@ -45,7 +45,7 @@ class History:
         places = self.last[rows][:, None] + np.arange(1 - lookback, 1)
         whole = self.bars[places]
         if self.columns == tuple(range(self.bars.shape[1])):
-            return whole
+            return np.asarray(whole)
         return np.ascontiguousarray(whole[:, :, self.columns])
 
 

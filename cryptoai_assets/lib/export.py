@@ -74,7 +74,7 @@ def _tree_head(graph: GraphBuilder, head: TreeHead, rows: str, features: int, ou
     graph.nodes.append(tree)
     if tree.op_type == "TreeEnsembleRegressor":
         tree.output[0] = f"{graph.prefix}{output}"
-        return tree.output[0]
+        return f"{graph.prefix}{output}"
     tree.output[0], tree.output[1] = f"{tree.name}_label", f"{tree.name}_classes"
     return graph.node("Gather", [tree.output[1], f"{graph.prefix}second_column"], output, axis=1)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import numpy as np
 import optuna
@@ -10,11 +11,11 @@ from scipy import stats
 
 from cryptoai_assets.lib.datasets import Dataset, Float64Array
 from cryptoai_assets.lib.models.coupling import VOLATILITY_ANCHOR
-from cryptoai_assets.lib.models.ensemble import EnsembleSettings
+from cryptoai_assets.lib.models.ensemble import FIRST_WEIGHTS, EnsembleSettings
 from cryptoai_assets.lib.models.feature_choice import chosen_features
+from cryptoai_assets.lib.models.forecaster_model import ForecasterSettings
 from cryptoai_assets.lib.models.tree_heads import TreeSettings
-from cryptoai_assets.lib.models.trees import Trees
-from cryptoai_assets.lib.models.zoo import kind_settings
+from cryptoai_assets.lib.models.zoo import forecaster, kind_settings
 from cryptoai_assets.lib.scoring import log_loss
 from cryptoai_assets.lib.side_by_side import side_by_side
 
@@ -35,7 +36,7 @@ class Found:
         That of the settings found.
     """
 
-    settings: TreeSettings
+    settings: ForecasterSettings
     losses: tuple[float, ...]
     loss: float
 
@@ -53,7 +54,7 @@ class Searched:
     found: Mapping[str, Found]
 
     @property
-    def chosen(self) -> TreeSettings:
+    def chosen(self) -> ForecasterSettings:
         """Settings of the kind whose validation loss is least."""
         return min(self.found.values(), key=lambda found: found.loss).settings
 
@@ -88,7 +89,7 @@ def search_kinds(
             data,
             kind_settings(kind),
             horizon=horizon,
-            trials=trials,
+            trials=trials if kind_settings(kind).start().as_trial() else 1,
             seed=seed,
             after_trial=partial(after_trial, kind),
         )
@@ -96,20 +97,23 @@ def search_kinds(
     ]
     found = dict(zip(single, side_by_side(searches, threads=threads), strict=True))
     if EnsembleSettings.kind in kinds:
-        ensemble = EnsembleSettings.of([one.settings for one in found.values()])
+        trees = [one.settings for kind, one in found.items() if kind in FIRST_WEIGHTS]
+        ensemble = EnsembleSettings.of(cast(list[TreeSettings], trees))
         loss = float(validation_losses(data, ensemble, horizon=horizon, seed=seed).mean())
         after_trial(ensemble.kind, 0, loss)
         found[ensemble.kind] = Found(ensemble, (loss,), loss)
     return Searched(found)
 
 
-def validation_losses(data: Dataset, settings: TreeSettings, *, horizon: int, seed: int) -> Float64Array:
+def validation_losses(
+    data: Dataset, settings: ForecasterSettings, *, horizon: int, seed: int
+) -> Float64Array:
     """Log loss of each last-quarter row that moved, by a direction head fitted on the rows before, purged."""
     times, cut = data.times, _validation_cut(data)
     train, validation = data.between(None, times[cut - horizon]), data.between(times[cut], None)
     up = validation.target("up", horizon)
     moved = np.isfinite(up)
-    head = Trees(settings, threads=1).direction_head(train, horizon=horizon, seed=seed)
+    head = forecaster(settings, threads=1).direction_head(train, horizon=horizon, seed=seed)
     return log_loss(head.probability_up(validation)[moved], up[moved])
 
 
@@ -130,7 +134,7 @@ def _validation_cut(data: Dataset) -> int:
 
 def search_settings(
     data: Dataset,
-    kind: type[TreeSettings],
+    kind: type[ForecasterSettings],
     *,
     horizon: int,
     trials: int,

@@ -13,10 +13,9 @@ from cryptoai_assets.lib.datasets import Dataset, Float64Array, dataset
 from cryptoai_assets.lib.market import Market
 from cryptoai_assets.lib.models.baselines import DIRECTION_BASELINES, VOLATILITY_BASELINES
 from cryptoai_assets.lib.models.ensemble import fitted_alone
-from cryptoai_assets.lib.models.forecaster_model import Predictions
-from cryptoai_assets.lib.models.tree_heads import TreeSettings
-from cryptoai_assets.lib.models.trees import FittedTrees, Trees
-from cryptoai_assets.lib.models.zoo import model_record
+from cryptoai_assets.lib.models.fitted import FittedForecaster
+from cryptoai_assets.lib.models.forecaster_model import ForecasterSettings, Predictions
+from cryptoai_assets.lib.models.zoo import forecaster, model_record
 from cryptoai_assets.lib.scoring import (
     BootstrapSettings,
     Interval,
@@ -151,7 +150,7 @@ def training_splits(data: Dataset, market: Market, settings: TrainingSettings) -
 def procedure_predictions(
     data: Dataset,
     splits: Splits,
-    models: Sequence[TreeSettings],
+    models: Sequence[ForecasterSettings],
     *,
     market: Market,
     settings: TrainingSettings,
@@ -161,7 +160,7 @@ def procedure_predictions(
     return out_of_sample_by_kind(
         data,
         [
-            *(Trees(model, threads=settings.threads) for model in fitted_alone(models)),
+            *(forecaster(model, threads=settings.threads) for model in fitted_alone(models)),
             *DIRECTION_BASELINES,
             *VOLATILITY_BASELINES,
         ],
@@ -224,12 +223,13 @@ def stacked_dataset(parts: Sequence[Dataset]) -> Dataset:
 
 
 def fit_version(
-    data: Dataset, splits: Splits, model: TreeSettings, *, market: Market, settings: TrainingSettings
-) -> FittedTrees:
+    data: Dataset, splits: Splits, model: ForecasterSettings, *, market: Market, settings: TrainingSettings
+) -> FittedForecaster:
     """Fit once on everything before the final stretch; never refitted afterwards."""
-    trees = Trees(model, threads=settings.threads)
     train = data.between(None, splits.stretch.train_end)
-    return trees.fit(train, horizons=market.horizons, seed=settings.seed)
+    return forecaster(model, threads=settings.threads).fit(
+        train, horizons=market.horizons, seed=settings.seed
+    )
 
 
 def direction_loss(predictions: Predictions, test: Dataset, horizons: Sequence[int]) -> Float64Array:
@@ -292,7 +292,7 @@ def git_commit() -> str:
     return commit + ("+" if changed else "")
 
 
-def settings_record(settings: TrainingSettings, model: TreeSettings) -> dict[str, object]:
+def settings_record(settings: TrainingSettings, model: ForecasterSettings) -> dict[str, object]:
     """Settings of a training, flat, for MLflow and the fingerprint."""
     return {f"training/{k}": v for k, v in asdict(settings).items()} | {
         f"model/{k}": v for k, v in model_record(model).items()

@@ -20,7 +20,7 @@ from cryptoai_assets.lib.figures import breakeven_figure, equity_figure, line_fi
 from cryptoai_assets.lib.fingerprints import file_fingerprint
 from cryptoai_assets.lib.graph_builder import BASIS_POINTS
 from cryptoai_assets.lib.home import Home
-from cryptoai_assets.lib.models.tree_heads import TreeSettings
+from cryptoai_assets.lib.models.forecaster_model import ForecasterSettings
 from cryptoai_assets.lib.models.zoo import model_from, model_record
 from cryptoai_assets.lib.monthly_features import joined_dataset, stored_grid, stored_window
 from cryptoai_assets.lib.search import search_kinds
@@ -74,7 +74,7 @@ def _known(
     return data, training_splits(data, market.settings, settings)
 
 
-def _searched(home: Home) -> tuple[TreeSettings, list[TreeSettings]]:
+def _searched(home: Home) -> tuple[ForecasterSettings, list[ForecasterSettings]]:
     """Settings of the model that validation chose, and the best ones of every kind."""
     record = json.loads(home.model_settings.read_bytes())
     models = {kind: model_from(found["model"]) for kind, found in record["kinds"].items()}

@@ -2,27 +2,47 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 from cryptoai_assets.lib.models.ensemble import EnsembleSettings
+from cryptoai_assets.lib.models.forecaster_model import ForecasterSettings
+from cryptoai_assets.lib.models.networks.network import Network
+from cryptoai_assets.lib.models.networks.problem import AfterEpoch
+from cryptoai_assets.lib.models.networks.settings import EpochSettings, LstmSettings, TransformerSettings
 from cryptoai_assets.lib.models.tree_heads import (
     ForestSettings,
     LightgbmSettings,
     TreeSettings,
     XgboostSettings,
 )
+from cryptoai_assets.lib.models.trees import Trees
 
-KINDS: Mapping[str, type[TreeSettings]] = MappingProxyType(
-    {kind.kind: kind for kind in (XgboostSettings, LightgbmSettings, ForestSettings, EnsembleSettings)}
+_ALL: tuple[type[ForecasterSettings], ...] = (
+    XgboostSettings,
+    LightgbmSettings,
+    ForestSettings,
+    EnsembleSettings,
+    LstmSettings,
+    TransformerSettings,
 )
+KINDS: Mapping[str, type[ForecasterSettings]] = MappingProxyType({kind.kind: kind for kind in _ALL})
+
+
+# Anything that the settings of a kind become.
+Forecaster = Trees | Network
 
 
 class UnknownKindError(Exception):
     """No kind of forecaster has the name that was asked for."""
 
 
-def kind_settings(name: str) -> type[TreeSettings]:
+class NetworksNotInstalledError(Exception):
+    """A network was asked for where PyTorch is not installed."""
+
+
+def kind_settings(name: str) -> type[ForecasterSettings]:
     """Settings of a kind.
 
     Raises
@@ -35,7 +55,37 @@ def kind_settings(name: str) -> type[TreeSettings]:
     return KINDS[name]
 
 
-def model_record(settings: TreeSettings) -> dict[str, Any]:
+def forecaster(
+    settings: ForecasterSettings,
+    *,
+    threads: int,
+    checkpoints: Path | None = None,
+    after_epoch: AfterEpoch = lambda _: None,
+) -> Forecaster:
+    """Model of some settings, ready to be fitted.
+
+    Parameters
+    ----------
+    checkpoints
+        Folder from which a network's training that was killed goes on; None keeps nothing.
+
+    Raises
+    ------
+    NetworksNotInstalledError
+        When the settings are a network's, and PyTorch is not installed.
+    """
+    if not isinstance(settings, (LstmSettings, TransformerSettings)):
+        return Trees(cast(TreeSettings, settings), threads=threads)
+    try:
+        from cryptoai_assets.lib.models.networks.gradients import GradientSolver
+    except ModuleNotFoundError as error:
+        raise NetworksNotInstalledError(
+            f"{settings.kind} needs {error.name}: pip install -e '.[networks]' -c constraints.txt"
+        ) from error
+    return Network(settings, GradientSolver(threads, checkpoints), threads, after_epoch)
+
+
+def model_record(settings: ForecasterSettings) -> dict[str, Any]:
     """Settings with the name of their kind, as JSON keeps them."""
     fields: dict[str, Any] = asdict(settings)  # type: ignore[call-overload] # all are dataclasses
     if isinstance(settings, EnsembleSettings):
@@ -43,7 +93,7 @@ def model_record(settings: TreeSettings) -> dict[str, Any]:
     return {"kind": settings.kind, **fields}
 
 
-def model_from(record: Mapping[str, Any]) -> TreeSettings:
+def model_from(record: Mapping[str, Any]) -> ForecasterSettings:
     """Settings that `model_record` wrote."""
     fields = {
         name: tuple(value) if isinstance(value, list) else value
@@ -53,4 +103,6 @@ def model_from(record: Mapping[str, Any]) -> TreeSettings:
     kind = kind_settings(record["kind"])
     if kind is EnsembleSettings:
         fields["members"] = tuple(model_from(member) for member in fields["members"])
+    if "training" in fields:
+        fields["training"] = EpochSettings(**record["training"])
     return kind(**fields)

@@ -1,7 +1,7 @@
 """A fitted network: scaling, weights, calibration; it needs no PyTorch to say what it says."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -46,8 +46,9 @@ class RobustScaling:
 
     def scaled(self, values: Float32Array) -> Float32Array:
         """Scale the last axis."""
-        scaled = (values - self.centre) * self.inverse
-        return np.clip(scaled, -CLIP, CLIP, dtype=np.float32)
+        with np.errstate(invalid="ignore"):  # bars that are in no window may not be finite
+            scaled = (values - self.centre) * self.inverse
+        return np.asarray(np.clip(scaled, -CLIP, CLIP), dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,10 @@ class FittedNetwork:
             for rows in batches
         ]
         return np.concatenate(parts).astype(np.float64)
+
+    def tied(self, calibration: tuple[Calibration, ...], coupling: tuple[Coupling, ...]) -> Self:
+        """Return it with what was fitted on rows that a network like it did not see."""
+        return replace(self, calibration=calibration, coupling=coupling)
 
     def importance(self) -> Mapping[str, float]:
         """Share of each feature in the size of the first layer's weights, largest first."""

@@ -126,7 +126,7 @@ def _lstm(settings: LstmSettings, weights: Weights, scaled: Float32Array) -> Flo
             enter, forget, candidate, leave = np.split(gates, 4, axis=1)
             cell = expit(forget) * cell + expit(enter) * np.tanh(candidate)
             series[bar] = held = expit(leave) * np.tanh(cell)
-    return series[-1]
+    return np.asarray(series[-1], dtype=np.float32)
 
 
 def _encoder(settings: TransformerSettings, weights: Weights, scaled: Float32Array) -> Float32Array:

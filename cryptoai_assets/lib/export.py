@@ -1,7 +1,7 @@
 """From a fitted model to a bundle: one ONNX graph, its promise, and its golden rows."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path

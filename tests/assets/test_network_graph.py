@@ -139,7 +139,9 @@ def test_bundle_says_how_its_precision_was_chosen_and_passes_its_checks(
         "int8_static",
     ]
     assert manifest.quantization["windows"] >= 2000
-    assert all(check.passed for check in bundle_checks(forecaster)), bundle_checks(forecaster)
+    assert all(check.passed for check in bundle_checks(forecaster, for_devices=True)), bundle_checks(
+        forecaster, for_devices=True
+    )
     assert forecaster.selftest().passed
     # Whatever precision was chosen, the FP32 graph is what is held against the original.
     assert graph_agreement(forecaster, fitted, data.between(data.times[-300], None)).share == 1

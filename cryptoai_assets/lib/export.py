@@ -18,6 +18,7 @@ from onnxmltools.convert.common.data_types import FloatTensorType
 from cryptoai_assets.lib.datasets import Dataset, Float64Array
 from cryptoai_assets.lib.graph_builder import BASIS_POINTS, GraphBuilder, HeadNodes
 from cryptoai_assets.lib.market import Market
+from cryptoai_assets.lib.models.blend import FittedBlend
 from cryptoai_assets.lib.models.coupling import INTERVAL_COVERAGE, VOLATILITY_ANCHOR, VOLATILITY_FLOOR
 from cryptoai_assets.lib.models.ensemble import EnsembleHead
 from cryptoai_assets.lib.models.fitted import FittedForecaster
@@ -141,8 +142,18 @@ def forecaster_graph(fitted: FittedForecaster) -> onnx.ModelProto:
     ExportError
         When a part of the forecaster has no converter.
     """
-    graph = GraphBuilder()
-    last = graph.last_row(fitted.lookback)
+    graph = GraphBuilder(fitted.lookback)
+    last = graph.last_row()
+    expected, volatility = (
+        _blended(graph, fitted, last) if isinstance(fitted, FittedBlend) else _forecast(graph, fitted, last)
+    )
+    graph.interval(expected, volatility, [one.interval_factor for one in fitted.coupling])
+    graph.outside_range(last, fitted.training_range.low, fitted.training_range.high)
+    return graph.model(features=len(fitted.names), horizons=len(fitted.horizons))
+
+
+def _forecast(graph: GraphBuilder, fitted: FittedForecaster, last: str) -> tuple[str, str]:
+    """Append expected return and volatility, after a node named ``probability_up``."""
     match fitted:
         case FittedTrees():
             heads = tree_heads(graph, fitted, last)
@@ -150,7 +161,7 @@ def forecaster_graph(fitted: FittedForecaster) -> onnx.ModelProto:
             heads = network_heads(graph, fitted)
         case _:
             raise ExportError(f"no converter for {type(fitted).__name__}: add it here")
-    expected, volatility = graph.coupled(
+    return graph.coupled(
         heads,
         last,
         anchor=fitted.names.index(VOLATILITY_ANCHOR),
@@ -158,9 +169,47 @@ def forecaster_graph(fitted: FittedForecaster) -> onnx.ModelProto:
         factors=[one.volatility_factor for one in fitted.coupling],
         slopes=[one.return_slope for one in fitted.coupling],
     )
-    graph.interval(expected, volatility, [one.interval_factor for one in fitted.coupling])
-    graph.outside_range(last, fitted.training_range.low, fitted.training_range.high)
-    return graph.model(lookback=fitted.lookback, features=len(fitted.names), horizons=len(fitted.horizons))
+
+
+def _blended(graph: GraphBuilder, fitted: FittedBlend, last: str) -> tuple[str, str]:
+    """Append the members, and what `FittedBlend.predict` makes of them."""
+    returns, volatilities, ups = [], [], []
+    for kind, member in fitted.members.items():
+        graph.prefix = f"{kind}/"
+        expected, volatility = _forecast(graph, member, last)
+        returns.append(expected)
+        volatilities.append(volatility)
+        ups.append(f"{kind}/probability_up")
+    graph.prefix = ""
+    trusts = graph.constant("direction_weights", np.reshape(fitted.direction_weights, (-1, 1, 1)))
+    up = graph.stacked(ups, "member_ups")  # (members, batch, horizons)
+    mean = graph.weighted_sum(up, trusts, "mean_up")
+    off = graph.node("Sub", [up, mean], "off_mean")
+    spread = graph.node(
+        "Sqrt",
+        [graph.weighted_sum(graph.node("Mul", [off, off], "off_squared"), trusts, "variance")],
+        "spread",
+    )
+    one = graph.constant("one", [1.0])
+    odds = graph.node("Div", [mean, graph.node("Sub", [one, mean], "mean_down")], "odds")
+    factor = graph.node(
+        "Add",
+        [
+            graph.node("Mul", [spread, graph.constant("doubt", fitted.confidence.doubt)], "doubted"),
+            graph.constant("trust", fitted.confidence.trust),
+        ],
+        "confidence",
+    )
+    sure = graph.node("Max", [factor, graph.constant("nothing", [0.0])], "least_confidence")
+    logit = graph.node("Mul", [graph.node("Log", [odds], "log_odds"), sure], "confident_logit")
+    graph.node("Sigmoid", [logit], "probability_up")
+    raised = graph.constant("raised", [one.volatility_factor for one in fitted.coupling])
+    slopes = graph.constant("slopes", [c.volatility_factor * c.return_slope for c in fitted.coupling])
+    levels = graph.constant("volatility_weights", np.reshape(fitted.volatility_weights, (-1, 1, 1)))
+    level = graph.weighted_sum(graph.stacked(volatilities, "member_volatilities"), levels, "mean_volatility")
+    step = graph.weighted_sum(graph.stacked(returns, "member_returns"), trusts, "mean_return")
+    volatility = graph.node("Mul", [level, raised], "expected_volatility_bps")
+    return graph.node("Mul", [step, slopes], "expected_return_bps"), volatility
 
 
 def write_bundle(
@@ -329,11 +378,16 @@ def session_predictions(session: ModelSession, data: Dataset, lookback: int) -> 
 
 
 def agreement(original: Predictions, exported: Predictions) -> Agreement:
-    """Compare predictions of the same rows, each output in its own standard deviations."""
+    """Compare predictions of the same rows, each output in its own standard deviations.
+
+    A graph says float32: two steps of it are no difference, however little the output moves from row to row.
+    """
     differences = []
     for name in ("expected_return", "probability_up", "expected_volatility"):
         ours, theirs = getattr(original, name), getattr(exported, name)
-        differences.append(np.abs(ours - theirs) / np.maximum(ours.std(axis=0), 1e-9))
+        unsaid = 2 * np.spacing(np.abs(ours).astype(np.float32))
+        beyond = np.maximum(np.abs(ours - theirs) - unsaid, 0.0)
+        differences.append(beyond / np.maximum(ours.std(axis=0), 1e-9))
     largest = np.concatenate(differences, axis=1).max(axis=1)
     return Agreement(len(largest), float((largest <= AGREEMENT_TOLERANCE).mean()), float(largest.max()))
 

@@ -41,11 +41,14 @@ class GraphBuilder:
 
     Parameters
     ----------
+    lookback
+        Bars of the window.
     prefix
         Of the names of what is added, which tells the members of an ensemble apart.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lookback: int) -> None:
+        self.lookback = lookback
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self.prefix = ""
@@ -68,10 +71,38 @@ class GraphBuilder:
         self.nodes.append(helper.make_node(operator, inputs, named, name=name, **attributes))
         return named
 
-    def last_row(self, lookback: int) -> str:
+    def window(self, lookback: int) -> str:
+        """The last bars of the window: (batch, lookback, features)."""
+        if lookback == self.lookback:
+            return INPUT_NAME
+        bounds = [
+            self.constant(name, [value], np.int64)
+            for name, value in (
+                ("newest_start", self.lookback - lookback),
+                ("newest_end", self.lookback),
+                ("along_bars", 1),
+            )
+        ]
+        return self.node("Slice", [INPUT_NAME, *bounds], "newest_bars")
+
+    def last_row(self) -> str:
         """Add what reads the last bar: (batch, features)."""
-        last_bar = self.constant("last_bar", lookback - 1, np.int64)
+        last_bar = self.constant("last_bar", self.lookback - 1, np.int64)
         return self.node("Gather", [INPUT_NAME, last_bar], "last_row", axis=1)
+
+    def stacked(self, parts: Sequence[str], output: str) -> str:
+        """Add the stack of equally shaped values: (parts, batch, horizons)."""
+        first = self.constant(f"{output}_axis", [0], np.int64)
+        raised = [
+            self.node("Unsqueeze", [part, first], f"{output}_{place}") for place, part in enumerate(parts)
+        ]
+        return self.node("Concat", raised, output, axis=0)
+
+    def weighted_sum(self, stacked: str, weights: str, output: str) -> str:
+        """Add the sum of a stack by weights (parts, 1, 1): (batch, horizons)."""
+        weighed = self.node("Mul", [stacked, weights], f"{output}_parts")
+        first = self.constant(f"{output}_over", [0], np.int64)
+        return self.node("ReduceSum", [weighed, first], output, keepdims=0)
 
     def coupled(
         self, heads: HeadNodes, last: str, *, anchor: int, floor: float, factors: Any, slopes: Any
@@ -97,7 +128,7 @@ class GraphBuilder:
         return self.node("Mul", [scaled_lead, volatility], "expected_return_bps"), volatility
 
     def interval(self, expected: str, volatility: str, factors: Any) -> None:
-        """Add the outputs on both sides of the expected return, `factors` volatilities away."""
+        """Add the outputs `factors` volatilities on both sides of the expected return."""
         factor = self.constant("interval_factors", factors)
         half = self.node("Mul", [volatility, factor], "half_width_bps")
         self.node("Sub", [expected, half], "lower_bps")
@@ -112,9 +143,9 @@ class GraphBuilder:
         )
         self.node("ReduceMean", [outside], OUTSIDE_RANGE, axes=[1], keepdims=0)
 
-    def model(self, *, lookback: int, features: int, horizons: int) -> onnx.ModelProto:
+    def model(self, *, features: int, horizons: int) -> onnx.ModelProto:
         """Return the checked graph, with the outputs that `edge_bundle.session.ModelSession` names."""
-        shape: list[str | int | None] = ["batch", lookback, features]
+        shape: list[str | int | None] = ["batch", self.lookback, features]
         outputs = [
             helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", horizons])
             for name in VALUE_NAMES

@@ -10,6 +10,7 @@ import optuna
 from scipy import stats
 
 from cryptoai_assets.lib.datasets import Dataset, Float64Array
+from cryptoai_assets.lib.models.blend import BlendSettings
 from cryptoai_assets.lib.models.coupling import VOLATILITY_ANCHOR
 from cryptoai_assets.lib.models.ensemble import FIRST_WEIGHTS, EnsembleSettings
 from cryptoai_assets.lib.models.feature_choice import chosen_features
@@ -82,7 +83,7 @@ def search_kinds(
     train = data.between(None, data.times[_validation_cut(data) - horizon])
     chosen = chosen_features(train, horizons=(horizon,), always=VOLATILITY_ANCHOR, seed=seed, threads=threads)
     data = data.with_features(chosen)
-    single = [kind for kind in kinds if kind != EnsembleSettings.kind]
+    single = [kind for kind in kinds if kind not in (EnsembleSettings.kind, BlendSettings.kind)]
     searches = [
         partial(
             search_settings,
@@ -96,12 +97,16 @@ def search_kinds(
         for kind in single
     ]
     found = dict(zip(single, side_by_side(searches, threads=threads), strict=True))
+    together: dict[str, ForecasterSettings] = {}
     if EnsembleSettings.kind in kinds:
         trees = [one.settings for kind, one in found.items() if kind in FIRST_WEIGHTS]
-        ensemble = EnsembleSettings.of(cast(list[TreeSettings], trees))
+        together[EnsembleSettings.kind] = EnsembleSettings.of(cast(list[TreeSettings], trees))
+    if BlendSettings.kind in kinds:
+        together[BlendSettings.kind] = BlendSettings(tuple(one.settings for one in found.values()))
+    for kind, ensemble in together.items():
         loss = float(validation_losses(data, ensemble, horizon=horizon, seed=seed).mean())
-        after_trial(ensemble.kind, 0, loss)
-        found[ensemble.kind] = Found(ensemble, (loss,), loss)
+        after_trial(kind, 0, loss)
+        found[kind] = Found(ensemble, (loss,), loss)
     return Searched(found)
 
 

@@ -143,6 +143,16 @@ def test_graph_counts_the_features_outside_the_training_range(
     assert forecaster.outputs(rows)["outside_range"] == pytest.approx(wanted)
 
 
+def test_two_steps_of_float32_are_no_difference_and_more_are() -> None:
+    """An output that hardly moves from row to row is not held to more digits than a graph can say."""
+    up = 0.6 + 1e-4 * np.random.default_rng(1).normal(size=(500, 1))
+    step = float(np.spacing(np.float32(0.6)))
+    said = Predictions(up, up, up)
+    near, far = (Predictions(up + steps * step, up, up) for steps in (1.5, 4.0))
+    assert agreement(said, near).largest_difference == 0
+    assert agreement(said, far).share == 0
+
+
 @pytest.mark.parametrize("constant", ["slopes", "floor", "one"])
 def test_changed_graph_is_refused(tmp_path: Path, fitted: FittedTrees, data: Dataset, constant: str) -> None:
     graph = forecaster_graph(fitted)

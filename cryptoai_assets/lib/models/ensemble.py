@@ -116,9 +116,7 @@ class EnsembleSettings:
 
 def fitted_alone(models: Sequence[ForecasterSettings]) -> list[ForecasterSettings]:
     """Leave out what an ensemble among the models has as a member: it is fitted, and told, with it."""
-    held: list[ForecasterSettings] = [
-        member for model in models if isinstance(model, EnsembleSettings) for member in model.members
-    ]
+    held = [member for model in models for member in getattr(model, "members", ())]
     return [model for model in models if model not in held]
 
 

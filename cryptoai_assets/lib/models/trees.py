@@ -120,6 +120,12 @@ class Trees:
 
     def fit(self, data: Dataset, *, horizons: tuple[int, ...], seed: int) -> FittedTrees:
         """Fit the heads on all rows; what ties them together, and members' weights, on the last fifth."""
+        return self.rehearsed(data, horizons=horizons, seed=seed)[1]
+
+    def rehearsed(
+        self, data: Dataset, *, horizons: tuple[int, ...], seed: int
+    ) -> tuple[FittedTrees, FittedTrees]:
+        """Return what `fit` returns, after one whose heads did not see the last fifth."""
         chosen = chosen_features(
             data, horizons=horizons, always=VOLATILITY_ANCHOR, seed=seed, threads=self.threads
         )
@@ -130,14 +136,15 @@ class Trees:
         fitted = self._heads(data, horizons, selected, seed)
         settings = self.settings
         if not isinstance(settings, EnsembleSettings):
-            return _coupled(fitted, trial, later)
+            return _coupled(trial, trial, later), _coupled(fitted, trial, later)
         weighted = _weighted(settings, trial, later)
         members = {
             member.kind: _coupled(fitted.member(place), trial.member(place), later)
             for place, member in enumerate(settings.members)
         }
-        whole = _coupled(fitted.with_weights(weighted), trial.with_weights(weighted), later)
-        return replace(whole, members=members)
+        trial = trial.with_weights(weighted)
+        whole = _coupled(fitted.with_weights(weighted), trial, later)
+        return _coupled(trial, trial, later), replace(whole, members=members)
 
     def direction_head(self, data: Dataset, *, horizon: int, seed: int) -> "DirectionHead":
         """Fit the direction head of one horizon alone, as a search does."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
 
+from cryptoai_assets.lib.models.blend import Blend, BlendSettings
 from cryptoai_assets.lib.models.ensemble import EnsembleSettings
 from cryptoai_assets.lib.models.forecaster_model import ForecasterSettings
 from cryptoai_assets.lib.models.networks.network import Network
@@ -26,12 +27,13 @@ _ALL: tuple[type[ForecasterSettings], ...] = (
     EnsembleSettings,
     LstmSettings,
     TransformerSettings,
+    BlendSettings,
 )
 KINDS: Mapping[str, type[ForecasterSettings]] = MappingProxyType({kind.kind: kind for kind in _ALL})
 
 
 # Anything that the settings of a kind become.
-Forecaster = Trees | Network
+Forecaster = Trees | Network | Blend
 
 
 class UnknownKindError(Exception):
@@ -74,6 +76,12 @@ def forecaster(
     NetworksNotInstalledError
         When the settings are a network's, and PyTorch is not installed.
     """
+    if isinstance(settings, BlendSettings):
+        members = [
+            forecaster(member, threads=threads, checkpoints=checkpoints, after_epoch=after_epoch)
+            for member in settings.members
+        ]
+        return Blend([member for member in members if not isinstance(member, Blend)], threads)
     if not isinstance(settings, (LstmSettings, TransformerSettings)):
         return Trees(cast(TreeSettings, settings), threads=threads)
     try:
@@ -88,7 +96,7 @@ def forecaster(
 def model_record(settings: ForecasterSettings) -> dict[str, Any]:
     """Settings with the name of their kind, as JSON keeps them."""
     fields: dict[str, Any] = asdict(settings)  # type: ignore[call-overload] # all are dataclasses
-    if isinstance(settings, EnsembleSettings):
+    if isinstance(settings, (EnsembleSettings, BlendSettings)):
         fields["members"] = [model_record(member) for member in settings.members]
     return {"kind": settings.kind, **fields}
 
@@ -101,7 +109,7 @@ def model_from(record: Mapping[str, Any]) -> ForecasterSettings:
         if name != "kind"
     }
     kind = kind_settings(record["kind"])
-    if kind is EnsembleSettings:
+    if kind in (EnsembleSettings, BlendSettings):
         fields["members"] = tuple(model_from(member) for member in fields["members"])
     if "training" in fields:
         fields["training"] = EpochSettings(**record["training"])

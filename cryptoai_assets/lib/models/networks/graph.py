@@ -6,13 +6,14 @@ from cryptoai_assets.lib.graph_builder import GraphBuilder, HeadNodes
 from cryptoai_assets.lib.models.networks.fitted import CLIP, FittedNetwork
 from cryptoai_assets.lib.models.networks.settings import LstmSettings, TransformerSettings
 from cryptoai_assets.lib.models.networks.weights import NORM_EPSILON, Weights, positions
-from edge_bundle.session import INPUT_NAME
 from edge_bundle.windows import Float32Array
 
 
 def network_heads(graph: GraphBuilder, fitted: FittedNetwork) -> HeadNodes:
     """Append what a network says of the whole window."""
-    centred = graph.node("Sub", [INPUT_NAME, graph.constant("centre", fitted.scaling.centre)], "centred")
+    centred = graph.node(
+        "Sub", [graph.window(fitted.lookback), graph.constant("centre", fitted.scaling.centre)], "centred"
+    )
     ratio = graph.node("Mul", [centred, graph.constant("inverse", fitted.scaling.inverse)], "unclipped")
     limits = [graph.constant("least", -CLIP), graph.constant("most", CLIP)]
     scaled = graph.node("Clip", [ratio, *limits], "scaled")  # (batch, lookback, features)

@@ -62,6 +62,12 @@ class Network:
         coupled on the last fifth: every probability that the calibration reads was said of rows that the
         network did not see. Between the parts, rows whose labels reach into the next are left out.
         """
+        return self.rehearsed(data, horizons=horizons, seed=seed)[1]
+
+    def rehearsed(
+        self, data: Dataset, *, horizons: tuple[int, ...], seed: int
+    ) -> tuple[FittedNetwork, FittedNetwork]:
+        """Return what `fit` returns, after the first network, which did not see the last fifth."""
         chosen = chosen_features(
             data, horizons=horizons, always=VOLATILITY_ANCHOR, seed=seed, threads=self.threads
         )
@@ -71,7 +77,7 @@ class Network:
         trial = self._trained(training, stopping, horizons, seed, self.settings.training.epochs)
         trial = calibrated(trial, later)
         fitted = self._trained(data, None, horizons, seed, trial.epochs)
-        return fitted.tied(trial.calibration, trial.coupling)
+        return trial, fitted.tied(trial.calibration, trial.coupling)
 
     def direction_head(self, data: Dataset, *, horizon: int, seed: int) -> NetworkDirection:
         """Fit for one horizon alone, as a search does."""

@@ -1,0 +1,100 @@
+"""How fast a forecast's graph answers: one window, one thread, through our session and by a bare call.
+
+The networks have their full size and weights that nobody trained: the time does not depend on them. Goals
+are held against time on the processor; beside it stands that on the clock, which a busy machine stretches.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter, thread_time
+
+import numpy as np
+import onnx
+import onnxruntime
+from benchmarks.features import bars
+from benchmarks.rows import BenchRow
+from fakes.untrained_network import untrained_network
+
+from cryptoai_assets.lib.datasets import Dataset, dataset
+from cryptoai_assets.lib.export import forecaster_graph
+from cryptoai_assets.lib.models.networks.settings import LstmSettings, NetworkSettings, TransformerSettings
+from cryptoai_assets.lib.quantization import chosen_precision
+from cryptoai_assets.lib.targets import target_frame
+from edge_bundle.features.catalog import catalog, feature_frame
+from edge_bundle.session import INPUT_NAME, ModelSession
+
+HORIZONS = (5, 10, 30)
+FEATURES = 96  # as many as a model reads at most
+BARS, CALLS, WARM_UP = 8000, 2000, 50
+GOAL_MS, BUNDLE_GOAL_MB = 1.0, 15.0
+SETTINGS: tuple[NetworkSettings, ...] = (LstmSettings.start(), TransformerSettings.start())
+
+
+def real_shaped_rows() -> Dataset:
+    """Windows over the catalog's quickest features, of a random walk of minutes."""
+    names = sorted(catalog(), key=lambda name: catalog()[name].warmup)[: FEATURES - 1]
+    names = [*names, *({"return_deviation_60"} - set(names))]
+    grid = bars(BARS)
+    targets = target_frame(grid, horizons=HORIZONS)
+    return dataset(feature_frame(grid, names), targets, names, lookback=60, bar=timedelta(minutes=1))
+
+
+def measure() -> list[BenchRow]:
+    """Rows of the room."""
+    data = real_shaped_rows()
+    rows = np.arange(len(data) - 2600, len(data))
+    up = np.column_stack([data.target("up", horizon)[rows] for horizon in HORIZONS])
+    found = []
+    for settings in SETTINGS:
+        graph = forecaster_graph(untrained_network(settings, data, horizons=HORIZONS, seed=1))
+        windows = data.windows(settings.lookback, rows)
+        chosen = chosen_precision(graph, windows, up)
+        found += _rows(f"{settings.kind}-fp32", graph, windows)
+        if chosen.name != "fp32":
+            found += _rows(f"{settings.kind}-{chosen.name}", chosen.graph, windows)
+    return found
+
+
+def _rows(name: str, graph: onnx.ModelProto, windows: np.ndarray) -> list[BenchRow]:
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        onnx.save(graph, file)
+        session, bare = ModelSession.open(file), _bare_session(file)
+        size = file.stat().st_size / 1e6
+    outputs = [output.name for output in bare.get_outputs()]
+    ours, theirs = _durations(windows, session.run, lambda window: bare.run(outputs, {INPUT_NAME: window}))
+    rows = []
+    for label, quantile in (("p50", 0.5), ("p99", 0.99)):
+        value, reference = (1e3 * float(np.quantile(times[0], quantile)) for times in (ours, theirs))
+        clock = 1e3 * float(np.quantile(ours[1], quantile))
+        compared = f"onnxruntime alone; by the clock ours takes {clock:.3f} ms"
+        rows.append(
+            BenchRow(
+                f"forecasting/{name}-{label}", value, "ms", GOAL_MS, value <= GOAL_MS, compared, reference
+            )
+        )
+    kept = size <= BUNDLE_GOAL_MB
+    rows.append(BenchRow(f"forecasting/{name}-size", size, "MB", BUNDLE_GOAL_MB, kept, "one bundle at most"))
+    return rows
+
+
+def _bare_session(file: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+
+
+def _durations(windows: np.ndarray, *calls: Callable[[np.ndarray], object]) -> list[np.ndarray]:
+    """(2, calls) seconds of each: on the processor, and by the clock; the calls take turns."""
+    taken = np.empty((len(calls), 2, CALLS + WARM_UP))
+    for number in range(CALLS + WARM_UP):
+        window = windows[number % len(windows)][None]
+        for place, call in enumerate(calls):
+            clock, processor = perf_counter(), thread_time()
+            call(window)
+            taken[place, :, number] = thread_time() - processor, perf_counter() - clock
+    return list(taken[:, :, WARM_UP:])

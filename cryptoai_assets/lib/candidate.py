@@ -27,6 +27,7 @@ from cryptoai_assets.lib.market import Market
 from cryptoai_assets.lib.models.baselines import DIRECTION_BASELINES, VOLATILITY_BASELINES
 from cryptoai_assets.lib.models.fitted import FittedForecaster
 from cryptoai_assets.lib.models.forecaster_model import ForecasterSettings, Predictions
+from cryptoai_assets.lib.models.networks.problem import UNTOLD, NetworkRun
 from cryptoai_assets.lib.models.zoo import model_from, model_record
 from cryptoai_assets.lib.scoring import Score
 from cryptoai_assets.lib.training import (
@@ -135,6 +136,7 @@ def train_candidate(
     data_fingerprint: str,
     git_commit: str,
     cause: str,
+    run: NetworkRun = UNTOLD,
 ) -> tuple[Candidate, FittedForecaster]:
     """Fit once, export, and hold the graph against its original on the rows before the final stretch.
 
@@ -147,7 +149,7 @@ def train_candidate(
         When the graph and its original disagree, or the window cannot give golden candles.
     """
     (folder / RECORD_NAME).unlink(missing_ok=True)
-    fitted = fit_version(data, splits, model, market=market, settings=settings)
+    fitted = fit_version(data, splits, model, market=market, settings=settings, run=run)
     train = data.between(None, splits.stretch.train_end)
     forecaster = write_bundle(
         bundle_folder(folder),

@@ -70,6 +70,11 @@ class Home:
         return self.data / "training"
 
     @property
+    def checkpoints(self) -> Path:
+        """Folder from which a network's training that was killed goes on."""
+        return self.training / "checkpoints"
+
+    @property
     def training_dataset(self) -> Path:
         """Features and targets of every grid bar."""
         return self.training / "dataset.parquet"

@@ -15,6 +15,7 @@ from cryptoai_assets.lib.models.baselines import DIRECTION_BASELINES, VOLATILITY
 from cryptoai_assets.lib.models.ensemble import fitted_alone
 from cryptoai_assets.lib.models.fitted import FittedForecaster
 from cryptoai_assets.lib.models.forecaster_model import ForecasterSettings, Predictions
+from cryptoai_assets.lib.models.networks.problem import UNTOLD, NetworkRun
 from cryptoai_assets.lib.models.zoo import forecaster, model_record
 from cryptoai_assets.lib.scoring import (
     BootstrapSettings,
@@ -155,12 +156,13 @@ def procedure_predictions(
     market: Market,
     settings: TrainingSettings,
     after_fold: Callable[[str, FoldPredictions], None],
+    run: NetworkRun = UNTOLD,
 ) -> Mapping[str, list[FoldPredictions]]:
     """Out-of-sample predictions of each model and of every baseline, on the same folds."""
     return out_of_sample_by_kind(
         data,
         [
-            *(forecaster(model, threads=settings.threads) for model in fitted_alone(models)),
+            *(forecaster(model, threads=settings.threads, run=run) for model in fitted_alone(models)),
             *DIRECTION_BASELINES,
             *VOLATILITY_BASELINES,
         ],
@@ -223,11 +225,17 @@ def stacked_dataset(parts: Sequence[Dataset]) -> Dataset:
 
 
 def fit_version(
-    data: Dataset, splits: Splits, model: ForecasterSettings, *, market: Market, settings: TrainingSettings
+    data: Dataset,
+    splits: Splits,
+    model: ForecasterSettings,
+    *,
+    market: Market,
+    settings: TrainingSettings,
+    run: NetworkRun = UNTOLD,
 ) -> FittedForecaster:
     """Fit once on everything before the final stretch; never refitted afterwards."""
     train = data.between(None, splits.stretch.train_end)
-    return forecaster(model, threads=settings.threads).fit(
+    return forecaster(model, threads=settings.threads, run=run).fit(
         train, horizons=market.horizons, seed=settings.seed
     )
 

@@ -21,6 +21,7 @@ from cryptoai_assets.lib.fingerprints import file_fingerprint
 from cryptoai_assets.lib.graph_builder import BASIS_POINTS
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.models.forecaster_model import ForecasterSettings
+from cryptoai_assets.lib.models.networks.problem import NetworkRun
 from cryptoai_assets.lib.models.zoo import model_from, model_record
 from cryptoai_assets.lib.monthly_features import joined_dataset, stored_grid, stored_window
 from cryptoai_assets.lib.search import search_kinds
@@ -72,6 +73,11 @@ def _known(
     frame = read_stored_parquet(market.home.training_dataset)
     data = known_dataset(frame, feature_names(market), market.settings, config.time(market.now()))
     return data, training_splits(data, market.settings, settings)
+
+
+def _network_run(context: dg.AssetExecutionContext, home: Home) -> NetworkRun:
+    """Checkpoints in the home, and a progress bar in the log."""
+    return NetworkRun(home.checkpoints, lambda epoch: context.log.info(epoch.bar))
 
 
 def _searched(home: Home) -> tuple[ForecasterSettings, list[ForecasterSettings]]:
@@ -141,8 +147,9 @@ def walk_forward_scores(
         home, settings = market.home, config.settings
         data, splits = _known(market, config, settings)
         chosen, models = _searched(home)
+        run = _network_run(context, home)
         results = procedure_predictions(
-            data, splits, models, market=market.settings, settings=settings, after_fold=tell
+            data, splits, models, market=market.settings, settings=settings, after_fold=tell, run=run
         )
         scores = score_table(results, market.settings, settings.bootstrap(market.settings))
         predictions = pl.concat(
@@ -151,6 +158,7 @@ def walk_forward_scores(
         )
         write_parquet_atomically(scores, home.procedure / recipes.SCORES_NAME)
         write_parquet_atomically(predictions, home.procedure / recipes.PREDICTIONS_NAME)
+        run.finish()
         accuracy = procedure_figures(scores, predictions, kind=chosen.kind)["procedure_accuracy"]
         return {
             "folds": settings.folds,
@@ -172,6 +180,7 @@ def trained_forecaster(
     def make() -> dict[str, Any]:
         home, settings = market.home, config.settings
         data, splits = _known(market, config, settings)
+        run = _network_run(context, home)
         candidate, fitted = train_candidate(
             home.candidate,
             data,
@@ -184,6 +193,7 @@ def trained_forecaster(
             data_fingerprint=file_fingerprint(home.training_dataset),
             git_commit=git_commit(),
             cause=config.cause or NO_CAUSE,
+            run=run,
         )
         candidate = record_training(
             home.tracking,
@@ -195,6 +205,7 @@ def trained_forecaster(
             dagster_run_id=context.run.run_id,
             bootstrap=settings.bootstrap(market.settings),
         )
+        run.finish()
         bundle = bundle_folder(home.candidate)
         return {
             "model": candidate.model,

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -10,7 +9,7 @@ from cryptoai_assets.lib.models.blend import Blend, BlendSettings
 from cryptoai_assets.lib.models.ensemble import EnsembleSettings
 from cryptoai_assets.lib.models.forecaster_model import ForecasterSettings
 from cryptoai_assets.lib.models.networks.network import Network
-from cryptoai_assets.lib.models.networks.problem import AfterEpoch
+from cryptoai_assets.lib.models.networks.problem import UNTOLD, NetworkRun
 from cryptoai_assets.lib.models.networks.settings import EpochSettings, LstmSettings, TransformerSettings
 from cryptoai_assets.lib.models.tree_heads import (
     ForestSettings,
@@ -57,19 +56,13 @@ def kind_settings(name: str) -> type[ForecasterSettings]:
     return KINDS[name]
 
 
-def forecaster(
-    settings: ForecasterSettings,
-    *,
-    threads: int,
-    checkpoints: Path | None = None,
-    after_epoch: AfterEpoch = lambda _: None,
-) -> Forecaster:
+def forecaster(settings: ForecasterSettings, *, threads: int, run: NetworkRun = UNTOLD) -> Forecaster:
     """Model of some settings, ready to be fitted.
 
     Parameters
     ----------
-    checkpoints
-        Folder from which a network's training that was killed goes on; None keeps nothing.
+    run
+        What the trainings of networks keep and tell.
 
     Raises
     ------
@@ -77,10 +70,7 @@ def forecaster(
         When the settings are a network's, and PyTorch is not installed.
     """
     if isinstance(settings, BlendSettings):
-        members = [
-            forecaster(member, threads=threads, checkpoints=checkpoints, after_epoch=after_epoch)
-            for member in settings.members
-        ]
+        members = [forecaster(member, threads=threads, run=run) for member in settings.members]
         return Blend([member for member in members if not isinstance(member, Blend)], threads)
     if not isinstance(settings, (LstmSettings, TransformerSettings)):
         return Trees(cast(TreeSettings, settings), threads=threads)
@@ -90,7 +80,7 @@ def forecaster(
         raise NetworksNotInstalledError(
             f"{settings.kind} needs {error.name}: pip install -e '.[networks]' -c constraints.txt"
         ) from error
-    return Network(settings, GradientSolver(threads, checkpoints), threads, after_epoch)
+    return Network(settings, GradientSolver(threads, run.checkpoints), threads, run.after_epoch)
 
 
 def model_record(settings: ForecasterSettings) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 It knows nothing of gradients; `gradients` beside it solves it with PyTorch.
 """
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -92,6 +94,32 @@ class Epoch:
 
 
 AfterEpoch = Callable[[Epoch], None]
+
+
+def _untold(_: Epoch) -> None:
+    """Nobody asks."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRun:
+    """What a run of trainings keeps and tells; it changes no score.
+
+    Parameters
+    ----------
+    checkpoints
+        Folder from which a training that was killed goes on; None keeps nothing.
+    """
+
+    checkpoints: Path | None = None
+    after_epoch: AfterEpoch = _untold
+
+    def finish(self) -> None:
+        """Drop the checkpoints: what they were for is made."""
+        if self.checkpoints is not None:
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+
+UNTOLD = NetworkRun()
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,8 @@ class EpochSettings:
 
 
 _EPOCHS = EpochSettings(
-    epochs=30,
-    patience=4,
+    epochs=8,
+    patience=2,
     batch=256,
     learning_rate=1e-3,
     weight_decay=1e-2,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -13,8 +14,9 @@ from cryptoai_assets.lib.market import Market, market_preset
 from cryptoai_assets.lib.models.baselines import DIRECTION_BASELINES, VOLATILITY_BASELINES
 from cryptoai_assets.lib.models.ensemble import fitted_alone
 from cryptoai_assets.lib.models.forecaster_model import ForecasterModel
+from cryptoai_assets.lib.models.networks.problem import NetworkRun
 from cryptoai_assets.lib.models.reference_lgbm import reference_forecasts, reference_rows
-from cryptoai_assets.lib.models.zoo import forecaster
+from cryptoai_assets.lib.models.zoo import forecaster, refuse_untrainable
 from cryptoai_assets.lib.scoring import (
     BootstrapSettings,
     Score,
@@ -38,7 +40,9 @@ SYMBOLS = ("BTCUSD", "ETHUSD")
 CONFIDENT_SHARE = 0.1
 SEARCH_TRIALS = 15
 SHORT_KINDS = ("xgboost", "lightgbm", "tree_ensemble")
-LEFT_OUT = "random_forest, by itself and as a member of tree_ensemble"
+NETWORK_KINDS = ("lstm", "transformer", "blend")
+LEFT_OUT = "random_forest, by itself and as a member of tree_ensemble; lstm, transformer, and blend of all"
+CHECKPOINTS = Path("build/evaluate-checkpoints")
 _KEYS = ["open_time", "symbol", "horizon"]
 
 
@@ -67,7 +71,7 @@ def sample_market() -> SampleMarket:
     )
     names = list(short_memory())
     targets = target_frame(grid, horizons=market.horizons)
-    data = dataset(feature_frame(grid, names), targets, names, lookback=1, bar=market.bar)
+    data = dataset(feature_frame(grid, names), targets, names, lookback=market.lookback, bar=market.bar)
     return SampleMarket(market, grid, candles, data)
 
 
@@ -88,20 +92,23 @@ def measure(full: bool) -> Iterator[EvaluationRow]:
     """All rows of the room, one by one as they are known."""
     sample = sample_market()
     market, folds = sample.market, folds_of(sample)
-    bootstrap = FULL.bootstrap(market)
+    bootstrap, run = FULL.bootstrap(market), NetworkRun(CHECKPOINTS)
+    kinds = (*FULL.kinds, *NETWORK_KINDS) if full else SHORT_KINDS
+    refuse_untrainable(kinds, market=market)
     # What is compared is what validation chose, on rows before the first that is scored.
     searched = search_kinds(
         sample.data.between(None, folds[0].train_end),
-        FULL.kinds if full else SHORT_KINDS,
+        kinds,
         horizon=market.horizons[1],
         trials=SEARCH_TRIALS,
         seed=FULL.seed,
         threads=FULL.threads,
         after_trial=lambda _kind, _trial, _loss: None,
+        run=run,
     )
     models: Sequence[ForecasterModel] = [
         *(
-            forecaster(model, threads=FULL.threads)
+            forecaster(model, threads=FULL.threads, run=run)
             for model in fitted_alone([found.settings for found in searched.found.values()])
         ),
         *DIRECTION_BASELINES,
@@ -115,6 +122,7 @@ def measure(full: bool) -> Iterator[EvaluationRow]:
         seed=FULL.seed,
         after_fold=lambda _kind, _result: None,
     )
+    run.finish()
     predicted = {kind: prediction_frame(told, market.horizons) for kind, told in results.items()}
     for symbol in SYMBOLS:
         own = sample.candles.filter(pl.col("symbol") == symbol)

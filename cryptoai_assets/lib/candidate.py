@@ -15,6 +15,7 @@ from cryptoai_assets.lib.canaries import canaries
 from cryptoai_assets.lib.datasets import Dataset
 from cryptoai_assets.lib.export import (
     Agreement,
+    exported,
     graph_agreement,
     graph_predictions,
     session_outputs,
@@ -29,6 +30,7 @@ from cryptoai_assets.lib.models.fitted import FittedForecaster
 from cryptoai_assets.lib.models.forecaster_model import ForecasterSettings, Predictions
 from cryptoai_assets.lib.models.networks.problem import UNTOLD, NetworkRun
 from cryptoai_assets.lib.models.zoo import model_from, model_record
+from cryptoai_assets.lib.quantization import Variant
 from cryptoai_assets.lib.scoring import Score
 from cryptoai_assets.lib.training import (
     Splits,
@@ -57,6 +59,8 @@ class Candidate:
         Names among which the training chose, and the fingerprint of those that the bundle reads.
     cause
         Why it was trained: `NO_CAUSE`, or the cause that a sensor recorded.
+    precisions
+        That a network's was chosen from, with the times that its manifest does not hold; none for trees.
     version, run_id
         In MLflow; None before it is registered.
     """
@@ -76,6 +80,7 @@ class Candidate:
     cause: str
     bundle_digest: str
     agreement: Agreement
+    precisions: tuple[Variant, ...] = ()
     version: int | None = None
     run_id: str | None = None
 
@@ -109,6 +114,7 @@ class Candidate:
             ),
             "model_settings": model_from(record["model_settings"]),
             "agreement": Agreement(**record["agreement"]),
+            "precisions": tuple(Variant(**variant) for variant in record.get("precisions", ())),
             "features_offered": tuple(record["features_offered"]),
         }
         return cls(**{**record, **times, **parts})
@@ -136,12 +142,18 @@ def train_candidate(
     data_fingerprint: str,
     git_commit: str,
     cause: str,
+    precision: str | None = None,
     run: NetworkRun = UNTOLD,
 ) -> tuple[Candidate, FittedForecaster]:
     """Fit once, export, and hold the graph against its original on the rows before the final stretch.
 
     A record of an earlier candidate is removed first; the new one is written once it is registered, so that
     whoever is killed in between leaves no record beside another bundle.
+
+    Parameters
+    ----------
+    precision
+        Name of the one to keep when the training is a repetition; None to choose by measurement.
 
     Raises
     ------
@@ -151,9 +163,11 @@ def train_candidate(
     (folder / RECORD_NAME).unlink(missing_ok=True)
     fitted = fit_version(data, splits, model, market=market, settings=settings, run=run)
     train = data.between(None, splits.stretch.train_end)
+    chosen = exported(fitted, train, decided=precision)
     forecaster = write_bundle(
         bundle_folder(folder),
         fitted,
+        chosen=chosen,
         market=market,
         kind=model.kind,
         golden=train,
@@ -182,6 +196,7 @@ def train_candidate(
         cause=cause,
         bundle_digest=forecaster.digest,
         agreement=found,
+        precisions=chosen.table,
     )
     return candidate, fitted
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import onnx
@@ -27,7 +26,7 @@ from cryptoai_assets.lib.models.networks.fitted import FittedNetwork
 from cryptoai_assets.lib.models.networks.graph import network_heads
 from cryptoai_assets.lib.models.tree_heads import ForestHead, LightgbmHead, TreeHead, XgboostHead
 from cryptoai_assets.lib.models.trees import FittedTrees
-from cryptoai_assets.lib.quantization import chosen_precision
+from cryptoai_assets.lib.quantization import FP32, ChosenPrecision, chosen_precision
 from cryptoai_assets.lib.store import write_parquet_atomically
 from edge_bundle.candles import newest_bars
 from edge_bundle.features.catalog import chosen_features, fingerprint
@@ -212,10 +211,38 @@ def _blended(graph: GraphBuilder, fitted: FittedBlend, last: str) -> tuple[str, 
     return graph.node("Mul", [step, slopes], "expected_return_bps"), volatility
 
 
+def exported(fitted: FittedForecaster, data: Dataset, *, decided: str | None = None) -> ChosenPrecision:
+    """Graph of a forecaster, a network's in the precision that measurement on rows of the data chooses.
+
+    Parameters
+    ----------
+    decided
+        Name of the precision that a training which is reproduced had.
+
+    Raises
+    ------
+    ExportError
+        When a part of the forecaster has no converter.
+    QuantizationError
+        When the rows are too few to choose a precision by.
+    """
+    graph = forecaster_graph(fitted)
+    if isinstance(fitted, FittedTrees):
+        return ChosenPrecision(graph, FP32, "tree thresholds are data values and are not quantized")
+    picked = np.unique(np.linspace(0, len(data) - 1, QUANTIZATION_ROWS).astype(int))
+    return chosen_precision(
+        graph,
+        data.with_features(fitted.names).windows(fitted.lookback, picked),
+        np.column_stack([data.target("up", horizon)[picked] for horizon in fitted.horizons]),
+        decided=decided,
+    )
+
+
 def write_bundle(
     folder: Path,
     fitted: FittedForecaster,
     *,
+    chosen: ChosenPrecision,
     market: Market,
     kind: str,
     golden: Dataset,
@@ -228,6 +255,8 @@ def write_bundle(
 
     Parameters
     ----------
+    chosen
+        From `exported`.
     golden
         Real rows; `GOLDEN_ROWS` of them, evenly spread, are kept with their outputs.
     window
@@ -239,8 +268,7 @@ def write_bundle(
         When the window holds no `bars_needed` candles in a row, or not the facts that are read beside them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    graph, quantization = _quantized(fitted, golden)
-    onnx.save(graph, folder / GRAPH_NAME)
+    onnx.save(chosen.graph, folder / GRAPH_NAME)
     needed = bars_needed(fitted.names, fitted.lookback)
     own = _golden_window(window, fitted.names, market, needed)
     write_parquet_atomically(own.candles, folder / GOLDEN_CANDLES_NAME)
@@ -273,24 +301,10 @@ def write_bundle(
         trained_until=trained_until.isoformat(),
         as_of=as_of.isoformat(),
         git_commit=git_commit,
-        quantization=quantization,
+        quantization=chosen.record(),
         files={name: file_sha256(folder / name) for name in names},
     ).write(folder)
     return Forecaster.load(folder)
-
-
-def _quantized(fitted: FittedForecaster, data: Dataset) -> tuple[onnx.ModelProto, Mapping[str, Any]]:
-    """Graph in the precision that measurement chose on rows of the data, and what the manifest says of it."""
-    graph = forecaster_graph(fitted)
-    if isinstance(fitted, FittedTrees):
-        return graph, {"precision": "fp32", "why": "tree thresholds are data values and are not quantized"}
-    picked = np.unique(np.linspace(0, len(data) - 1, QUANTIZATION_ROWS).astype(int))
-    chosen = chosen_precision(
-        graph,
-        data.with_features(fitted.names).windows(fitted.lookback, picked),
-        np.column_stack([data.target("up", horizon)[picked] for horizon in fitted.horizons]),
-    )
-    return chosen.graph, chosen.record()
 
 
 def _write_golden_rows(
@@ -351,7 +365,7 @@ def graph_predictions(forecaster: Forecaster, data: Dataset) -> Predictions:
 
 def graph_agreement(forecaster: Forecaster, fitted: FittedForecaster, data: Dataset) -> Agreement:
     """Compare the FP32 graph with its original; what quantization changes stands in the manifest's table."""
-    if forecaster.manifest.quantization["precision"] == "fp32":
+    if forecaster.manifest.quantization["precision"] == FP32:
         return agreement(fitted.predict(data), graph_predictions(forecaster, data))
     with TemporaryDirectory() as folder:
         onnx.save(forecaster_graph(fitted), Path(folder) / GRAPH_NAME)
@@ -378,16 +392,11 @@ def session_predictions(session: ModelSession, data: Dataset, lookback: int) -> 
 
 
 def agreement(original: Predictions, exported: Predictions) -> Agreement:
-    """Compare predictions of the same rows, each output in its own standard deviations.
-
-    A graph says float32: two steps of it are no difference, however little the output moves from row to row.
-    """
+    """Compare predictions of the same rows, each output in its own standard deviations."""
     differences = []
     for name in ("expected_return", "probability_up", "expected_volatility"):
         ours, theirs = getattr(original, name), getattr(exported, name)
-        unsaid = 2 * np.spacing(np.abs(ours).astype(np.float32))
-        beyond = np.maximum(np.abs(ours - theirs) - unsaid, 0.0)
-        differences.append(beyond / np.maximum(ours.std(axis=0), 1e-9))
+        differences.append(np.abs(ours - theirs) / np.maximum(ours.std(axis=0), 1e-9))
     largest = np.concatenate(differences, axis=1).max(axis=1)
     return Agreement(len(largest), float((largest <= AGREEMENT_TOLERANCE).mean()), float(largest.max()))
 

@@ -1,7 +1,7 @@
 """The precision of a network's graph, chosen by measurement: FP32, dynamic INT8, static INT8."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,6 +38,7 @@ INTEGER_OPERATORS = frozenset(
         "QuantizeLinear",
     }
 )
+FP32 = "fp32"
 LEAST_RANK_CORRELATION = 0.995
 LEAST_SAME_SIDE = 0.98
 DECIDED = 0.02
@@ -67,43 +68,50 @@ class Variant:
         Of windows whose probability lies more than `DECIDED` from one half; None when there is none.
     accuracy_lost
         Of the direction, averaged over the horizons.
+    agrees
+        Whether it says what FP32 says, and `why` not.
     milliseconds
         Median of the time on the processor for one window, one thread.
-    fits
-        Whether it may stand for FP32, and `why` not.
     """
 
     name: str
     megabytes: float
-    milliseconds: float
     rank_correlation: float
     same_side: float | None
     accuracy_lost: float
-    fits: bool
+    agrees: bool
     why: str
+    milliseconds: float
+
+    def promise(self) -> Mapping[str, Any]:
+        """Entry of a manifest, where no time may stand: the same training gives the same bytes."""
+        return {name: value for name, value in asdict(self).items() if name != "milliseconds"}
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenPrecision:
-    """The precision that won, and the table that it was chosen from."""
+    """The precision that won, and the table that it was chosen from; none where nothing was measured."""
 
     graph: onnx.ModelProto
     name: str
-    windows: int
-    table: tuple[Variant, ...]
+    why: str
+    windows: int = 0
+    table: tuple[Variant, ...] = ()
 
     def record(self) -> Mapping[str, Any]:
         """Entry of a bundle's manifest."""
         return {
-            "precision": "fp32" if self.name == "fp32" else "int8",
+            "precision": "fp32" if self.name == FP32 else "int8",
             "method": self.name,
-            "why": "the smallest that agrees with FP32 and is not slower",
+            "why": self.why,
             "windows": self.windows,
-            "table": [asdict(variant) for variant in self.table],
+            "table": [variant.promise() for variant in self.table],
         }
 
 
-def chosen_precision(graph: onnx.ModelProto, windows: Float32Array, up: Float64Array) -> ChosenPrecision:
+def chosen_precision(
+    graph: onnx.ModelProto, windows: Float32Array, up: Float64Array, *, decided: str | None = None
+) -> ChosenPrecision:
     """Quantize a graph and keep the smallest variant that agrees with it and is not slower.
 
     Parameters
@@ -112,6 +120,9 @@ def chosen_precision(graph: onnx.ModelProto, windows: Float32Array, up: Float64A
         (rows, lookback, features) real ones; some calibrate, the others compare.
     up
         (rows, horizons) 1, 0, or NaN where the direction is not known.
+    decided
+        Name of the variant that was kept when the same training ran before: which of two nearly equal ones is
+        slower may come out otherwise the next time.
 
     Raises
     ------
@@ -132,10 +143,17 @@ def chosen_precision(graph: onnx.ModelProto, windows: Float32Array, up: Float64A
         times = _milliseconds(sessions, compared)
         outputs = {name: session.run(compared) for name, session in sessions.items()}
         table = tuple(
-            _compared(name, files[name], times, outputs[name], outputs["fp32"], outcomes) for name in files
+            _compared(name, files[name], times, outputs[name], outputs[FP32], outcomes) for name in files
         )
-        best = min((variant for variant in table if variant.fits), key=lambda variant: variant.megabytes)
-        return ChosenPrecision(onnx.load(files[best.name]), best.name, len(compared), table)
+        best = decided or min(_fitting(table), key=lambda variant: variant.megabytes).name
+        why = "the smallest that agrees with FP32 and is not slower"
+        return ChosenPrecision(onnx.load(files[best]), best, why, len(compared), table)
+
+
+def _fitting(table: Sequence[Variant]) -> list[Variant]:
+    """FP32, and what agrees with it and is not slower."""
+    slowest = TIMING_TOLERANCE * next(variant.milliseconds for variant in table if variant.name == FP32)
+    return [variant for variant in table if variant.agrees and variant.milliseconds <= slowest]
 
 
 def integer_operators(graph: onnx.ModelProto) -> frozenset[str]:
@@ -178,7 +196,7 @@ def _variants(graph: onnx.ModelProto, windows: Float32Array, folder: Path) -> di
         weight_type=QuantType.QInt8,
         nodes_to_exclude=kept,
     )
-    return {"fp32": plain, "int8_dynamic": dynamic, "int8_static": static}
+    return {FP32: plain, "int8_dynamic": dynamic, "int8_static": static}
 
 
 def _milliseconds(sessions: Mapping[str, ModelSession], windows: Float32Array) -> dict[str, float]:
@@ -209,23 +227,22 @@ def _compared(
     failures = [
         text
         for failed, text in (
-            (name != "fp32" and not integer_operators(onnx.load(file)), "nothing in it is INT8"),
+            (name != FP32 and not integer_operators(onnx.load(file)), "nothing in it is INT8"),
             (not rank >= LEAST_RANK_CORRELATION, f"rank correlation under {LEAST_RANK_CORRELATION}"),
             (same is not None and same < LEAST_SAME_SIDE, f"same side under {LEAST_SAME_SIDE}"),
             (lost > MOST_ACCURACY_LOST, f"more than {MOST_ACCURACY_LOST} of accuracy lost"),
-            (times[name] > TIMING_TOLERANCE * times["fp32"], "slower than FP32"),
         )
         if failed
     ]
     return Variant(
         name,
         megabytes=file.stat().st_size / 1e6,
-        milliseconds=times[name],
         rank_correlation=rank,
         same_side=same,
         accuracy_lost=lost,
-        fits=not failures,
+        agrees=not failures,
         why="; ".join(failures),
+        milliseconds=times[name],
     )
 
 

@@ -15,8 +15,9 @@ from cryptoai_assets.lib.models.coupling import VOLATILITY_ANCHOR
 from cryptoai_assets.lib.models.ensemble import FIRST_WEIGHTS, EnsembleSettings
 from cryptoai_assets.lib.models.feature_choice import chosen_features
 from cryptoai_assets.lib.models.forecaster_model import ForecasterSettings
+from cryptoai_assets.lib.models.networks.problem import UNTOLD, NetworkRun
 from cryptoai_assets.lib.models.tree_heads import TreeSettings
-from cryptoai_assets.lib.models.zoo import forecaster, kind_settings
+from cryptoai_assets.lib.models.zoo import forecaster, kind_settings, members_of
 from cryptoai_assets.lib.scoring import log_loss
 from cryptoai_assets.lib.side_by_side import side_by_side
 
@@ -69,56 +70,75 @@ def search_kinds(
     seed: int,
     threads: int,
     after_trial: Callable[[str, int, float], None],
+    run: NetworkRun = UNTOLD,
 ) -> Searched:
     """Search each kind on the same rows with as many trials; `after_trial` gets kind, number and loss.
 
     All read what `chosen_features` finds in the rows before validation. An ensemble is made of the best of
-    the other kinds, and has nothing of its own to search.
+    the other kinds, of all that it knows where it is alone, and has nothing of its own to search.
 
     Parameters
     ----------
     threads
-        Kinds that are searched side by side; `after_trial` is called on theirs.
+        Kinds that are searched side by side; `after_trial` is called on theirs. A kind without anything to
+        search comes after them, with all threads.
+    run
+        What the trainings of networks keep and tell.
     """
     train = data.between(None, data.times[_validation_cut(data) - horizon])
     chosen = chosen_features(train, horizons=(horizon,), always=VOLATILITY_ANCHOR, seed=seed, threads=threads)
     data = data.with_features(chosen)
-    single = [kind for kind in kinds if kind not in (EnsembleSettings.kind, BlendSettings.kind)]
+    starts = {kind: kind_settings(kind).start() for kind in kinds}
+    searched = [kind for kind, start in starts.items() if start.as_trial()]
     searches = [
         partial(
             search_settings,
             data,
             kind_settings(kind),
             horizon=horizon,
-            trials=trials if kind_settings(kind).start().as_trial() else 1,
+            trials=trials,
             seed=seed,
             after_trial=partial(after_trial, kind),
         )
-        for kind in single
+        for kind in searched
     ]
-    found = dict(zip(single, side_by_side(searches, threads=threads), strict=True))
-    together: dict[str, ForecasterSettings] = {}
-    if EnsembleSettings.kind in kinds:
-        trees = [one.settings for kind, one in found.items() if kind in FIRST_WEIGHTS]
-        together[EnsembleSettings.kind] = EnsembleSettings.of(cast(list[TreeSettings], trees))
-    if BlendSettings.kind in kinds:
-        together[BlendSettings.kind] = BlendSettings(tuple(one.settings for one in found.values()))
-    for kind, ensemble in together.items():
-        loss = float(validation_losses(data, ensemble, horizon=horizon, seed=seed).mean())
+    found = dict(zip(searched, side_by_side(searches, threads=threads), strict=True))
+    told = partial(validation_losses, data, horizon=horizon, seed=seed, threads=threads, run=run)
+    ensembles = [kind for kind, start in starts.items() if members_of(start)]
+    for kind in [*(kind for kind in starts if kind not in (*searched, *ensembles)), *ensembles]:
+        settings = _gathered(starts[kind], {one: found[one].settings for one in found})
+        loss = float(told(settings).mean())
         after_trial(kind, 0, loss)
-        found[kind] = Found(ensemble, (loss,), loss)
+        found[kind] = Found(settings, (loss,), loss)
     return Searched(found)
 
 
+def _gathered(start: ForecasterSettings, found: Mapping[str, ForecasterSettings]) -> ForecasterSettings:
+    """Ensemble of what was found; as it starts where nothing was, and what is no ensemble as it is."""
+    single = {kind: settings for kind, settings in found.items() if not members_of(settings)}
+    trees = [settings for kind, settings in single.items() if kind in FIRST_WEIGHTS]
+    if isinstance(start, EnsembleSettings) and trees:
+        return EnsembleSettings.of(cast(list[TreeSettings], trees))
+    if isinstance(start, BlendSettings) and single:
+        return BlendSettings(tuple(single.values()))
+    return start
+
+
 def validation_losses(
-    data: Dataset, settings: ForecasterSettings, *, horizon: int, seed: int
+    data: Dataset,
+    settings: ForecasterSettings,
+    *,
+    horizon: int,
+    seed: int,
+    threads: int = 1,
+    run: NetworkRun = UNTOLD,
 ) -> Float64Array:
     """Log loss of each last-quarter row that moved, by a direction head fitted on the rows before, purged."""
     times, cut = data.times, _validation_cut(data)
     train, validation = data.between(None, times[cut - horizon]), data.between(times[cut], None)
     up = validation.target("up", horizon)
     moved = np.isfinite(up)
-    head = forecaster(settings, threads=1).direction_head(train, horizon=horizon, seed=seed)
+    head = forecaster(settings, threads=threads, run=run).direction_head(train, horizon=horizon, seed=seed)
     return log_loss(head.probability_up(validation)[moved], up[moved])
 
 

@@ -2,9 +2,10 @@
 
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import polars as pl
@@ -16,7 +17,7 @@ from cryptoai_assets.lib.models.ensemble import fitted_alone
 from cryptoai_assets.lib.models.fitted import FittedForecaster
 from cryptoai_assets.lib.models.forecaster_model import ForecasterSettings, Predictions
 from cryptoai_assets.lib.models.networks.problem import UNTOLD, NetworkRun
-from cryptoai_assets.lib.models.zoo import forecaster, model_record
+from cryptoai_assets.lib.models.zoo import forecaster, model_record, refuse_untrainable
 from cryptoai_assets.lib.scoring import (
     BootstrapSettings,
     Interval,
@@ -58,6 +59,18 @@ class TrainingSettings:
     threads: int
     resamples: int
     confidence: float
+
+    def of_market(self, market: Market) -> Self:
+        """Return it with the kinds of model that a market names, where it names any.
+
+        Raises
+        ------
+        ModelChoiceError
+            When one of them cannot be trained on this market, or here.
+        """
+        kinds = market.models or self.kinds
+        refuse_untrainable(kinds, market=market)
+        return replace(self, kinds=kinds)
 
     def bootstrap(self, market: Market) -> BootstrapSettings:
         """Blocks of a day, or of four times the longest horizon where that is longer."""

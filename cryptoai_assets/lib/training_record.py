@@ -14,6 +14,7 @@ from cryptoai_assets.lib.figures import (
     confidence_figure,
     equity_figure,
     importance_figure,
+    precision_figure,
     score_figure,
 )
 from cryptoai_assets.lib.scoring import BootstrapSettings, direction_scores
@@ -84,6 +85,8 @@ def record_training(
     }
     drawn = procedure_figures(scores, predictions, kind=candidate.kind)
     figures = dict(drawn) | {"importance": importance_figure(importance)}
+    if candidate.precisions:
+        figures["precision"] = precision_figure(candidate.precisions)
     with tracking.run(f"{candidate.model} {candidate.as_of:%Y-%m-%d}", tags=tags) as run_id:
         tracking.log(run_id, parameters=settings_record(candidate.settings, candidate.model_settings))
         ours = scores.filter(pl.col("model") == candidate.kind)

@@ -16,6 +16,7 @@ from cryptoai_assets.lib.export import (
     AGREEMENT_TOLERANCE,
     ExportError,
     agreement,
+    exported,
     forecaster_graph,
     graph_predictions,
     verify_agreement,
@@ -81,6 +82,7 @@ def written(folder: Path, fitted: FittedTrees, data: Dataset, window: MarketWind
     return write_bundle(
         folder,
         fitted,
+        chosen=exported(fitted, data),
         market=MARKET,
         kind="xgboost",
         golden=data,
@@ -141,16 +143,6 @@ def test_graph_counts_the_features_outside_the_training_range(
         axis=1
     )
     assert forecaster.outputs(rows)["outside_range"] == pytest.approx(wanted)
-
-
-def test_two_steps_of_float32_are_no_difference_and_more_are() -> None:
-    """An output that hardly moves from row to row is not held to more digits than a graph can say."""
-    up = 0.6 + 1e-4 * np.random.default_rng(1).normal(size=(500, 1))
-    step = float(np.spacing(np.float32(0.6)))
-    said = Predictions(up, up, up)
-    near, far = (Predictions(up + steps * step, up, up) for steps in (1.5, 4.0))
-    assert agreement(said, near).largest_difference == 0
-    assert agreement(said, far).share == 0
 
 
 @pytest.mark.parametrize("constant", ["slopes", "floor", "one"])

@@ -4,23 +4,25 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes.network_problem import EPOCHS, SETTINGS, small_problem
+import torch
+from fakes import mortal_network
+from fakes.network_problem import SETTINGS, small_problem
 
+from cryptoai_assets.lib.models.networks.gradients import GradientSolver, NetworkModule
 from cryptoai_assets.lib.models.networks.problem import Epoch, Solution, TrainingProblem
 from cryptoai_assets.lib.models.networks.weights import first_weights, head_outputs
+from cryptoai_assets.lib.side_by_side import side_by_side
 
-torch = pytest.importorskip("torch", reason="the extra networks is not installed")
 KINDS = tuple(SETTINGS)
 PROJECT = Path(__file__).parents[2]
 
 
 def solved(problem: TrainingProblem, folder: Path | None = None, told: list[Epoch] | None = None) -> Solution:
-    from cryptoai_assets.lib.models.networks.gradients import GradientSolver
-
     return GradientSolver(1, folder)(problem, after_epoch=(told if told is not None else []).append)
 
 
@@ -32,8 +34,6 @@ def equal(first: Solution, second: Solution) -> bool:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_module_says_what_the_definition_says(kind: str) -> None:
-    from cryptoai_assets.lib.models.networks.gradients import NetworkModule
-
     settings, random = SETTINGS[kind], np.random.default_rng(5)
     weights = {
         name: values + random.normal(0, 0.1, values.shape).astype(np.float32)
@@ -51,8 +51,16 @@ def test_module_says_what_the_definition_says(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_same_seed_gives_the_same_bits_and_another_seed_others(kind: str) -> None:
-    assert equal(solved(small_problem(kind)), solved(small_problem(kind)))
-    assert not equal(solved(small_problem(kind)), solved(small_problem(kind, seed=4)))
+    first, again, other = (solved(small_problem(kind, seed=seed, epochs=1)) for seed in (3, 3, 4))
+    assert equal(first, again)
+    assert not equal(first, other)
+
+
+def test_trainings_side_by_side_become_what_each_becomes_alone() -> None:
+    """PyTorch's random numbers and number of threads are those of a process, not of a thread."""
+    problems = [small_problem(kind, epochs=2) for kind in KINDS]
+    told = side_by_side([partial(solved, problem) for problem in problems], threads=2)
+    assert all(equal(one, solved(problem)) for one, problem in zip(told, problems, strict=True))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -87,7 +95,7 @@ def test_training_that_was_killed_becomes_what_it_would_have_become(tmp_path: Pa
     )
     # The second epoch was done, not kept: it is done again.
     assert resumed.stdout.split()[0] == "2"
-    whole = solved(small_problem(kind))
+    whole = solved(small_problem(kind, epochs=mortal_network.EPOCHS))
     with np.load(told) as found:
         assert all(np.array_equal(found[name], whole.weights[name]) for name in whole.weights)
 
@@ -98,7 +106,7 @@ def program_environment() -> dict[str, str]:
 
 
 def test_checkpoint_of_another_problem_is_not_gone_on_from(tmp_path: Path) -> None:
-    first = small_problem("lstm")
+    first = small_problem("lstm", epochs=2)
     solved(first, tmp_path)
     told: list[Epoch] = []
     targets = first.training.targets.copy()
@@ -113,7 +121,7 @@ def test_checkpoint_of_another_problem_is_not_gone_on_from(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_direction_that_an_earlier_bar_tells_is_learnt(kind: str) -> None:
-    problem = replace(small_problem(kind), epochs=EPOCHS)
+    problem = small_problem(kind)
     told: list[Epoch] = []
     solution = solved(problem, told=told)
     assert problem.stopping is not None
@@ -128,8 +136,8 @@ def test_direction_that_an_earlier_bar_tells_is_learnt(kind: str) -> None:
 
 def test_training_without_stopping_windows_takes_all_its_epochs() -> None:
     told: list[Epoch] = []
-    solution = solved(replace(small_problem("lstm", stopping=False), epochs=3), told=told)
-    assert solution.epochs == len(told) == 3
+    solution = solved(small_problem("lstm", stopping=False, epochs=2), told=told)
+    assert solution.epochs == len(told) == 2
     assert told[0].stopping_loss is None
 
 

@@ -17,6 +17,7 @@ from cryptoai_assets.lib.datasets import Dataset, dataset
 from cryptoai_assets.lib.export import (
     AGREEMENT_TOLERANCE,
     agreement,
+    exported,
     forecaster_graph,
     graph_agreement,
     session_predictions,
@@ -123,6 +124,7 @@ def test_bundle_says_how_its_precision_was_chosen_and_passes_its_checks(
     forecaster = write_bundle(
         tmp_path,
         fitted,
+        chosen=exported(fitted, data),
         market=MARKET,
         kind=settings.kind,
         golden=data,

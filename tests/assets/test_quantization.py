@@ -17,6 +17,7 @@ from cryptoai_assets.lib.models.networks.settings import TransformerSettings
 from cryptoai_assets.lib.quantization import (
     ChosenPrecision,
     QuantizationError,
+    _fitting,
     chosen_precision,
     integer_operators,
 )
@@ -57,16 +58,44 @@ def chosen(fitted: FittedNetwork, windows: Float32Array, up: Float64Array) -> Ch
 def test_table_names_each_precision_and_the_smallest_that_fits_wins(chosen: ChosenPrecision) -> None:
     plain, *others = chosen.table
     assert (plain.name, plain.rank_correlation, plain.same_side, plain.accuracy_lost) == ("fp32", 1, 1, 0)
-    assert plain.fits
+    assert plain.agrees
     assert [variant.name for variant in others] == ["int8_dynamic", "int8_static"]
     assert all(variant.megabytes < plain.megabytes / 2 for variant in others)
     assert all(0.9 < variant.rank_correlation < 1 for variant in others)
-    assert all(variant.fits == (variant.why == "") for variant in chosen.table)
-    best = min((variant for variant in chosen.table if variant.fits), key=lambda variant: variant.megabytes)
+    assert all(variant.agrees == (variant.why == "") for variant in chosen.table)
+    quick = [variant for variant in chosen.table if variant.milliseconds <= 1.05 * plain.milliseconds]
+    best = min((variant for variant in quick if variant.agrees), key=lambda variant: variant.megabytes)
     assert chosen.name == best.name
     record = json.loads(json.dumps(chosen.record()))
     assert record["precision"] == ("fp32" if chosen.name == "fp32" else "int8")
     assert record["windows"] >= 2000
+
+
+def test_repetition_keeps_what_was_decided_and_promises_the_same_to_the_byte(
+    fitted: FittedNetwork, windows: Float32Array, up: Float64Array
+) -> None:
+    """However long each precision takes this time: no time is in what the bundle's digest is made of."""
+    found = [
+        chosen_precision(forecaster_graph(fitted), windows, up, decided=name)
+        for name in ("int8_static", "int8_static", "fp32")
+    ]
+    assert [one.name for one in found] == ["int8_static", "int8_static", "fp32"]
+    assert found[0].graph.SerializeToString() == found[1].graph.SerializeToString()
+    assert "QuantizeLinear" in integer_operators(found[0].graph)
+    promised = [json.dumps(one.record()) for one in found]
+    assert promised[0] == promised[1]
+    assert found[0].table != found[1].table
+    entry = found[0].record()["table"][1]
+    assert {"name", "megabytes", "rank_correlation", "same_side"} < set(entry)
+    assert "milliseconds" not in entry
+
+
+def test_slower_variant_is_not_kept_and_still_said_to_agree(chosen: ChosenPrecision) -> None:
+    slow = [
+        replace(variant, agrees=True, milliseconds=milliseconds)
+        for variant, milliseconds in zip(chosen.table, (1.0, 1.2, 1.04), strict=True)
+    ]
+    assert [variant.name for variant in _fitting(slow)] == ["fp32", "int8_static"]
 
 
 def test_only_a_graph_with_integer_operators_is_called_int8(

@@ -6,9 +6,11 @@ import pytest
 from fakes.walk_rows import walk_rows
 
 from cryptoai_assets.lib.datasets import Dataset
+from cryptoai_assets.lib.models.blend import BlendSettings
 from cryptoai_assets.lib.models.ensemble import EnsembleSettings
+from cryptoai_assets.lib.models.networks.settings import LstmSettings
 from cryptoai_assets.lib.models.tree_heads import LightgbmSettings, XgboostSettings
-from cryptoai_assets.lib.search import Found, _is_better, search_kinds, search_settings
+from cryptoai_assets.lib.search import Found, _gathered, _is_better, search_kinds, search_settings
 
 TRIALS = 3
 
@@ -91,6 +93,16 @@ def test_kinds_are_searched_on_the_same_rows_and_the_least_loss_is_chosen(data: 
     best = min(searched.found, key=lambda kind: searched.found[kind].loss)
     assert searched.chosen == searched.found[best].settings
     assert all(found.loss in found.losses for found in searched.found.values())
+
+
+def test_ensemble_alone_has_all_members_and_beside_others_those() -> None:
+    found = {kind.kind: kind.start() for kind in (LightgbmSettings, LstmSettings, EnsembleSettings)}
+    assert _gathered(BlendSettings.start(), {}) == BlendSettings.start()
+    assert _gathered(EnsembleSettings.start(), {}) == EnsembleSettings.start()
+    assert _gathered(LstmSettings.start(), found) == LstmSettings.start()
+    trees = EnsembleSettings.of((LightgbmSettings.start(),))
+    assert _gathered(EnsembleSettings.start(), found) == trees
+    assert _gathered(BlendSettings.start(), found) == BlendSettings((found["lightgbm"], found["lstm"]))
 
 
 def test_trial_that_is_only_lucky_does_not_replace_the_start_and_one_that_is_better_does() -> None:

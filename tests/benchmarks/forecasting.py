@@ -1,11 +1,15 @@
 """How fast a forecast's graph answers: one window, one thread, through our session and by a bare call.
 
-The networks have their full size and weights that nobody trained: the time does not depend on them. Goals
-are held against time on the processor; beside it stands that on the clock, which a busy machine stretches.
+The networks have their full size and weights that nobody trained: the time does not depend on them. The trees
+have as many leaves as they may. Goals are held against time on the processor; beside it stands that on the
+clock, which a busy machine stretches. How long a network trains is extrapolated from one short epoch.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter, thread_time
@@ -19,7 +23,12 @@ from fakes.untrained_network import untrained_network
 
 from cryptoai_assets.lib.datasets import Dataset, dataset
 from cryptoai_assets.lib.export import forecaster_graph
+from cryptoai_assets.lib.models.ensemble import EnsembleSettings
+from cryptoai_assets.lib.models.networks.fitted import RobustScaling
+from cryptoai_assets.lib.models.networks.problem import WINDOWS_A_LOOKBACK, Windows, training_problem
 from cryptoai_assets.lib.models.networks.settings import LstmSettings, NetworkSettings, TransformerSettings
+from cryptoai_assets.lib.models.tree_heads import ForestSettings, LightgbmSettings, XgboostSettings
+from cryptoai_assets.lib.models.trees import Trees
 from cryptoai_assets.lib.quantization import chosen_precision
 from cryptoai_assets.lib.targets import target_frame
 from edge_bundle.features.catalog import catalog, feature_frame
@@ -29,6 +38,9 @@ HORIZONS = (5, 10, 30)
 FEATURES = 96  # as many as a model reads at most
 BARS, CALLS, WARM_UP = 8000, 2000, 50
 GOAL_MS, BUNDLE_GOAL_MB = 1.0, 15.0
+# Two symbols for half a year, the threads of a training, and what is timed of an epoch.
+MINUTE_ROWS, THREADS, EPOCH_WINDOWS = 522_546, 2, 512
+TRAINING_GOAL_MINUTES = 20.0
 SETTINGS: tuple[NetworkSettings, ...] = (LstmSettings.start(), TransformerSettings.start())
 
 
@@ -54,7 +66,46 @@ def measure() -> list[BenchRow]:
         found += _rows(f"{settings.kind}-fp32", graph, windows)
         if chosen.name != "fp32":
             found += _rows(f"{settings.kind}-{chosen.name}", chosen.graph, windows)
-    return found
+    trees = _full_grown_trees().fit(data, horizons=HORIZONS, seed=1)
+    found += _rows("tree-ensemble-fp32", forecaster_graph(trees), data.windows(trees.lookback, rows))
+    return [*found, *(_training_row(settings, data) for settings in SETTINGS if find_spec("torch"))]
+
+
+def _full_grown_trees() -> Trees:
+    """All three libraries; boosting with few rows a leaf, since there are few rows."""
+    members = (
+        replace(XgboostSettings.start(), min_child_weight=1.0),
+        replace(LightgbmSettings.start(), rows_a_leaf=5),
+        ForestSettings.start(),
+    )
+    return Trees(EnsembleSettings.of(members), threads=THREADS)
+
+
+def _training_row(settings: NetworkSettings, data: Dataset) -> BenchRow:
+    """Minutes that a whole fit on the minute set takes, by the time of one epoch on few windows."""
+    from cryptoai_assets.lib.models.networks.gradients import GradientSolver
+
+    scaling = RobustScaling.of(data)
+    problem = training_problem(settings, data, None, scaling, horizons=HORIZONS, epochs=1, seed=1)
+    few = Windows(problem.training.last[:EPOCH_WINDOWS], problem.training.targets[:EPOCH_WINDOWS])
+    solve = partial(GradientSolver(THREADS, None), replace(problem, training=few), after_epoch=lambda _: None)
+    solve()  # what is made once is not counted
+    start = perf_counter()
+    solve()
+    seconds = (perf_counter() - start) / len(few.last)
+    stride = settings.lookback // WINDOWS_A_LOOKBACK
+    # A first network sees 68 % of the rows, the final one all, each for as many epochs as are allowed.
+    windows = MINUTE_ROWS / stride * 1.68 * settings.training.epochs
+    minutes = seconds * windows / 60
+    return BenchRow(
+        f"forecasting/{settings.kind}-training-extrapolated",
+        minutes,
+        "min",
+        TRAINING_GOAL_MINUTES,
+        minutes <= TRAINING_GOAL_MINUTES,
+        f"extrapolated: {len(few.last)} windows in {seconds * len(few.last):.1f} s, "
+        f"{windows:,.0f} for {MINUTE_ROWS:,} minutes; {THREADS} threads",
+    )
 
 
 def _rows(name: str, graph: onnx.ModelProto, windows: np.ndarray) -> list[BenchRow]:

@@ -13,7 +13,7 @@ SETTINGS: dict[str, NetworkSettings] = {
         LstmSettings.start(),
         lookback=6,
         units=(16, 8),
-        training=replace(LstmSettings.start().training, epochs=EPOCHS, batch=64, learning_rate=5e-3),
+        training=replace(LstmSettings.start().training, epochs=EPOCHS, batch=32, learning_rate=5e-3),
     ),
     "transformer": replace(
         TransformerSettings.start(),
@@ -22,18 +22,20 @@ SETTINGS: dict[str, NetworkSettings] = {
         heads=2,
         layers=2,
         inner=32,
-        training=replace(TransformerSettings.start().training, epochs=EPOCHS, batch=64, learning_rate=5e-3),
+        training=replace(TransformerSettings.start().training, epochs=EPOCHS, batch=32, learning_rate=5e-3),
     ),
 }
 
 
-def small_problem(kind: str, *, stopping: bool = True, seed: int = 3) -> TrainingProblem:
+def small_problem(
+    kind: str, *, stopping: bool = True, seed: int = 3, epochs: int = EPOCHS
+) -> TrainingProblem:
     """2,000 windows over four features, two horizons; some outcomes are not known."""
     random = np.random.default_rng(11)
     bars = random.normal(size=(3000, 4)).astype(np.float32)
     last = np.arange(10, 3000, dtype=np.int64)
     lead = bars[last - 1, 2][:, None] + random.normal(0, 0.5, (len(last), 2))
-    targets = np.stack([lead, lead > 0, np.abs(bars[last, :1]) + 0 * lead], axis=1).astype(np.float32)
+    targets = np.stack([lead, lead > 0, bars[last, :1] + 0 * lead], axis=1).astype(np.float32)
     targets[::50, 1, 0] = np.nan
     cut = 2000
     return TrainingProblem(
@@ -42,6 +44,6 @@ def small_problem(kind: str, *, stopping: bool = True, seed: int = 3) -> Trainin
         bars=bars,
         training=Windows(last[:cut], targets[:cut]),
         stopping=Windows(last[cut + 10 :], targets[cut + 10 :]) if stopping else None,
-        epochs=EPOCHS,
+        epochs=epochs,
         seed=seed,
     )

@@ -1,7 +1,11 @@
 """The whole asset graph on real candles: made once, made again only where something changed."""
 
 import os
+import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -9,7 +13,7 @@ import pytest
 from fakes.evidently_warnings import EVIDENTLY_WARNINGS
 from fakes.mortal_desk import MLFLOW_WARNINGS
 from fakes.platform_places import places_disagreeing
-from fakes.project_root import Made, ProjectRoot
+from fakes.project_root import PROJECT, Made, ProjectRoot
 
 from cryptoai_assets.defs.market_data.partitions import SYMBOL_MONTH
 from cryptoai_assets.defs.recipes import IN_ORDER, PARTITIONED
@@ -40,6 +44,21 @@ def test_second_call_makes_nothing_even_when_files_were_touched(trained: Any) ->
 def test_summary_says_what_came_out(trained: Any) -> None:
     lines = summary(MarketResource(name="sample", root=str(trained.root.path)).home)
     assert any("registered version" in line and line.endswith("version 1") for line in lines)
+
+
+def test_model_that_cannot_be_trained_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    shutil.copy(PROJECT / "dagster.yaml", tmp_path)
+    run = subprocess.run(
+        [sys.executable, "-m", "cryptoai_assets.demo"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(PROJECT), "CRYPTOAI_MODELS": "lightgbm, oracle"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert "model kind 'oracle' is not known; choose among xgboost" in run.stderr
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.fixture(scope="module")

@@ -94,7 +94,7 @@ def model_settings(
     """Best settings of each kind of model in the rows before the first scored fold, and the kind chosen."""
 
     def make() -> dict[str, Any]:
-        settings = config.settings
+        settings = config.training(market.settings)
         data, splits = _known(market, config, settings)
         searched = search_kinds(
             data.between(None, splits.folds[0].train_end),
@@ -103,6 +103,7 @@ def model_settings(
             trials=settings.trials,
             seed=settings.seed,
             threads=settings.threads,
+            run=_network_run(context, market.home),
             after_trial=lambda kind, trial, loss: context.log.info(
                 f"{kind}: trial {trial + 1}, log loss {loss:.5f}"
             ),
@@ -144,7 +145,7 @@ def walk_forward_scores(
         context.log.info(f"{kind}: fold {result.fold.index + 1} done, {len(result.test):,} rows predicted")
 
     def make() -> dict[str, Any]:
-        home, settings = market.home, config.settings
+        home, settings = market.home, config.training(market.settings)
         data, splits = _known(market, config, settings)
         chosen, models = _searched(home)
         run = _network_run(context, home)
@@ -178,7 +179,7 @@ def trained_forecaster(
     """One version: a single fit before the final stretch, as a bundle, registered as `challenger`."""
 
     def make() -> dict[str, Any]:
-        home, settings = market.home, config.settings
+        home, settings = market.home, config.training(market.settings)
         data, splits = _known(market, config, settings)
         run = _network_run(context, home)
         candidate, fitted = train_candidate(

@@ -5,6 +5,7 @@ from typing import Literal
 
 import dagster as dg
 
+from cryptoai_assets.lib.market import Market
 from cryptoai_assets.lib.training import FULL, SMALL, TrainingSettings
 
 
@@ -25,10 +26,15 @@ class TrainingConfig(dg.Config):
     as_of: str | None = None
     cause: str | None = None
 
-    @property
-    def settings(self) -> TrainingSettings:
-        """Settings of this size."""
-        return SMALL if self.size == "small" else FULL
+    def training(self, market: Market) -> TrainingSettings:
+        """Settings of this size, with the kinds of model that the market names.
+
+        Raises
+        ------
+        ModelChoiceError
+            When one of them cannot be trained here.
+        """
+        return (SMALL if self.size == "small" else FULL).of_market(market)
 
     def time(self, now: datetime) -> datetime:
         """Time that the data are read as of."""

@@ -106,7 +106,7 @@ def _settings(market: MarketResource, config: TrainingConfig) -> dict[str, objec
     as_of = config.time(market.now())
     return {
         "market": asdict(market.settings),
-        "training": asdict(config.settings),
+        "training": asdict(config.training(market.settings)),
         "as_of": as_of.isoformat(),
     }
 

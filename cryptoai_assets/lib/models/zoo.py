@@ -1,16 +1,23 @@
 """The kinds of forecaster that can be searched, trained, exported and released, by name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any, cast
 
+from cryptoai_assets.lib.market import Market
 from cryptoai_assets.lib.models.blend import Blend, BlendSettings
 from cryptoai_assets.lib.models.ensemble import EnsembleSettings
 from cryptoai_assets.lib.models.forecaster_model import ForecasterSettings
 from cryptoai_assets.lib.models.networks.network import Network
 from cryptoai_assets.lib.models.networks.problem import UNTOLD, NetworkRun
-from cryptoai_assets.lib.models.networks.settings import EpochSettings, LstmSettings, TransformerSettings
+from cryptoai_assets.lib.models.networks.settings import (
+    EpochSettings,
+    LstmSettings,
+    NetworkSettings,
+    TransformerSettings,
+)
 from cryptoai_assets.lib.models.tree_heads import (
     ForestSettings,
     LightgbmSettings,
@@ -35,12 +42,28 @@ KINDS: Mapping[str, type[ForecasterSettings]] = MappingProxyType({kind.kind: kin
 Forecaster = Trees | Network | Blend
 
 
-class UnknownKindError(Exception):
+class ModelChoiceError(Exception):
+    """A kind of forecaster cannot be trained.
+
+    ::
+
+        ModelChoiceError
+        ├── UnknownKindError            no kind has the name that was asked for
+        ├── NetworksNotInstalledError   a network is trained by PyTorch, which is not installed
+        └── ShortLookbackError          a market's rows hold fewer bars than a network reads
+    """
+
+
+class UnknownKindError(ModelChoiceError):
     """No kind of forecaster has the name that was asked for."""
 
 
-class NetworksNotInstalledError(Exception):
+class NetworksNotInstalledError(ModelChoiceError):
     """A network was asked for where PyTorch is not installed."""
+
+
+class ShortLookbackError(ModelChoiceError):
+    """A network was asked for on a market whose lookback is shorter than the network's."""
 
 
 def kind_settings(name: str) -> type[ForecasterSettings]:
@@ -54,6 +77,38 @@ def kind_settings(name: str) -> type[ForecasterSettings]:
     if name not in KINDS:
         raise UnknownKindError(f"model kind {name!r} is not known; choose among {', '.join(KINDS)}")
     return KINDS[name]
+
+
+def refuse_untrainable(kinds: Sequence[str], *, market: Market) -> None:
+    """Refuse what cannot be trained, before time is spent on what can.
+
+    Raises
+    ------
+    ModelChoiceError
+        When a kind is not known, or is a network for which PyTorch or the market's lookback does not suffice.
+    """
+    starts = [kind_settings(kind).start() for kind in kinds]
+    # An ensemble is made of the kinds beside it, and of all that it knows where it is alone.
+    single = [settings for settings in starts if not members_of(settings)]
+    for settings in single or [member for ensemble in starts for member in members_of(ensemble)]:
+        if not isinstance(settings, NetworkSettings):
+            continue
+        if find_spec("torch") is None:
+            raise _not_installed(settings, "torch")
+        if settings.lookback > market.lookback:
+            raise ShortLookbackError(
+                f"{settings.kind} reads {settings.lookback} bars, a row of the market {market.name} holds "
+                f"{market.lookback}: set lookback = {settings.lookback} in its file"
+            )
+
+
+def members_of(settings: ForecasterSettings) -> tuple[ForecasterSettings, ...]:
+    """Settings of an ensemble's members; none for a model that has no members."""
+    return settings.members if isinstance(settings, (EnsembleSettings, BlendSettings)) else ()
+
+
+def _not_installed(settings: NetworkSettings, missing: str | None) -> NetworksNotInstalledError:
+    return NetworksNotInstalledError(f"{settings.kind} needs {missing}: run `make networks`")
 
 
 def forecaster(settings: ForecasterSettings, *, threads: int, run: NetworkRun = UNTOLD) -> Forecaster:
@@ -72,14 +127,12 @@ def forecaster(settings: ForecasterSettings, *, threads: int, run: NetworkRun = 
     if isinstance(settings, BlendSettings):
         members = [forecaster(member, threads=threads, run=run) for member in settings.members]
         return Blend([member for member in members if not isinstance(member, Blend)], threads)
-    if not isinstance(settings, (LstmSettings, TransformerSettings)):
+    if not isinstance(settings, NetworkSettings):
         return Trees(cast(TreeSettings, settings), threads=threads)
     try:
         from cryptoai_assets.lib.models.networks.gradients import GradientSolver
     except ModuleNotFoundError as error:
-        raise NetworksNotInstalledError(
-            f"{settings.kind} needs {error.name}: pip install -e '.[networks]' -c constraints.txt"
-        ) from error
+        raise _not_installed(settings, error.name) from error
     return Network(settings, GradientSolver(threads, run.checkpoints), threads, run.after_epoch)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from cryptoai_assets.lib.models.networks.weights import OUTPUTS, Weights, first_
 
 STOPPING_BATCH = 1024
 LONGEST_GRADIENT = 1.0
+# PyTorch has one stream of random numbers and one number of threads for a whole process.
+_ONE_AT_A_TIME = Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +217,7 @@ class _Run:
         warm = min(1.0, (epochs + 0.01) / 0.5)
         rate = settings.learning_rate * warm * 0.5 * (1 + np.cos(np.pi * min(1.0, epochs / settings.epochs)))
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = float(rate)  # a checkpoint holds plain numbers alone
 
     def _step(self, rows: Tensor) -> float:
         said = self._module(self._windows(self._training, rows))
@@ -258,9 +261,9 @@ class _Targets:
 def _means(targets: Tensor) -> Tensor:
     """(3, horizons) loss of saying the mean of the training windows, which makes the losses comparable."""
     mean = targets.nanmean(dim=0)
-    lead = functional.huber_loss(
-        mean[0].expand_as(targets[:, 0]), targets[:, 0].nan_to_num(0.0), reduction="none"
-    ).mean(dim=0)
+    wanted = targets[:, 0].nan_to_num(0.0)
+    missed = functional.huber_loss(mean[0].expand_as(wanted), wanted, reduction="none")
+    lead = missed.where(targets[:, 0].isfinite(), torch.nan).nanmean(dim=0)
     share = mean[1].clamp(1e-3, 1 - 1e-3)
     up = -(share * share.log() + (1 - share) * (1 - share).log())
     volatility = (targets[:, 2] - mean[2]).square().nanmean(dim=0)
@@ -285,13 +288,18 @@ def _losses(said: Tensor, targets: Tensor, means: Tensor) -> Tensor:
 
 @contextmanager
 def _deterministic(threads: int) -> Iterator[None]:
-    """Sums in one order, whatever ran before; as it was afterwards."""
+    """Sums in one order and the same random numbers, whatever else runs; as it was afterwards."""
+    with _ONE_AT_A_TIME, _settings_kept(threads), torch.random.fork_rng():
+        yield
+
+
+@contextmanager
+def _settings_kept(threads: int) -> Iterator[None]:
     before = torch.get_num_threads(), torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     torch.set_num_threads(threads)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     try:
-        with torch.random.fork_rng():
-            yield
+        yield
     finally:
         torch.set_num_threads(before[0])
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before[1:]

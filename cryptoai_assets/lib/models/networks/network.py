@@ -116,7 +116,7 @@ def calibrated(fitted: FittedNetwork, later: Dataset) -> FittedNetwork:
         _calibration(outputs[:, 1, column], later.target("up", horizon))
         for column, horizon in enumerate(fitted.horizons)
     )
-    volatility = fitted.predict(later).expected_volatility
+    volatility = fitted.told(outputs, later).expected_volatility
     return fitted.tied(calibration, couplings(volatility, outputs[:, 0], later, fitted.horizons))
 
 

@@ -178,9 +178,11 @@ def _blended(graph: GraphBuilder, fitted: FittedBlend, last: str) -> tuple[str, 
         expected, volatility = _forecast(graph, member, last)
         returns.append(expected)
         volatilities.append(volatility)
-        ups.append(f"{kind}/probability_up")
+        # A network's before it was rounded; trees speak float32.
+        own = f"{kind}/precise_probability_up"
+        ups.append(own if isinstance(member, FittedNetwork) else graph.precise(f"{kind}/probability_up"))
     graph.prefix = ""
-    trusts = graph.constant("direction_weights", np.reshape(fitted.direction_weights, (-1, 1, 1)))
+    trusts = graph.constant("direction_weights", np.reshape(fitted.direction_weights, (-1, 1, 1)), np.float64)
     up = graph.stacked(ups, "member_ups")  # (members, batch, horizons)
     mean = graph.weighted_sum(up, trusts, "mean_up")
     off = graph.node("Sub", [up, mean], "off_mean")
@@ -189,26 +191,33 @@ def _blended(graph: GraphBuilder, fitted: FittedBlend, last: str) -> tuple[str, 
         [graph.weighted_sum(graph.node("Mul", [off, off], "off_squared"), trusts, "variance")],
         "spread",
     )
-    one = graph.constant("one", [1.0])
+    one = graph.constant("one", [1.0], np.float64)
     odds = graph.node("Div", [mean, graph.node("Sub", [one, mean], "mean_down")], "odds")
     factor = graph.node(
         "Add",
         [
-            graph.node("Mul", [spread, graph.constant("doubt", fitted.confidence.doubt)], "doubted"),
-            graph.constant("trust", fitted.confidence.trust),
+            graph.node(
+                "Mul", [spread, graph.constant("doubt", fitted.confidence.doubt, np.float64)], "doubted"
+            ),
+            graph.constant("trust", fitted.confidence.trust, np.float64),
         ],
         "confidence",
     )
-    sure = graph.node("Max", [factor, graph.constant("nothing", [0.0])], "least_confidence")
+    sure = graph.node("Max", [factor, graph.constant("nothing", [0.0], np.float64)], "least_confidence")
     logit = graph.node("Mul", [graph.node("Log", [odds], "log_odds"), sure], "confident_logit")
-    graph.node("Sigmoid", [logit], "probability_up")
+    graph.said(graph.node("Sigmoid", [logit], "precise_probability_up"), "probability_up")
     raised = graph.constant("raised", [one.volatility_factor for one in fitted.coupling])
-    slopes = graph.constant("slopes", [c.volatility_factor * c.return_slope for c in fitted.coupling])
+    slopes = graph.constant(
+        "slopes", [c.volatility_factor * c.return_slope for c in fitted.coupling], np.float64
+    )
     levels = graph.constant("volatility_weights", np.reshape(fitted.volatility_weights, (-1, 1, 1)))
     level = graph.weighted_sum(graph.stacked(volatilities, "member_volatilities"), levels, "mean_volatility")
-    step = graph.weighted_sum(graph.stacked(returns, "member_returns"), trusts, "mean_return")
+    # Members that disagree on a side cancel, and leave few digits.
+    told = graph.precise(graph.stacked(returns, "member_returns"))
+    step = graph.weighted_sum(told, trusts, "mean_return")
     volatility = graph.node("Mul", [level, raised], "expected_volatility_bps")
-    return graph.node("Mul", [step, slopes], "expected_return_bps"), volatility
+    expected = graph.said(graph.node("Mul", [step, slopes], "precise_return_bps"), "expected_return_bps")
+    return expected, volatility
 
 
 def exported(fitted: FittedForecaster, data: Dataset, *, decided: str | None = None) -> ChosenPrecision:
@@ -366,12 +375,16 @@ def graph_predictions(forecaster: Forecaster, data: Dataset) -> Predictions:
 def graph_agreement(forecaster: Forecaster, fitted: FittedForecaster, data: Dataset) -> Agreement:
     """Compare the FP32 graph with its original; what quantization changes stands in the manifest's table."""
     if forecaster.manifest.quantization["precision"] == FP32:
-        return agreement(fitted.predict(data), graph_predictions(forecaster, data))
+        return agreement(
+            fitted.predict(data),
+            graph_predictions(forecaster, data),
+            nearest=not isinstance(fitted, FittedTrees),
+        )
     with TemporaryDirectory() as folder:
         onnx.save(forecaster_graph(fitted), Path(folder) / GRAPH_NAME)
         session = ModelSession.open(Path(folder) / GRAPH_NAME)
-    exported = session_predictions(session, data.with_features(fitted.names), fitted.lookback)
-    return agreement(fitted.predict(data), exported)
+    plain = session_predictions(session, data.with_features(fitted.names), fitted.lookback)
+    return agreement(fitted.predict(data), plain, nearest=True)
 
 
 def session_outputs(session: ModelSession, data: Dataset, lookback: int) -> dict[str, Float64Array]:
@@ -391,12 +404,22 @@ def session_predictions(session: ModelSession, data: Dataset, lookback: int) -> 
     )
 
 
-def agreement(original: Predictions, exported: Predictions) -> Agreement:
-    """Compare predictions of the same rows, each output in its own standard deviations."""
+def agreement(original: Predictions, exported: Predictions, *, nearest: bool = False) -> Agreement:
+    """Compare predictions of the same rows, each output in its own standard deviations.
+
+    Parameters
+    ----------
+    nearest
+        Whether the float32 that is nearest to the original is no difference: a network that knows nothing of
+        a horizon says nearly the same of every row, and its graph cannot say it to more digits. Trees speak
+        float32 themselves.
+    """
     differences = []
     for name in ("expected_return", "probability_up", "expected_volatility"):
         ours, theirs = getattr(original, name), getattr(exported, name)
-        differences.append(np.abs(ours - theirs) / np.maximum(ours.std(axis=0), 1e-9))
+        step = np.spacing(np.abs(ours).astype(np.float32)) if nearest else 0.0
+        beyond = np.maximum(np.abs(ours - theirs) - 0.5 * step, 0.0)
+        differences.append(beyond / np.maximum(ours.std(axis=0), 1e-9))
     largest = np.concatenate(differences, axis=1).max(axis=1)
     return Agreement(len(largest), float((largest <= AGREEMENT_TOLERANCE).mean()), float(largest.max()))
 

@@ -71,6 +71,16 @@ class GraphBuilder:
         self.nodes.append(helper.make_node(operator, inputs, named, name=name, **attributes))
         return named
 
+    def precise(self, values: str) -> str:
+        """Add the same in float64, for ends where float32 would lose digits and time does not matter."""
+        return self.node(
+            "Cast", [values], f"{values.removeprefix(self.prefix)}_precise", to=TensorProto.DOUBLE
+        )
+
+    def said(self, precise: str, output: str) -> str:
+        """Add the nearest float32, which is what a graph says."""
+        return self.node("Cast", [precise], output, to=TensorProto.FLOAT)
+
     def window(self, lookback: int) -> str:
         """The last bars of the window: (batch, lookback, features)."""
         if lookback == self.lookback:

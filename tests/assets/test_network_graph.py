@@ -25,7 +25,7 @@ from cryptoai_assets.lib.export import (
     write_bundle,
 )
 from cryptoai_assets.lib.market import market_preset
-from cryptoai_assets.lib.models.networks.fitted import FittedNetwork
+from cryptoai_assets.lib.models.networks.fitted import Calibration, FittedNetwork
 from cryptoai_assets.lib.models.networks.settings import LstmSettings, NetworkSettings, TransformerSettings
 from cryptoai_assets.lib.sources.sample import sample_file
 from cryptoai_assets.lib.targets import target_frame
@@ -147,6 +147,24 @@ def test_bundle_says_how_its_precision_was_chosen_and_passes_its_checks(
     assert forecaster.selftest().passed
     # Whatever precision was chosen, the FP32 graph is what is held against the original.
     assert graph_agreement(forecaster, fitted, data.between(data.times[-300], None)).share == 1
+
+
+@pytest.mark.parametrize("slope", [0.0, 1e-3])
+def test_network_that_knows_nothing_of_a_horizon_is_exported_all_the_same(
+    tmp_path: Path, data: Dataset, slope: float
+) -> None:
+    """Its probability hardly moves: the nearest float32 is what a graph can say, and it says that one."""
+    fitted = untrained_network(TINY_LSTM, data, horizons=HORIZONS, seed=1)
+    calibration = (Calibration(slope, 0.02), *fitted.calibration[1:])
+    fitted = replace(fitted, calibration=calibration)
+    asked = data.between(data.times[-500], None)
+    exported = session_predictions(session_of(forecaster_graph(fitted), tmp_path), asked, fitted.lookback)
+    said = fitted.predict(asked)
+    assert said.probability_up[:, 0].std() < 1e-3
+    assert verify_agreement(agreement(said, exported, nearest=True)).largest_difference < AGREEMENT_TOLERANCE
+    step = np.spacing(np.float32(0.5))
+    off = replace(exported, probability_up=exported.probability_up + step)
+    assert agreement(said, off, nearest=True).share < 0.1
 
 
 def test_feature_that_is_constant_in_training_is_not_read(data: Dataset) -> None:

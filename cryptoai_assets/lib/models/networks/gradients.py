@@ -70,7 +70,7 @@ class NetworkModule(nn.Module):
     def forward(self, scaled: Tensor) -> Tensor:
         """(rows, 3, horizons) of scaled windows (rows, lookback, features)."""
         outputs: Tensor = self.heads(self.body(scaled))
-        return outputs.unflatten(1, (OUTPUTS, -1))
+        return outputs.reshape(len(scaled), OUTPUTS, -1)
 
     def weights(self) -> Weights:
         """Copy of the weights as they are."""
@@ -237,9 +237,9 @@ class _Run:
         self._module.eval()
         with torch.no_grad():
             rows = torch.arange(len(self._stopping.last), device=self._device)
-            said = torch.cat(
-                [self._module(self._windows(self._stopping, part)) for part in rows.split(STOPPING_BATCH)]
-            )
+            starts = range(0, len(rows), STOPPING_BATCH)
+            parts = [self._windows(self._stopping, rows[start : start + STOPPING_BATCH]) for start in starts]
+            said = torch.cat([self._module(part) for part in parts])
             return float(_losses(said, self._stopping.targets, self._means)[1])
 
     def _windows(self, part: "_Targets", rows: Tensor) -> Tensor:

@@ -22,20 +22,18 @@ def network_heads(graph: GraphBuilder, fitted: FittedNetwork) -> HeadNodes:
         if isinstance(fitted.settings, LstmSettings)
         else _encoder(graph, fitted.settings, fitted.weights, scaled)
     )
-    # Calibration is a factor and a shift of the logits, and so a part of the last layer.
-    count = len(fitted.horizons)
-    weight, bias = fitted.weights["heads.weight"].copy(), fitted.weights["heads.bias"].copy()
-    slopes = np.array([one.slope for one in fitted.calibration], dtype=np.float32)
-    shifts = np.array([one.intercept for one in fitted.calibration], dtype=np.float32)
-    logits = slice(count, 2 * count)
-    weight[logits] *= slopes[:, None]
-    bias[logits] = bias[logits] * slopes + shifts
-    heads = _dense(graph, weight, bias, body, "heads")
-    sizes = graph.constant("head_sizes", [count] * 3, np.int64)
+    heads = _named(graph, fitted.weights, "heads", body)
+    sizes = graph.constant("head_sizes", [len(fitted.horizons)] * 3, np.int64)
     lead, logit, relative = graph.node_of_many(
         "Split", [heads, sizes], ["lead", "logit", "relative_volatility"], axis=1
     )
-    return HeadNodes(graph.node("Sigmoid", [logit], "probability_up"), lead, relative)
+    # Near one half a step of float32 is much of what a market lets a probability move.
+    slopes = graph.constant("calibration_slopes", [one.slope for one in fitted.calibration], np.float64)
+    shifts = graph.constant("calibration_shifts", [one.intercept for one in fitted.calibration], np.float64)
+    scaled_logit = graph.node("Mul", [graph.precise(logit), slopes], "scaled_logit")
+    calibrated = graph.node("Add", [scaled_logit, shifts], "calibrated_logit")
+    up = graph.said(graph.node("Sigmoid", [calibrated], "precise_probability_up"), "probability_up")
+    return HeadNodes(up, lead, relative)
 
 
 def _dense(graph: GraphBuilder, weight: Float32Array, bias: Float32Array, values: str, name: str) -> str:

@@ -149,5 +149,7 @@ def test_training_stops_after_as_many_epochs_without_a_better_one_as_it_is_patie
     settings = replace(problem.settings, training=training)
     told: list[Epoch] = []
     stopping = replace(problem.stopping, targets=noise)
-    solution = solved(replace(problem, settings=settings, stopping=stopping, epochs=40), told=told)
+    solution = solved(
+        replace(problem, settings=settings, stopping=stopping, epochs=40, planned=40), told=told
+    )
     assert len(told) == solution.epochs + 2 < 40

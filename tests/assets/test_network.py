@@ -68,6 +68,7 @@ def test_rows_are_read_in_the_order_training_stopping_calibration_and_purged_bet
     assert len(stopping) / (len(training) + len(stopping)) == pytest.approx(0.15, abs=0.02)
     assert final.stopping is None
     assert final.epochs == EPOCHS
+    assert (trial.epochs, final.planned) == (trial.planned, trial.planned)
     assert places_of(train, final.training.last).times[-1] >= times[-2]
 
 
@@ -170,6 +171,11 @@ def test_dataset_that_holds_too_few_bars_is_refused(train: Dataset) -> None:
     longer = replace(LSTM, lookback=60)
     with pytest.raises(LookbackError, match="8 bars a row are held, 60 needed"):
         network(RidgeSolver(), longer).fit(train, horizons=(1,), seed=1)
+
+
+def test_long_series_is_gone_through_fewer_times() -> None:
+    training = replace(LSTM.training, epochs=24, windows=200_000)
+    assert [training.planned_epochs(windows) for windows in (2_600, 20_000, 500_000, 0)] == [24, 10, 1, 24]
 
 
 def test_epochs_are_told_as_a_bar_that_fills() -> None:

@@ -25,7 +25,7 @@ from cryptoai_assets.lib.datasets import Dataset, dataset
 from cryptoai_assets.lib.export import forecaster_graph
 from cryptoai_assets.lib.models.ensemble import EnsembleSettings
 from cryptoai_assets.lib.models.networks.fitted import RobustScaling
-from cryptoai_assets.lib.models.networks.problem import WINDOWS_A_LOOKBACK, Windows, training_problem
+from cryptoai_assets.lib.models.networks.problem import Windows, stride_bars, training_problem
 from cryptoai_assets.lib.models.networks.settings import LstmSettings, NetworkSettings, TransformerSettings
 from cryptoai_assets.lib.models.tree_heads import ForestSettings, LightgbmSettings, XgboostSettings
 from cryptoai_assets.lib.models.trees import Trees
@@ -86,16 +86,16 @@ def _training_row(settings: NetworkSettings, data: Dataset) -> BenchRow:
     from cryptoai_assets.lib.models.networks.gradients import GradientSolver
 
     scaling = RobustScaling.of(data)
-    problem = training_problem(settings, data, None, scaling, horizons=HORIZONS, epochs=1, seed=1)
+    problem = training_problem(settings, data, None, scaling, horizons=HORIZONS, epochs=1, planned=1, seed=1)
     few = Windows(problem.training.last[:EPOCH_WINDOWS], problem.training.targets[:EPOCH_WINDOWS])
     solve = partial(GradientSolver(THREADS, None), replace(problem, training=few), after_epoch=lambda _: None)
     solve()  # what is made once is not counted
     start = perf_counter()
     solve()
     seconds = (perf_counter() - start) / len(few.last)
-    stride = settings.lookback // WINDOWS_A_LOOKBACK
-    # A first network sees 68 % of the rows, the final one all, each for as many epochs as are allowed.
-    windows = MINUTE_ROWS / stride * 1.68 * settings.training.epochs
+    # A first network sees 68 % of the rows, the final one all, each for as many epochs as are planned.
+    every = MINUTE_ROWS / stride_bars(settings.lookback)
+    windows = 1.68 * every * settings.training.planned_epochs(int(0.68 * every))
     minutes = seconds * windows / 60
     return BenchRow(
         f"forecasting/{settings.kind}-training-extrapolated",

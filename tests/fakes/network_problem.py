@@ -45,5 +45,6 @@ def small_problem(
         training=Windows(last[:cut], targets[:cut]),
         stopping=Windows(last[cut + 10 :], targets[cut + 10 :]) if stopping else None,
         epochs=epochs,
+        planned=EPOCHS,
         seed=seed,
     )

@@ -212,10 +212,15 @@ class _Run:
         self._best_loss = state["best_loss"]
 
     def _set_rate(self, epochs: float) -> None:
-        """Half a cosine over all epochs that the settings allow, after a warm-up of half an epoch."""
+        """Half a cosine over all epochs that are planned, after a warm-up of half an epoch."""
         settings = self._problem.settings.training
         warm = min(1.0, (epochs + 0.01) / 0.5)
-        rate = settings.learning_rate * warm * 0.5 * (1 + np.cos(np.pi * min(1.0, epochs / settings.epochs)))
+        rate = (
+            settings.learning_rate
+            * warm
+            * 0.5
+            * (1 + np.cos(np.pi * min(1.0, epochs / self._problem.planned)))
+        )
         for group in self._optimizer.param_groups:
             group["lr"] = float(rate)  # a checkpoint holds plain numbers alone
 
@@ -309,7 +314,14 @@ def _fingerprint(problem: TrainingProblem) -> str:
     """Name of a problem: another one never goes on from its checkpoint."""
     digest = hashlib.sha256(
         repr(
-            (problem.settings.kind, asdict(problem.settings), problem.horizons, problem.epochs, problem.seed)
+            (
+                problem.settings.kind,
+                asdict(problem.settings),
+                problem.horizons,
+                problem.epochs,
+                problem.planned,
+                problem.seed,
+            )
         ).encode()
     )
     parts = [problem.training] + ([] if problem.stopping is None else [problem.stopping])

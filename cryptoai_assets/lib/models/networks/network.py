@@ -1,6 +1,7 @@
 """A network forecaster, one for all symbols: trained, stopped and calibrated on rows in that order."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -15,7 +16,7 @@ from cryptoai_assets.lib.models.coupling import (
 )
 from cryptoai_assets.lib.models.feature_choice import chosen_features
 from cryptoai_assets.lib.models.networks.fitted import Calibration, FittedNetwork, RobustScaling
-from cryptoai_assets.lib.models.networks.problem import AfterEpoch, Solver, training_problem
+from cryptoai_assets.lib.models.networks.problem import AfterEpoch, Solver, stride_bars, training_problem
 from cryptoai_assets.lib.models.networks.settings import NetworkSettings
 
 # Weak enough to leave the logits as the rows say.
@@ -74,9 +75,12 @@ class Network:
         data = data.with_features(chosen)
         earlier, later = calibration_split(data, max(horizons))
         training, stopping = self._stopping_split(earlier, max(horizons))
-        trial = self._trained(training, stopping, horizons, seed, self.settings.training.epochs)
+        windows = len(training) // stride_bars(self.settings.lookback)
+        planned = self.settings.training.planned_epochs(windows)
+        train = partial(self._trained, horizons=horizons, planned=planned, seed=seed)
+        trial = train(training, stopping, epochs=planned)
         trial = calibrated(trial, later)
-        fitted = self._trained(data, None, horizons, seed, trial.epochs)
+        fitted = train(data, None, epochs=trial.epochs)
         return trial, fitted.tied(trial.calibration, trial.coupling)
 
     def direction_head(self, data: Dataset, *, horizon: int, seed: int) -> NetworkDirection:
@@ -89,11 +93,25 @@ class Network:
         return earlier.between(None, times[max(cut - horizon, 1)]), earlier.between(times[cut], None)
 
     def _trained(
-        self, data: Dataset, stopping: Dataset | None, horizons: tuple[int, ...], seed: int, epochs: int
+        self,
+        data: Dataset,
+        stopping: Dataset | None,
+        *,
+        horizons: tuple[int, ...],
+        epochs: int,
+        planned: int,
+        seed: int,
     ) -> FittedNetwork:
         scaling = RobustScaling.of(data)
         problem = training_problem(
-            self.settings, data, stopping, scaling, horizons=horizons, epochs=epochs, seed=seed
+            self.settings,
+            data,
+            stopping,
+            scaling,
+            horizons=horizons,
+            epochs=epochs,
+            planned=planned,
+            seed=seed,
         )
         solution = self.solver(problem, after_epoch=self.after_epoch)
         return FittedNetwork(

@@ -53,6 +53,8 @@ class TrainingProblem:
         Later windows, purged, whose loss decides when to stop; None to train for `epochs`.
     epochs
         At most, or exactly where nothing decides.
+    planned
+        Epochs over which the learning rate falls.
     """
 
     settings: NetworkSettings
@@ -61,6 +63,7 @@ class TrainingProblem:
     training: Windows
     stopping: Windows | None
     epochs: int
+    planned: int
     seed: int
 
 
@@ -146,6 +149,7 @@ def training_problem(
     *,
     horizons: tuple[int, ...],
     epochs: int,
+    planned: int,
     seed: int,
 ) -> TrainingProblem:
     """Problem of some rows; both datasets are parts of one.
@@ -170,13 +174,18 @@ def training_problem(
         training=_windows(training, ends[0], settings.lookback, horizons),
         stopping=None if stopping is None else _windows(stopping, ends[1], settings.lookback, horizons),
         epochs=epochs,
+        planned=planned,
         seed=seed,
     )
 
 
+def stride_bars(lookback: int) -> int:
+    """Bars from one training window to the next."""
+    return max(1, lookback // WINDOWS_A_LOOKBACK)
+
+
 def _windows(data: Dataset, last: Int64Array, lookback: int, horizons: tuple[int, ...]) -> Windows:
-    stride = max(1, lookback // WINDOWS_A_LOOKBACK)
-    read = last % stride == 0
+    read = last % stride_bars(lookback) == 0
     targets = np.stack([_targets(data, horizon) for horizon in horizons], axis=2)
     return Windows(last[read], targets[read].astype(np.float32))
 

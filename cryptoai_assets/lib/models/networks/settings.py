@@ -15,6 +15,8 @@ class EpochSettings:
     ----------
     epochs
         At most.
+    windows
+        At most, over all epochs: a long series is gone through fewer times than a short one.
     patience
         Epochs without a better validation loss, after which the training ends.
     stopping_share
@@ -24,6 +26,7 @@ class EpochSettings:
     """
 
     epochs: int
+    windows: int
     patience: int
     batch: int
     learning_rate: float
@@ -32,11 +35,16 @@ class EpochSettings:
     return_weight: float
     volatility_weight: float
 
+    def planned_epochs(self, windows: int) -> int:
+        """How often a training goes through so many windows, when nothing stops it; at least once."""
+        return max(1, min(self.epochs, self.windows // max(1, windows)))
+
 
 _EPOCHS = EpochSettings(
-    epochs=8,
-    patience=2,
-    batch=256,
+    epochs=24,
+    windows=200_000,
+    patience=3,
+    batch=64,
     learning_rate=1e-3,
     weight_decay=1e-2,
     stopping_share=0.15,

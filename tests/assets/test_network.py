@@ -72,13 +72,17 @@ def test_rows_are_read_in_the_order_training_stopping_calibration_and_purged_bet
     assert places_of(train, final.training.last).times[-1] >= times[-2]
 
 
-def test_every_quarter_of_a_lookback_of_each_symbol_is_a_window(train: Dataset) -> None:
+def test_epoch_reads_a_window_every_quarter_of_a_lookback_and_the_next_one_others(train: Dataset) -> None:
     solver = RidgeSolver()
     network(solver).fit(train, horizons=(1,), seed=1)
-    read = places_of(train, solver.problems[-1].training.last)
-    for symbol in ("BTCUSD", "ETHUSD"):
-        own = read.of_symbols([symbol]).keys["open_time"]
-        assert own.diff().drop_nulls().unique().to_list() == [2 * BAR]
+    problem = solver.problems[-1]
+    for epoch in (1, 2):
+        read = places_of(train, problem.training.last[problem.turn(epoch)])
+        for symbol in ("BTCUSD", "ETHUSD"):
+            own = read.of_symbols([symbol]).keys["open_time"]
+            assert own.diff().drop_nulls().unique().to_list() == [2 * BAR]
+    both = [*problem.turn(1), *problem.turn(2)]
+    assert sorted(both) == list(range(len(train)))
 
 
 def test_outcomes_of_calibration_rows_change_calibration_and_coupling_of_the_trial_alone(

@@ -87,12 +87,15 @@ def _training_row(settings: NetworkSettings, data: Dataset) -> BenchRow:
 
     scaling = RobustScaling.of(data)
     problem = training_problem(settings, data, None, scaling, horizons=HORIZONS, epochs=1, planned=1, seed=1)
-    few = Windows(problem.training.last[:EPOCH_WINDOWS], problem.training.targets[:EPOCH_WINDOWS])
-    solve = partial(GradientSolver(THREADS, None), replace(problem, training=few), after_epoch=lambda _: None)
+    rows = EPOCH_WINDOWS * stride_bars(settings.lookback)
+    few = Windows(problem.training.last[:rows], problem.training.targets[:rows])
+    problem = replace(problem, training=few)
+    solve = partial(GradientSolver(THREADS, None), problem, after_epoch=lambda _: None)
     solve()  # what is made once is not counted
     start = perf_counter()
     solve()
-    seconds = (perf_counter() - start) / len(few.last)
+    count = len(problem.turn(1))
+    seconds = (perf_counter() - start) / count
     # A first network sees 68 % of the rows, the final one all, each for as many epochs as are planned.
     every = MINUTE_ROWS / stride_bars(settings.lookback)
     windows = 1.68 * every * settings.training.planned_epochs(int(0.68 * every))
@@ -103,7 +106,7 @@ def _training_row(settings: NetworkSettings, data: Dataset) -> BenchRow:
         "min",
         TRAINING_GOAL_MINUTES,
         minutes <= TRAINING_GOAL_MINUTES,
-        f"extrapolated: {len(few.last)} windows in {seconds * len(few.last):.1f} s, "
+        f"extrapolated: {count} windows in {seconds * count:.1f} s, "
         f"{windows:,.0f} for {MINUTE_ROWS:,} minutes; {THREADS} threads",
     )
 

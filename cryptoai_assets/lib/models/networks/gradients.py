@@ -173,11 +173,11 @@ class _Run:
         return self._module.weights()
 
     def epoch(self) -> Epoch:
-        """Go through all training windows once."""
+        """Go once through the training windows whose turn it is."""
         number = self._done + 1
         settings = self._problem.settings.training
         torch.manual_seed(self._problem.seed * 100_003 + number)
-        order = np.random.default_rng([self._problem.seed, number]).permutation(len(self._training.last))
+        order = np.random.default_rng([self._problem.seed, number]).permutation(self._problem.turn(number))
         batches = np.array_split(order, max(1, len(order) // settings.batch))
         self._module.train()
         total = 0.0

@@ -19,8 +19,8 @@ from cryptoai_assets.lib.models.networks.settings import NetworkSettings
 from cryptoai_assets.lib.models.networks.weights import Weights
 from edge_bundle.windows import Float32Array
 
-# Neighbouring windows are near copies: this many of them start within one lookback.
-WINDOWS_A_LOOKBACK = 4
+# Of those that start within one lookback, an epoch reads this many, and more decide when to stop.
+WINDOWS_A_LOOKBACK, STOPPING_WINDOWS_A_LOOKBACK = 4, 20
 MOST_DEVIATIONS = 5.0
 
 
@@ -65,6 +65,14 @@ class TrainingProblem:
     epochs: int
     planned: int
     seed: int
+
+    def turn(self, epoch: int) -> Int64Array:
+        """Training windows that an epoch reads: every `stride_bars`-th, and other ones the next time.
+
+        Neighbouring windows are near copies; what follows them is not.
+        """
+        stride = stride_bars(self.settings.lookback)
+        return np.flatnonzero(self.training.last % stride == epoch % stride)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +179,10 @@ def training_problem(
         settings=settings,
         horizons=len(horizons),
         bars=scaling.scaled(bars),
-        training=_windows(training, ends[0], settings.lookback, horizons),
-        stopping=None if stopping is None else _windows(stopping, ends[1], settings.lookback, horizons),
+        training=_windows(training, ends[0], 1, horizons),
+        stopping=None
+        if stopping is None
+        else _windows(stopping, ends[1], settings.lookback // STOPPING_WINDOWS_A_LOOKBACK, horizons),
         epochs=epochs,
         planned=planned,
         seed=seed,
@@ -180,12 +190,12 @@ def training_problem(
 
 
 def stride_bars(lookback: int) -> int:
-    """Bars from one training window to the next."""
+    """Bars from one training window of an epoch to the next."""
     return max(1, lookback // WINDOWS_A_LOOKBACK)
 
 
-def _windows(data: Dataset, last: Int64Array, lookback: int, horizons: tuple[int, ...]) -> Windows:
-    read = last % stride_bars(lookback) == 0
+def _windows(data: Dataset, last: Int64Array, stride: int, horizons: tuple[int, ...]) -> Windows:
+    read = last % max(1, stride) == 0
     targets = np.stack([_targets(data, horizon) for horizon in horizons], axis=2)
     return Windows(last[read], targets[read].astype(np.float32))
 

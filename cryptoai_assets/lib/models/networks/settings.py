@@ -42,7 +42,7 @@ class EpochSettings:
 
 _EPOCHS = EpochSettings(
     epochs=24,
-    windows=200_000,
+    windows=150_000,
     patience=3,
     batch=64,
     learning_rate=1e-3,

@@ -161,7 +161,7 @@ def integer_operators(graph: onnx.ModelProto) -> frozenset[str]:
     return frozenset(node.op_type for node in graph.graph.node) & INTEGER_OPERATORS
 
 
-class _Windows(CalibrationDataReader):  # type: ignore[misc]
+class _Windows(CalibrationDataReader):  # type: ignore[misc]  # it has no types
     """Windows one by one, as the quantizer asks for them."""
 
     def __init__(self, windows: Float32Array) -> None:

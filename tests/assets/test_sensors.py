@@ -122,6 +122,7 @@ def test_configuration_of_a_training_is_valid_for_its_job_and_reaches_every_step
     causes = {
         name: config["config"]["cause"] for name, config in resolved["ops"].items() if config.get("config")
     }
+    assert {"version_scores", "backtest", "model_card", "gate_decision"} <= set(resolved["ops"])
     assert causes == dict.fromkeys(("model_settings", "walk_forward_scores", "trained_forecaster"), "a cause")
     with pytest.raises(dg.DagsterInvalidConfigError):
         dg.validate_run_config(job, {"ops": {"trained_forecaster": {"config": {"reason": "a cause"}}}})

@@ -1,5 +1,6 @@
 """How much work a training is, chosen when it is launched."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
@@ -19,16 +20,26 @@ class TrainingConfig(dg.Config):
         ISO 8601 with an offset; None is the present of the market.
     cause
         Why this training runs, as a sensor or a person states it.
+    trials, search_minutes
+        Of the search, in place of the size's own; the same data again with more of them go on with what was
+        tried.
     """
 
     size: Literal["small", "full"] = "small"
     as_of: str | None = None
     cause: str | None = None
+    trials: int | None = None
+    search_minutes: float | None = None
 
     @property
     def settings(self) -> TrainingSettings:
-        """Settings of this size."""
-        return SMALL if self.size == "small" else FULL
+        """Settings of this size, with what is set beside it."""
+        size = SMALL if self.size == "small" else FULL
+        return replace(
+            size,
+            trials=self.trials or size.trials,
+            search_minutes=self.search_minutes or size.search_minutes,
+        )
 
     def time(self, now: datetime) -> datetime:
         """Time that the data are read as of."""

@@ -1,5 +1,6 @@
 """The model card: what a version was made of, how good it is and where not, all from what was recorded."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -135,7 +136,14 @@ def card_text(facts: CardFacts) -> str:
         ("Split", _split(facts)),
         ("On the final stretch", _scores(facts)),
         ("By symbol, year and regime of volatility", _slices(facts)),
-        ("By confidence", [_CONFIDENCE, "", _table(_with_interval(facts.confidence, "accuracy"))]),
+        (
+            "By confidence",
+            [
+                _CONFIDENCE,
+                "",
+                _table(_with_interval(facts.confidence.sort("horizon", maintain_order=True), "accuracy")),
+            ],
+        ),
         ("Tests", [_TESTS, "", _table(facts.tests)]),
         ("Trading", _trading(facts)),
         ("Limits", [f"- {sentence}" for sentence in limits(facts)]),
@@ -160,7 +168,7 @@ _TESTS = (
 def summary(facts: CardFacts) -> str:
     """Few lines for a registry's description; the card is among the artifacts of the run."""
     scored = [
-        f"- {horizon} bars: accuracy {_interval(facts.scored(horizon, 'accuracy'))}, "
+        f"- {_bars(horizon)}: accuracy {_interval(facts.scored(horizon, 'accuracy'))}, "
         f"volatility rank IC {_interval(facts.scored(horizon, 'volatility_rank_ic'))}"
         for horizon in facts.manifest.horizons
     ]
@@ -180,9 +188,9 @@ def _head(facts: CardFacts) -> list[str]:
 
 def _made_of(facts: CardFacts) -> list[str]:
     candidate, manifest = facts.candidate, facts.manifest
-    settings = {
-        name: value for name, value in model_record(candidate.model_settings).items() if name != "members"
-    }
+    record = model_record(candidate.model_settings)
+    members = [member["kind"] for member in record.pop("members", [])]
+    settings = {**record, **({"members": members} if members else {})}
     return _items(
         {
             "data": f"known on {_time(candidate.as_of)}, fingerprint `{candidate.data_fingerprint[:12]}`",
@@ -190,7 +198,7 @@ def _made_of(facts: CardFacts) -> list[str]:
             "features": f"{len(manifest.features)} of {len(candidate.features_offered)} offered, chosen in "
             f"the training rows, fingerprint `{candidate.feature_fingerprint[:12]}`",
             "bars needed": f"{manifest.bars_needed}, of which {manifest.lookback} are the input",
-            "settings": ", ".join(f"{name} {value}" for name, value in settings.items()),
+            "settings": ", ".join(f"{name} {_plain(value)}" for name, value in settings.items()),
             "trained because": candidate.cause,
             "code": f"`{candidate.git_commit}`",
             "bundle": f"`{candidate.bundle_digest[:12]}`, precision {manifest.quantization['precision']}, "
@@ -221,14 +229,14 @@ def _split(facts: CardFacts) -> list[str]:
 def _scores(facts: CardFacts) -> Iterator[str]:
     yield "Its own bytes, beside the baselines on the same rows."
     for horizon in facts.manifest.horizons:
-        yield f"\n**{horizon} bars**\n"
+        yield f"\n**{_bars(horizon)}**\n"
         yield _table(_by_metric(facts.scores.filter(horizon=horizon), "model"))
 
 
 def _slices(facts: CardFacts) -> Iterator[str]:
     yield f"Regimes are thirds of `{VOLATILITY_ANCHOR}` of each symbol, with the bounds of the training rows."
     for horizon in facts.manifest.horizons:
-        yield f"\n**{horizon} bars**\n"
+        yield f"\n**{_bars(horizon)}**\n"
         yield _table(_by_metric(facts.slices.filter(horizon=horizon), "slice", "part"))
 
 
@@ -257,19 +265,19 @@ def limits(facts: CardFacts) -> Iterator[str]:
     for horizon in manifest.horizons:
         accuracy = facts.scored(horizon, "accuracy")
         if accuracy["lower"] <= 0.5:
-            yield f"{horizon} bars: its direction is not told from chance ({_interval(accuracy)})."
+            yield f"{_bars(horizon)}: its direction is not told from chance ({_interval(accuracy)})."
     unproved = facts.tests.filter(
         (pl.col("statistic").is_nan()) | (pl.col("statistic") <= 0) | (pl.col("p_value") > LEVEL)
     )
     for row in unproved.filter(pl.col("against") != CHANCE).iter_rows(named=True):
         yield (
-            f"{row['horizon']} bars: its {row['of']} is not shown to be better than that of {row['against']} "
-            f"(p {row['p_value']:.3f})."
+            f"{_bars(row['horizon'])}: its {row['of']} is not shown to be better than that of "
+            f"{row['against']} ({_p_value(row['p_value'])})."
         )
     weak = facts.slices.filter(pl.col("metric") == "accuracy", pl.col("lower") <= 0.5)
     for row in weak.iter_rows(named=True):
         yield (
-            f"{row['horizon']} bars, {row['slice']} {row['part']}: its direction is not told from chance "
+            f"{_bars(row['horizon'])}, {row['slice']} {row['part']}: its direction is not told from chance "
             f"({_interval(row)})."
         )
     if 1 in manifest.horizons:
@@ -328,6 +336,18 @@ def _cell(value: object) -> str:
 
 def _items(items: Mapping[str, str]) -> list[str]:
     return [f"- **{name}**: {text}" for name, text in items.items()]
+
+
+def _p_value(p: float) -> str:
+    return "its rows cannot tell" if math.isnan(p) else f"p {p:.3f}"
+
+
+def _plain(value: object) -> str:
+    return f"({', '.join(map(_plain, value))})" if isinstance(value, list | tuple) else _cell(value)
+
+
+def _bars(count: int) -> str:
+    return f"{count} bar{'' if count == 1 else 's'}"
 
 
 def _interval(row: Mapping[str, Any]) -> str:

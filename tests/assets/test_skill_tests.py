@@ -50,6 +50,12 @@ def test_each_forecast_is_compared_by_its_own_loss_with_those_who_make_it(tests:
     assert tests["times"].to_list() == [ROWS] * 4 + [1000]
 
 
+def test_rows_are_compared_with_those_of_the_same_time_whatever_their_order(tests: pl.DataFrame) -> None:
+    knows, guesses = told(right=0.65, volatility=0.5, seed=2), told(right=0.5, volatility=0.0, seed=3)
+    in_order = skill_tests(knows, {"guesses": guesses})
+    assert in_order.equals(tests.filter(pl.col("against") != "silent"))
+
+
 def test_who_guesses_is_not_told_from_chance_and_loses_against_who_knows() -> None:
     knows, guesses = told(right=0.65, volatility=0.5, seed=2), told(right=0.5, volatility=0.0, seed=3)
     found = skill_tests(guesses, {"knows": knows})

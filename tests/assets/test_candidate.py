@@ -80,6 +80,13 @@ def test_record_comes_back_as_it_was_written(folder: Path, tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["candidate.json"]
 
 
+def test_record_from_before_searches_had_a_limit_has_none(folder: Path) -> None:
+    candidate = Candidate.read(folder)
+    record = candidate.to_json()
+    del record["settings"]["search_minutes"]
+    assert Candidate.from_dict(record) == candidate
+
+
 def test_record_names_the_bytes_of_its_bundle(folder: Path) -> None:
     candidate, forecaster = Candidate.read(folder), Forecaster.load(bundle_folder(folder))
     assert candidate.bundle_digest == forecaster.digest

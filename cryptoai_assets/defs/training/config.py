@@ -38,7 +38,7 @@ class TrainingConfig(dg.Config):
         return replace(
             size,
             trials=self.trials or size.trials,
-            search_minutes=self.search_minutes or size.search_minutes,
+            search_minutes=size.search_minutes if self.search_minutes is None else self.search_minutes,
         )
 
     def time(self, now: datetime) -> datetime:

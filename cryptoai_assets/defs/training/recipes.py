@@ -124,6 +124,7 @@ def model_card_recipe(market: MarketResource) -> Recipe:
         code=(
             "cryptoai_assets.lib.model_card",
             "cryptoai_assets.lib.scoring",
+            "cryptoai_assets.lib.significance",
             "cryptoai_assets.lib.skill_tests",
             "cryptoai_assets.lib.slices",
         ),

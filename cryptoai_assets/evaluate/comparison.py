@@ -53,10 +53,10 @@ class Place:
         return CONFIDENT_GOAL if here and self.horizon == horizon else None
 
     def of(self, predictions: pl.DataFrame) -> pl.DataFrame:
-        """Its rows, sorted."""
+        """Its rows, one model after the other, sorted."""
         here = predictions.filter(pl.col("horizon") == self.horizon)
         own = here if self.symbol == ALL_SYMBOLS else here.filter(pl.col("symbol") == self.symbol)
-        return own.sort("open_time", "symbol")
+        return own.sort("model", "open_time", "symbol")
 
 
 def compared(

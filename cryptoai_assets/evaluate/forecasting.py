@@ -88,7 +88,7 @@ class Evaluation:
         """What a short evaluation does not have."""
         kinds = [kind for kind in FULL_PLAN.kinds if kind not in SHORT_PLAN.kinds]
         return (
-            f"{', '.join(kinds)}, by themselves and as members of tree_ensemble; "
+            f"{', '.join(kinds)}, alone and in ensembles; "
             f"{FULL_PLAN.trials - SHORT_PLAN.trials} of {FULL_PLAN.trials} trials a kind and fold; all seeds "
             f"of the last fold but one; folds that do not fit into {self.minutes:g} minutes"
         )

@@ -102,6 +102,8 @@ def test_random_walks_reach_no_goal_and_no_model_is_far_from_one_half(finished: 
         # Six bars overlap: of their directions fewer are independent.
         assert abs(rows[f"forecasting/accuracy-{place}"].value - 0.5) < (0.05 if place.endswith("1") else 0.1)
         assert rows[f"forecasting/accuracy-over-reference-{place}"].met is False
+        models = [name for name in rows if f"/volatility-rank-ic-{place}-" in name]
+        assert models == sorted(models) != [], "the order is the same in every run"
         assert f"forecasting/accuracy-{place}-baseline-linear" in rows
         assert f"forecasting/accuracy-over-reference-{place}-model-xgboost" in rows
         assert rows[f"forecasting/accuracy-most-confident-tenth-{place}"].goal is None

@@ -10,6 +10,7 @@ ONLY ?=
 VERSION ?=
 SEED ?=
 FULL ?=
+MINUTES ?=
 MARKET ?= $(or $(CRYPTOAI_MARKET),sample)
 FLAGS ?=
 
@@ -55,8 +56,8 @@ check: format-check lint types contracts test ## what CI runs: format, lint, typ
 bench: $(READY) ## speed, against a peer or the limit, into build/bench.json (ONLY=features runs one room)
 	@PYTHONPATH=tests $(RUN) -m benchmarks $(ONLY)
 
-evaluate: $(if $(FULL),$(NETWORKS),$(READY)) ## quality on real data, with baselines and intervals, into build/evaluate.json (ONLY=room, FULL=1)
-	@$(RUN) -m cryptoai_assets.evaluate $(ONLY) $(if $(FULL),--full)
+evaluate: $(if $(FULL),$(NETWORKS),$(READY)) ## quality on real data, with baselines and intervals, into build/evaluate.json (ONLY=room, FULL=1, MINUTES=30)
+	@$(RUN) -m cryptoai_assets.evaluate $(ONLY) $(if $(FULL),--full) $(if $(MINUTES),--minutes $(MINUTES))
 
 reproduce: $(READY) ## train a registered version again from its record: make reproduce VERSION=1
 	@$(RUN) -m cryptoai_assets.reproduce $(or $(VERSION),$(error which version? make reproduce VERSION=1))

@@ -90,6 +90,8 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
         Of one question to a source, the first one included.
     fred_key_variable
         Environment variable that holds the API key of FRED, which no configuration shows.
+    studies_variable
+        Environment variable that holds the address of a database of searches, with its password.
     """
 
     name: str
@@ -106,6 +108,7 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
     addresses: dict[str, str] = {}  # noqa: RUF012 — likewise
     tries: int = PATIENCE.tries
     fred_key_variable: str = "CRYPTOAI_FRED_KEY"
+    studies_variable: str = "CRYPTOAI_STUDIES"
 
     @property
     def settings(self) -> Market:
@@ -131,7 +134,8 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
     @property
     def home(self) -> Home:
         """Every folder and door of this market."""
-        return Home(Path(self.root), self.settings, self._store)
+        studies = os.environ.get(self.studies_variable) or None
+        return Home(Path(self.root), self.settings, self._store, studies)
 
     @property
     def _store(self) -> Place | None:

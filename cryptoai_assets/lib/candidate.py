@@ -1,7 +1,7 @@
 """A candidate: one fit, exported and registered, then scored by its own bytes on the final stretch."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -41,6 +41,7 @@ from cryptoai_assets.lib.training import (
     model_scores,
     volatility_loss,
 )
+from cryptoai_assets.lib.walk_forward import scored_frame
 from edge_bundle.forecaster import Forecaster
 from edge_bundle.windows import MarketWindow
 
@@ -109,8 +110,9 @@ class Candidate:
             name: datetime.fromisoformat(record[name]) for name in ("as_of", "stretch_start", "stretch_end")
         }
         parts = {
+            # A record from before there was a limit has none.
             "settings": TrainingSettings(
-                **{**record["settings"], "kinds": tuple(record["settings"]["kinds"])}
+                **{"search_minutes": None, **record["settings"], "kinds": tuple(record["settings"]["kinds"])}
             ),
             "model_settings": model_from(record["model_settings"]),
             "agreement": Agreement(**record["agreement"]),
@@ -241,6 +243,14 @@ def score_stretch(
             calibration_error(predictions.probability_up[:, k], test.target("up", h), bins=CALIBRATION_BINS)
             for k, h in enumerate(market.horizons)
         ),
+    )
+
+
+def baseline_frame(result: StretchResult, horizons: Sequence[int]) -> pl.DataFrame:
+    """What the baselines said on the final stretch beside the outcomes, told apart by ``model``."""
+    return pl.concat(
+        scored_frame(result.test, said, horizons).with_columns(model=pl.lit(kind))
+        for kind, said in result.baselines.items()
     )
 
 

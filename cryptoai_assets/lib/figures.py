@@ -216,12 +216,12 @@ def coverage_figure(coverage: pl.DataFrame, *, title: str) -> Figure:
     return figure
 
 
-def line_figure(lines: Mapping[str, Sequence[float]], *, title: str, x: str, y: str) -> Figure:
-    """Plain lines over their index."""
+def line_figure(lines: Mapping[str, Sequence[float | None]], *, title: str, x: str, y: str) -> Figure:
+    """Plain lines over their index, with a hole where there is None."""
     figure = _figure(title)
     axes = figure.add_subplot()
     for name, values in lines.items():
-        axes.plot(list(values), marker="o", markersize=3, label=name)
+        axes.plot(np.array(values, dtype=np.float64), marker="o", markersize=3, label=name)
     axes.set(xlabel=x, ylabel=y)
     axes.legend()
     return figure

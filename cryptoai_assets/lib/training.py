@@ -46,8 +46,8 @@ class TrainingSettings:
         Of the series before the final stretch that the walk-forward scores.
     kinds
         Of model that are searched; validation chooses among them.
-    trials
-        Of the search, for each kind.
+    trials, search_minutes
+        Of the search, for each kind and for all; None is as long as the trials take.
     """
 
     folds: int
@@ -55,6 +55,7 @@ class TrainingSettings:
     embargo_bars: int
     kinds: tuple[str, ...]
     trials: int
+    search_minutes: float | None
     seed: int
     threads: int
     resamples: int
@@ -84,6 +85,7 @@ SMALL = TrainingSettings(
     embargo_bars=6,
     kinds=("xgboost", "lightgbm", "tree_ensemble"),
     trials=5,
+    search_minutes=None,
     seed=7,
     threads=2,
     resamples=1000,
@@ -95,6 +97,7 @@ FULL = TrainingSettings(
     embargo_bars=6,
     kinds=("xgboost", "lightgbm", "random_forest", "tree_ensemble"),
     trials=30,
+    search_minutes=None,
     seed=7,
     threads=2,
     resamples=2000,

@@ -135,6 +135,13 @@ def test_trees_and_a_network_are_compared_on_the_same_rows_whoever_was_first(
     assert np.isfinite(theirs.probability_up).all()
 
 
+def test_record_from_before_searches_had_a_limit_has_none(folder: Path) -> None:
+    candidate = Candidate.read(folder)
+    record = candidate.to_json()
+    del record["settings"]["search_minutes"]
+    assert Candidate.from_dict(record) == candidate
+
+
 def test_record_names_the_bytes_of_its_bundle(folder: Path) -> None:
     candidate, forecaster = Candidate.read(folder), Forecaster.load(bundle_folder(folder))
     assert candidate.bundle_digest == forecaster.digest

@@ -4,11 +4,13 @@ PYTHON ?= $(or $(shell command -v python3.11),python3)
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.installed
+NETWORKS := $(VENV)/.networks
 PYTEST_FLAGS ?= -n 2
 ONLY ?=
 VERSION ?=
 SEED ?=
 FULL ?=
+MINUTES ?=
 MARKET ?= $(or $(CRYPTOAI_MARKET),sample)
 FLAGS ?=
 
@@ -23,7 +25,8 @@ export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo sandbox record test storm up check bench evaluate reproduce format-check lint types contracts
+.PHONY: help demo sandbox record networks test storm up check bench evaluate reproduce
+.PHONY: format-check lint types contracts
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -37,7 +40,9 @@ sandbox: $(READY) ## simulated venues on loopback, to try the live mode on: make
 record: $(READY) ## record order book and trades until Ctrl-C: make record MARKET=live
 	@$(RUN) -m cryptoai_assets.record
 
-test: $(READY) ## run all tests
+networks: $(NETWORKS) ## PyTorch beside the rest, to train networks: CRYPTOAI_MODELS=lightgbm,lstm make demo
+
+test: $(NETWORKS) ## run all tests
 	@CRYPTOAI_MARKET=sample $(RUN) -m pytest $(PYTEST_FLAGS)
 
 storm: $(READY) ## ingestion killed 50 times under every fault, held against calm weather (SEED=1 repeats a storm)
@@ -51,8 +56,8 @@ check: format-check lint types contracts test ## what CI runs: format, lint, typ
 bench: $(READY) ## speed, against a peer or the limit, into build/bench.json (ONLY=features runs one room)
 	@PYTHONPATH=tests $(RUN) -m benchmarks $(ONLY)
 
-evaluate: $(READY) ## quality on real data, with baselines and intervals, into build/evaluate.json (ONLY=room, FULL=1)
-	@$(RUN) -m cryptoai_assets.evaluate $(ONLY) $(if $(FULL),--full)
+evaluate: $(if $(FULL),$(NETWORKS),$(READY)) ## quality on real data, with baselines and intervals, into build/evaluate.json (ONLY=room, FULL=1, MINUTES=30)
+	@$(RUN) -m cryptoai_assets.evaluate $(ONLY) $(if $(FULL),--full) $(if $(MINUTES),--minutes $(MINUTES))
 
 reproduce: $(READY) ## train a registered version again from its record: make reproduce VERSION=1
 	@$(RUN) -m cryptoai_assets.reproduce $(or $(VERSION),$(error which version? make reproduce VERSION=1))
@@ -63,7 +68,7 @@ format-check: $(READY)
 lint: $(READY)
 	@$(RUN) -m ruff check .
 
-types: $(READY)
+types: $(NETWORKS)
 	@$(RUN) -m mypy
 
 contracts: $(READY)
@@ -75,4 +80,10 @@ $(READY): pyproject.toml constraints.txt
 	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Installing into $(VENV): a few minutes the first time …"
 	@$(RUN) -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+# The largest of all requirements: only those wait for it who train networks, or check that they are trained.
+$(NETWORKS): $(READY)
+	@echo "Installing PyTorch into $(VENV) …"
+	@$(RUN) -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[dev,networks]"
 	@touch $@

@@ -22,9 +22,11 @@ from cryptoai_assets.defs.materialization import UNPARTITIONED
 from cryptoai_assets.defs.recipes import IN_ORDER, stale_partitions
 from cryptoai_assets.defs.release.recipes import DECISION_NAME
 from cryptoai_assets.defs.resources import MarketResource, configured_resource
+from cryptoai_assets.defs.training.config import TrainingConfig
 from cryptoai_assets.defs.training.recipes import SCORES_NAME, STRETCH_SCORES_NAME
 from cryptoai_assets.lib.candidate import Candidate, bundle_folder
 from cryptoai_assets.lib.home import Home
+from cryptoai_assets.lib.models.zoo import ModelChoiceError
 from cryptoai_assets.lib.planner import together
 from cryptoai_assets.lib.releases import champion_forecaster
 from cryptoai_assets.lib.store import process_lives, read_stored_parquet
@@ -57,8 +59,9 @@ def main() -> int:
     market = configured_resource()
     with project_instance() as instance:
         try:
+            TrainingConfig().training(market.settings)  # refuses models at once, not after the features
             made = materialize_stale(instance, market)
-        except MaterializationError as error:
+        except (MaterializationError, ModelChoiceError) as error:
             sys.stderr.write(f"\n{error}\n")
             return 1
     total = sum(step.partitions for step in made)

@@ -112,6 +112,21 @@ def model_input(frame: pl.DataFrame, names: Sequence[str], *, lookback: int, bar
     bar
         Length of a bar: rows further apart lie on two sides of a hole.
     """
+    bars, last = complete_bars(frame, names, lookback=lookback, bar=bar)
+    windows = last[:, None] + np.arange(1 - lookback, 1)
+    return ModelInput(keys=frame.select(INPUT_KEYS)[last], values=bars[windows])
+
+
+def complete_bars(
+    frame: pl.DataFrame, names: Sequence[str], *, lookback: int, bar: timedelta
+) -> tuple[Float32Array, npt.NDArray[np.int64]]:
+    """Bars of a feature frame, and the places of those that end a complete input; see `model_input`.
+
+    Returns
+    -------
+    tuple
+        (rows of the frame, features), not finite where a feature is null; and (inputs,), ascending.
+    """
     values = frame.select(pl.col(names).cast(pl.Float32)).fill_null(np.nan).to_numpy(order="c")
     complete = np.isfinite(values).all(axis=1)
     unbroken = (pl.col("symbol") == pl.col("symbol").shift(1)) & (pl.col("open_time").diff() == bar)
@@ -120,6 +135,4 @@ def model_input(frame: pl.DataFrame, names: Sequence[str], *, lookback: int, bar
     position = np.arange(len(values))
     run_start = np.maximum.accumulate(np.where(broken, position, 0)) if len(values) else position
     length = position - run_start + np.where(complete[run_start], 1, 0) if len(values) else position
-    last_rows = np.flatnonzero(complete & (length >= lookback))
-    windows = last_rows[:, None] + np.arange(1 - lookback, 1)
-    return ModelInput(keys=frame.select(INPUT_KEYS)[last_rows], values=values[windows])
+    return values, np.flatnonzero(complete & (length >= lookback))

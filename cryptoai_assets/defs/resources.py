@@ -80,6 +80,8 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
         Address of the simulated venues and sources.
     beyond
         Families of features that read more than the candles of one symbol, in place of the market's own.
+    models
+        Kinds of model that are trained, in place of the market's own.
     files
         Folder of daily CSV files and of the export of Google Trends.
     addresses
@@ -88,6 +90,8 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
         Of one question to a source, the first one included.
     fred_key_variable
         Environment variable that holds the API key of FRED, which no configuration shows.
+    studies_variable
+        Environment variable that holds the address of a database of searches, with its password.
     """
 
     name: str
@@ -99,15 +103,18 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
     time: str | None = None
     sandbox: str = SANDBOX
     beyond: list[str] = []  # noqa: RUF012 — a field of pydantic, copied for each resource
+    models: list[str] = []  # noqa: RUF012 — likewise
     files: str | None = None
     addresses: dict[str, str] = {}  # noqa: RUF012 — likewise
     tries: int = PATIENCE.tries
     fred_key_variable: str = "CRYPTOAI_FRED_KEY"
+    studies_variable: str = "CRYPTOAI_STUDIES"
 
     @property
     def settings(self) -> Market:
-        """Settings of the preset or the file, with the families that are set."""
-        return beyond_candles(market_of(self.name, Path(self.root) / MARKETS), self.beyond)
+        """Settings of the preset or the file, with the families and the kinds of model that are set."""
+        market = beyond_candles(market_of(self.name, Path(self.root) / MARKETS), self.beyond)
+        return replace(market, models=tuple(self.models)) if self.models else market
 
     @property
     def patience(self) -> Patience:
@@ -127,7 +134,8 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
     @property
     def home(self) -> Home:
         """Every folder and door of this market."""
-        return Home(Path(self.root), self.settings, self._store)
+        studies = os.environ.get(self.studies_variable) or None
+        return Home(Path(self.root), self.settings, self._store, studies)
 
     @property
     def _store(self) -> Place | None:
@@ -240,12 +248,18 @@ def configured_resource() -> MarketResource:
         s3_region=os.environ.get("AWS_REGION", "us-east-1"),
         s3_endpoint=os.environ.get("AWS_ENDPOINT_URL") or None,
         sandbox=os.environ.get("CRYPTOAI_SANDBOX", SANDBOX),
-        beyond=os.environ.get("CRYPTOAI_BEYOND", "").replace(",", " ").split(),
+        beyond=_listed("CRYPTOAI_BEYOND"),
+        models=_listed("CRYPTOAI_MODELS"),
         files=os.environ.get("CRYPTOAI_FILES") or None,
         addresses={
             source: address for source, variable in ADDRESSES.items() if (address := os.environ.get(variable))
         },
     )
+
+
+def _listed(variable: str) -> list[str]:
+    """Names that a variable gives, with commas between."""
+    return os.environ.get(variable, "").replace(",", " ").split()
 
 
 class AlertsResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # generic only for resources that make others

@@ -1,19 +1,50 @@
-"""`make evaluate [ONLY=room] [FULL=1]`: quality on real data, printed as measured and kept as JSON."""
+"""`make evaluate [ONLY=room] [FULL=1] [MINUTES=30]`: quality on real data, as measured, kept as JSON."""
 
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from cryptoai_assets.defs.resources import configured_resource
 from cryptoai_assets.evaluate import forecasting
+from cryptoai_assets.evaluate.comparison import ROOM as FORECASTING
 from cryptoai_assets.evaluate.rows import EvaluationRow, row_line, write_rows
+from cryptoai_assets.lib.models.zoo import ModelChoiceError
+from cryptoai_assets.lib.sources.candle_source import SourceError
 from cryptoai_assets.lib.training import git_commit
 
-# Each room measures a part that fits into minutes, or all.
-ROOMS: Mapping[str, Callable[[bool], Iterator[EvaluationRow]]] = {forecasting.ROOM: forecasting.measure}
-LEFT_OUT: Mapping[str, str] = {forecasting.ROOM: forecasting.LEFT_OUT}
 OUTPUT = Path("build/evaluate.json")
+FOLDER, RESULTS = Path("build/evaluate"), Path("docs/results")
 REMARK = "Part of the one-bar score is bid-ask bounce, which nobody can trade. Not investment advice."
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line asks of a room.
+
+    Parameters
+    ----------
+    full
+        Whether nothing is to be left out.
+    """
+
+    full: bool
+    minutes: float
+    commit: str
+
+
+def _forecasting(asked: Asked) -> Iterator[EvaluationRow]:
+    evaluation = forecasting.Evaluation(
+        configured_resource(), asked.full, asked.minutes, folder=FOLDER, results=RESULTS
+    )
+    yield from evaluation.rows(_say, commit=asked.commit)
+    if not asked.full:
+        _say(f"left out of {FORECASTING}: {evaluation.left_out()}; make evaluate FULL=1 has it")
+
+
+# Each room measures a part that fits into minutes, or all.
+ROOMS: Mapping[str, Callable[[Asked], Iterator[EvaluationRow]]] = {FORECASTING: _forecasting}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,23 +52,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make evaluate", description=__doc__)
     parser.add_argument("room", nargs="?", choices=list(ROOMS))
     parser.add_argument("--full", action="store_true", help="all that is left out of a short evaluation too")
+    parser.add_argument(
+        "--minutes", type=float, default=forecasting.MINUTES, help="in which a short evaluation begins folds"
+    )
     options = parser.parse_args(arguments)
-    asked = [options.room] if options.room else list(ROOMS)
-    commit = git_commit()
+    asked = Asked(options.full, options.minutes, git_commit())
     rows: list[EvaluationRow] = []
-    for room in asked:
-        sys.stdout.write(f"{room}: measuring; the first rows come after some minutes\n")
-        sys.stdout.flush()
-        for row in ROOMS[room](options.full):
-            rows.append(row)
-            sys.stdout.write(row_line(row) + "\n")
-            sys.stdout.flush()
-            write_rows(OUTPUT, rows, commit=commit)
-        if not options.full:
-            sys.stdout.write(f"left out of {room}: {LEFT_OUT[room]}; make evaluate FULL=1 has it\n")
+    for room in [options.room] if options.room else list(ROOMS):
+        _say(f"{room}: measuring; the first rows come after some minutes")
+        try:
+            for row in ROOMS[room](asked):
+                rows.append(row)
+                _say(row_line(row))
+        except (forecasting.EvaluationError, ModelChoiceError, SourceError) as error:
+            sys.stderr.write(f"{error}\n")
+            return 2
+    write_rows(OUTPUT, rows, commit=asked.commit)
     missed = [row.name for row in rows if row.met is False]
-    sys.stdout.write(f"\n{len(rows)} rows in {OUTPUT}; {len(missed)} goals missed {missed or ''}\n{REMARK}\n")
+    _say(f"\n{len(rows)} rows in {OUTPUT}; {len(missed)} goals missed {missed or ''}\n{REMARK}")
     return 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -57,3 +57,25 @@ def row_line(row: EvaluationRow) -> str:
     if row.reference_value is not None:
         against += f" {row.reference_value:.4f}"
     return f"{row.name:52} {row.value:>9.4f} {row.unit:22} {interval:22} {verdict:7} {against}"
+
+
+def markdown(title: str, rows: Sequence[EvaluationRow], *, commit: str, hours: float) -> str:
+    """Table of all rows, with the commit and the hours that it took."""
+    lines = [
+        f"# {title}",
+        "",
+        f"`{COMMAND} FULL=1` at `{commit}`, {hours:.2f} hours. Part of the one-bar score is bid-ask bounce, "
+        "which nobody can trade. Not investment advice.",
+        "",
+        "| score | value | interval | goal | | beside |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        interval = "" if row.lower is None else f"{row.lower:.4f} to {row.upper:.4f}"
+        goal = "" if row.goal is None else f"{row.goal:g}"
+        met = "" if row.met is None else ("met" if row.met else "**missed**")
+        beside = row.reference or ""
+        if row.reference_value is not None:
+            beside += f" {row.reference_value:.4f}"
+        lines.append(f"| {row.name} | {row.value:.4f} {row.unit} | {interval} | {goal} | {met} | {beside} |")
+    return "\n".join(lines) + "\n"

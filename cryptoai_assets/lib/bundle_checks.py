@@ -3,21 +3,11 @@
 import onnx
 
 from cryptoai_assets.lib.gate import CanaryResult
+from cryptoai_assets.lib.quantization import integer_operators
 from edge_bundle.features.sources import facts_read, reads_market
 from edge_bundle.forecaster import Forecaster
 from edge_bundle.manifest import GRAPH_NAME
 
-INTEGER_OPERATORS = frozenset(
-    {
-        "ConvInteger",
-        "DequantizeLinear",
-        "DynamicQuantizeLinear",
-        "MatMulInteger",
-        "QLinearConv",
-        "QLinearMatMul",
-        "QuantizeLinear",
-    }
-)
 LARGEST_BUNDLE_BYTES = 15_000_000
 
 
@@ -39,7 +29,7 @@ def bundle_checks(forecaster: Forecaster, *, for_devices: bool) -> tuple[CanaryR
 def precision_is_named_truly(forecaster: Forecaster) -> CanaryResult:
     """A graph that is called INT8 holds integer operators, and one that is called FP32 holds none."""
     model = onnx.load(forecaster.folder / GRAPH_NAME)
-    found = sorted({node.op_type for node in model.graph.node} & INTEGER_OPERATORS)
+    found = sorted(integer_operators(model))
     named = str(forecaster.manifest.quantization["precision"])
     truly = bool(found) == (named == "int8")
     detail = f"called {named}; integer operators: {', '.join(found) or 'none'}"

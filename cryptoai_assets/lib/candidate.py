@@ -1,7 +1,7 @@
 """A candidate: one fit, exported and registered, then scored by its own bytes on the final stretch."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -14,20 +14,23 @@ from cryptoai_assets.lib.bundle_checks import bundle_checks
 from cryptoai_assets.lib.canaries import canaries
 from cryptoai_assets.lib.datasets import Dataset
 from cryptoai_assets.lib.export import (
-    BASIS_POINTS,
     Agreement,
-    agreement,
+    exported,
+    graph_agreement,
     graph_predictions,
+    session_outputs,
     verify_agreement,
     write_bundle,
 )
 from cryptoai_assets.lib.gate import Bound, Comparison, Evidence, GatePolicy
+from cryptoai_assets.lib.graph_builder import BASIS_POINTS
 from cryptoai_assets.lib.market import Market
 from cryptoai_assets.lib.models.baselines import DIRECTION_BASELINES, VOLATILITY_BASELINES
-from cryptoai_assets.lib.models.forecaster_model import Predictions
-from cryptoai_assets.lib.models.tree_heads import TreeSettings
-from cryptoai_assets.lib.models.trees import FittedTrees
+from cryptoai_assets.lib.models.fitted import FittedForecaster
+from cryptoai_assets.lib.models.forecaster_model import ForecasterSettings, Predictions
+from cryptoai_assets.lib.models.networks.problem import UNTOLD, NetworkRun
 from cryptoai_assets.lib.models.zoo import model_from, model_record
+from cryptoai_assets.lib.quantization import Variant
 from cryptoai_assets.lib.scoring import Score
 from cryptoai_assets.lib.training import (
     Splits,
@@ -38,6 +41,7 @@ from cryptoai_assets.lib.training import (
     model_scores,
     volatility_loss,
 )
+from cryptoai_assets.lib.walk_forward import scored_frame
 from edge_bundle.forecaster import Forecaster
 from edge_bundle.windows import MarketWindow
 
@@ -56,6 +60,8 @@ class Candidate:
         Names among which the training chose, and the fingerprint of those that the bundle reads.
     cause
         Why it was trained: `NO_CAUSE`, or the cause that a sensor recorded.
+    precisions
+        That a network's was chosen from, with the times that its manifest does not hold; none for trees.
     version, run_id
         In MLflow; None before it is registered.
     """
@@ -70,11 +76,12 @@ class Candidate:
     features_offered: tuple[str, ...]
     feature_fingerprint: str
     settings: TrainingSettings
-    model_settings: TreeSettings
+    model_settings: ForecasterSettings
     git_commit: str
     cause: str
     bundle_digest: str
     agreement: Agreement
+    precisions: tuple[Variant, ...] = ()
     version: int | None = None
     run_id: str | None = None
 
@@ -103,11 +110,13 @@ class Candidate:
             name: datetime.fromisoformat(record[name]) for name in ("as_of", "stretch_start", "stretch_end")
         }
         parts = {
+            # A record from before there was a limit has none.
             "settings": TrainingSettings(
-                **{**record["settings"], "kinds": tuple(record["settings"]["kinds"])}
+                **{"search_minutes": None, **record["settings"], "kinds": tuple(record["settings"]["kinds"])}
             ),
             "model_settings": model_from(record["model_settings"]),
             "agreement": Agreement(**record["agreement"]),
+            "precisions": tuple(Variant(**variant) for variant in record.get("precisions", ())),
             "features_offered": tuple(record["features_offered"]),
         }
         return cls(**{**record, **times, **parts})
@@ -126,7 +135,7 @@ def train_candidate(
     folder: Path,
     data: Dataset,
     splits: Splits,
-    model: TreeSettings,
+    model: ForecasterSettings,
     window: MarketWindow,
     *,
     market: Market,
@@ -135,11 +144,18 @@ def train_candidate(
     data_fingerprint: str,
     git_commit: str,
     cause: str,
-) -> tuple[Candidate, FittedTrees]:
+    precision: str | None = None,
+    run: NetworkRun = UNTOLD,
+) -> tuple[Candidate, FittedForecaster]:
     """Fit once, export, and hold the graph against its original on the rows before the final stretch.
 
     A record of an earlier candidate is removed first; the new one is written once it is registered, so that
     whoever is killed in between leaves no record beside another bundle.
+
+    Parameters
+    ----------
+    precision
+        Name of the one to keep when the training is a repetition; None to choose by measurement.
 
     Raises
     ------
@@ -147,14 +163,15 @@ def train_candidate(
         When the graph and its original disagree, or the window cannot give golden candles.
     """
     (folder / RECORD_NAME).unlink(missing_ok=True)
-    fitted = fit_version(data, splits, model, market=market, settings=settings)
+    fitted = fit_version(data, splits, model, market=market, settings=settings, run=run)
     train = data.between(None, splits.stretch.train_end)
+    chosen = exported(fitted, train, decided=precision)
     forecaster = write_bundle(
         bundle_folder(folder),
         fitted,
+        chosen=chosen,
         market=market,
         kind=model.kind,
-        lookback=market.lookback,
         golden=train,
         window=MarketWindow(
             window.candles.filter(pl.col("open_time") < splits.stretch.train_end), window.facts
@@ -164,7 +181,7 @@ def train_candidate(
         git_commit=git_commit,
     )
     compared = train.between(train.times[-min(4000, len(train.times))], None)
-    found = verify_agreement(agreement(fitted.predict(compared), graph_predictions(forecaster, compared)))
+    found = verify_agreement(graph_agreement(forecaster, fitted, compared))
     candidate = Candidate(
         market=market.name,
         model=market.model,
@@ -181,6 +198,7 @@ def train_candidate(
         cause=cause,
         bundle_digest=forecaster.digest,
         agreement=found,
+        precisions=chosen.table,
     )
     return candidate, fitted
 
@@ -228,9 +246,18 @@ def score_stretch(
     )
 
 
+def baseline_frame(result: StretchResult, horizons: Sequence[int]) -> pl.DataFrame:
+    """What the baselines said on the final stretch beside the outcomes, told apart by ``model``."""
+    return pl.concat(
+        scored_frame(result.test, said, horizons).with_columns(model=pl.lit(kind))
+        for kind, said in result.baselines.items()
+    )
+
+
 def _coverage(forecaster: Forecaster, test: Dataset, market: Market) -> tuple[float, ...]:
     """Share of known outcomes between the bundle's lower and upper ends, by horizon."""
-    outputs = forecaster.outputs(test.with_features(forecaster.manifest.features).values)
+    manifest = forecaster.manifest
+    outputs = session_outputs(forecaster.session, test.with_features(manifest.features), manifest.lookback)
     shares = []
     for column, horizon in enumerate(market.horizons):
         realised = test.target("return", horizon) * BASIS_POINTS

@@ -5,42 +5,41 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnxmltools
 import polars as pl
 import skl2onnx
-from onnx import TensorProto, helper, numpy_helper
 from onnxmltools.convert.common.data_types import FloatTensorType
 
-from cryptoai_assets.lib.datasets import Dataset
+from cryptoai_assets.lib.datasets import Dataset, Float64Array
+from cryptoai_assets.lib.graph_builder import BASIS_POINTS, GraphBuilder, HeadNodes
 from cryptoai_assets.lib.market import Market
+from cryptoai_assets.lib.models.blend import FittedBlend
+from cryptoai_assets.lib.models.coupling import INTERVAL_COVERAGE, VOLATILITY_ANCHOR, VOLATILITY_FLOOR
 from cryptoai_assets.lib.models.ensemble import EnsembleHead
+from cryptoai_assets.lib.models.fitted import FittedForecaster
 from cryptoai_assets.lib.models.forecaster_model import Predictions
+from cryptoai_assets.lib.models.networks.fitted import FittedNetwork
+from cryptoai_assets.lib.models.networks.graph import network_heads
 from cryptoai_assets.lib.models.tree_heads import ForestHead, LightgbmHead, TreeHead, XgboostHead
-from cryptoai_assets.lib.models.trees import (
-    INTERVAL_COVERAGE,
-    VOLATILITY_ANCHOR,
-    VOLATILITY_FLOOR,
-    FittedTrees,
-)
+from cryptoai_assets.lib.models.trees import FittedTrees
+from cryptoai_assets.lib.quantization import FP32, ChosenPrecision, chosen_precision
 from cryptoai_assets.lib.store import write_parquet_atomically
 from edge_bundle.candles import newest_bars
 from edge_bundle.features.catalog import chosen_features, fingerprint
 from edge_bundle.features.sources import facts_read, facts_since, reads_market
-from edge_bundle.forecast import VALUE_NAMES
-from edge_bundle.forecaster import GOLDEN_CANDLES_NAME, GOLDEN_FACTS_NAME, OUTSIDE_RANGE, Forecaster
+from edge_bundle.forecaster import GOLDEN_CANDLES_NAME, GOLDEN_FACTS_NAME, Forecaster
 from edge_bundle.manifest import GOLDEN_NAME, GRAPH_NAME, Manifest, file_sha256
-from edge_bundle.session import INPUT_NAME, ModelSession
+from edge_bundle.session import ModelSession
 from edge_bundle.windows import Float32Array, MarketWindow, bars_needed, model_input, window_features
 
-BASIS_POINTS = 1e4
-OPSET = 17
-TREE_OPSET = 3
 GOLDEN_ROWS = 64
+BATCH_ROWS = 1024
+# The design asks for at least 2,000 real windows to choose a precision by; some more calibrate it.
+QUANTIZATION_ROWS = 2600
 AGREEMENT_TOLERANCE = 1e-5
 AGREEMENT_SHARE = 0.999
 
@@ -66,44 +65,29 @@ class Agreement:
     largest_difference: float
 
 
-class _GraphBuilder:
-    """Nodes and constants of a graph under construction."""
+def _tree_head(graph: GraphBuilder, head: TreeHead, rows: str, features: int, output: str) -> str:
+    """Append the tree node of the library's converter; (batch, 1), a probability for a classifier."""
+    if isinstance(head, EnsembleHead):
+        return _mean(graph, head, rows, features, output)
+    tree = _tree_node(head, features)
+    tree.name, tree.input[0] = f"{graph.prefix}{output}_trees", rows
+    graph.nodes.append(tree)
+    if tree.op_type == "TreeEnsembleRegressor":
+        tree.output[0] = f"{graph.prefix}{output}"
+        return f"{graph.prefix}{output}"
+    tree.output[0], tree.output[1] = f"{tree.name}_label", f"{tree.name}_classes"
+    return graph.node("Gather", [tree.output[1], f"{graph.prefix}second_column"], output, axis=1)
 
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
 
-    def constant(self, name: str, value: npt.ArrayLike, dtype: Any = np.float32) -> str:
-        self.constants.append(numpy_helper.from_array(np.asarray(value, dtype=dtype), name))
-        return name
-
-    def node(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
-        return output
-
-    def trees(self, head: TreeHead, rows: str, features: int, output: str) -> str:
-        """Append the tree node of the library's converter; (batch, 1), a probability for a classifier."""
-        if isinstance(head, EnsembleHead):
-            return self._mean(head, rows, features, output)
-        tree = _tree_node(head, features)
-        tree.name = f"{output}_trees"
-        tree.input[0] = rows
-        if tree.op_type == "TreeEnsembleRegressor":
-            tree.output[0] = output
-            self.nodes.append(tree)
-            return output
-        tree.output[0], tree.output[1] = f"{output}_label", f"{output}_classes"
-        self.nodes.append(tree)
-        return self.node("Gather", [tree.output[1], "second_column"], output, axis=1)
-
-    def _mean(self, head: EnsembleHead, rows: str, features: int, output: str) -> str:
-        """Weighted mean of the members; (batch, 1)."""
-        parts = [
-            self.trees(member, rows, features, f"{output}_{place}") for place, member in enumerate(head.heads)
-        ]
-        stacked = self.node("Concat", parts, f"{output}_members", axis=1)  # (batch, members)
-        weights = self.constant(f"{output}_weights", np.array(head.weights)[:, None])
-        return self.node("MatMul", [stacked, weights], output)
+def _mean(graph: GraphBuilder, head: EnsembleHead, rows: str, features: int, output: str) -> str:
+    """Weighted mean of the members; (batch, 1)."""
+    parts = [
+        _tree_head(graph, member, rows, features, f"{output}_{place}")
+        for place, member in enumerate(head.heads)
+    ]
+    stacked = graph.node("Concat", parts, f"{output}_members", axis=1)  # (batch, members)
+    weights = graph.constant(f"{output}_weights", np.array(head.weights)[:, None])
+    return graph.node("MatMul", [stacked, weights], output)
 
 
 def _tree_node(head: TreeHead, features: int) -> onnx.NodeProto:
@@ -133,73 +117,143 @@ def _tree_node(head: TreeHead, features: int) -> onnx.NodeProto:
     return tree
 
 
-def trees_graph(fitted: FittedTrees, *, lookback: int) -> onnx.ModelProto:
-    """Graph from ``window`` (batch, lookback, features) to the outputs that `ModelSession` names."""
-    graph = _GraphBuilder()
-    graph.constant("last_bar", lookback - 1, np.int64)
+def tree_heads(graph: GraphBuilder, fitted: FittedTrees, last: str) -> HeadNodes:
+    """Append what the heads of trees say of the last bar."""
     graph.constant("second_column", [1], np.int64)
-    last = graph.node("Gather", [INPUT_NAME, "last_bar"], "last_row", axis=1)  # (batch, features)
     rows = graph.node("Gather", [last, graph.constant("selected", fitted.selected, np.int64)], "rows", axis=1)
     width = len(fitted.selected)
     horizons = list(zip(fitted.horizons, fitted.direction, fitted.volatility, strict=True))
-    up = [graph.trees(direction, rows, width, f"up_{h}") for h, direction, _ in horizons]
-    relative = [graph.trees(volatility, rows, width, f"volatility_{h}") for h, _, volatility in horizons]
-    probability = graph.node("Concat", up, "probability_up", axis=1)  # (batch, horizons)
-    level = graph.node(
-        "Exp", [graph.node("Concat", relative, "relative_volatility", axis=1)], "volatility_level"
-    )
-    anchor_index = graph.constant("anchor_index", [fitted.names.index(VOLATILITY_ANCHOR)], np.int64)
-    anchor = graph.node("Gather", [last, anchor_index], "anchor", axis=1)
-    floored = graph.node("Max", [anchor, graph.constant("floor", [VOLATILITY_FLOOR])], "floored_anchor")
-    raised = [BASIS_POINTS * coupling.volatility_factor for coupling in fitted.coupling]
-    in_bps = graph.node("Mul", [floored, graph.constant("bps", raised)], "anchor_bps")  # (batch, horizons)
-    volatility = graph.node("Mul", [level, in_bps], "expected_volatility_bps")
-    lead = graph.node("Sub", [probability, graph.constant("half", [0.5])], "lead")
-    slopes = [2 * coupling.return_slope for coupling in fitted.coupling]
-    scaled_lead = graph.node("Mul", [lead, graph.constant("slopes", slopes)], "scaled_lead")
-    expected = graph.node("Mul", [scaled_lead, volatility], "expected_return_bps")
-    factors = graph.constant("interval_factors", [coupling.interval_factor for coupling in fitted.coupling])
-    width_bps = graph.node("Mul", [volatility, factors], "half_width_bps")
-    graph.node("Sub", [expected, width_bps], "lower_bps")
-    graph.node("Add", [expected, width_bps], "upper_bps")
-    below = graph.node("Less", [last, graph.constant("range_low", fitted.range_low)], "below")
-    above = graph.node("Greater", [last, graph.constant("range_high", fitted.range_high)], "above")
-    outside = graph.node(
-        "Cast", [graph.node("Or", [below, above], "outside")], "outside_float", to=TensorProto.FLOAT
-    )
-    graph.node("ReduceMean", [outside], OUTSIDE_RANGE, axes=[1], keepdims=0)
-    return _model(graph, lookback, len(fitted.names), len(fitted.horizons))
-
-
-def _model(graph: _GraphBuilder, lookback: int, features: int, horizons: int) -> onnx.ModelProto:
-    shape: list[str | int | None] = ["batch", lookback, features]
-    outputs = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", horizons]) for name in VALUE_NAMES
+    up = [_tree_head(graph, direction, rows, width, f"up_{h}") for h, direction, _ in horizons]
+    relative = [
+        _tree_head(graph, volatility, rows, width, f"volatility_{h}") for h, _, volatility in horizons
     ]
-    outputs.append(helper.make_tensor_value_info(OUTSIDE_RANGE, TensorProto.FLOAT, ["batch"]))
-    model = helper.make_model(
-        helper.make_graph(
-            graph.nodes,
-            "forecaster",
-            [helper.make_tensor_value_info(INPUT_NAME, TensorProto.FLOAT, shape)],
-            outputs,
-            initializer=graph.constants,
-        ),
-        opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", TREE_OPSET)],
-        producer_name="cryptoai",
+    probability = graph.node("Concat", up, "probability_up", axis=1)  # (batch, horizons)
+    doubled = graph.node("Mul", [probability, graph.constant("two", [2.0])], "twice_probability")
+    lead = graph.node("Sub", [doubled, graph.constant("one", [1.0])], "lead")
+    return HeadNodes(probability, lead, graph.node("Concat", relative, "relative_volatility", axis=1))
+
+
+def forecaster_graph(fitted: FittedForecaster) -> onnx.ModelProto:
+    """Graph from ``window`` (batch, lookback, features) to the outputs that `ModelSession` names, in FP32.
+
+    Raises
+    ------
+    ExportError
+        When a part of the forecaster has no converter.
+    """
+    graph = GraphBuilder(fitted.lookback)
+    last = graph.last_row()
+    expected, volatility = (
+        _blended(graph, fitted, last) if isinstance(fitted, FittedBlend) else _forecast(graph, fitted, last)
     )
-    model.ir_version = 9
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    graph.interval(expected, volatility, [one.interval_factor for one in fitted.coupling])
+    graph.outside_range(last, fitted.training_range.low, fitted.training_range.high)
+    return graph.model(features=len(fitted.names), horizons=len(fitted.horizons))
+
+
+def _forecast(graph: GraphBuilder, fitted: FittedForecaster, last: str) -> tuple[str, str]:
+    """Append expected return and volatility, after a node named ``probability_up``."""
+    match fitted:
+        case FittedTrees():
+            heads = tree_heads(graph, fitted, last)
+        case FittedNetwork():
+            heads = network_heads(graph, fitted)
+        case _:
+            raise ExportError(f"no converter for {type(fitted).__name__}: add it here")
+    return graph.coupled(
+        heads,
+        last,
+        anchor=fitted.names.index(VOLATILITY_ANCHOR),
+        floor=VOLATILITY_FLOOR,
+        factors=[one.volatility_factor for one in fitted.coupling],
+        slopes=[one.return_slope for one in fitted.coupling],
+    )
+
+
+def _blended(graph: GraphBuilder, fitted: FittedBlend, last: str) -> tuple[str, str]:
+    """Append the members, and what `FittedBlend.predict` makes of them."""
+    returns, volatilities, ups = [], [], []
+    for kind, member in fitted.members.items():
+        graph.prefix = f"{kind}/"
+        expected, volatility = _forecast(graph, member, last)
+        returns.append(expected)
+        volatilities.append(volatility)
+        # A network's before it was rounded; trees speak float32.
+        own = f"{kind}/precise_probability_up"
+        ups.append(own if isinstance(member, FittedNetwork) else graph.precise(f"{kind}/probability_up"))
+    graph.prefix = ""
+    trusts = graph.constant("direction_weights", np.reshape(fitted.direction_weights, (-1, 1, 1)), np.float64)
+    up = graph.stacked(ups, "member_ups")  # (members, batch, horizons)
+    mean = graph.weighted_sum(up, trusts, "mean_up")
+    off = graph.node("Sub", [up, mean], "off_mean")
+    spread = graph.node(
+        "Sqrt",
+        [graph.weighted_sum(graph.node("Mul", [off, off], "off_squared"), trusts, "variance")],
+        "spread",
+    )
+    one = graph.constant("one", [1.0], np.float64)
+    odds = graph.node("Div", [mean, graph.node("Sub", [one, mean], "mean_down")], "odds")
+    factor = graph.node(
+        "Add",
+        [
+            graph.node(
+                "Mul", [spread, graph.constant("doubt", fitted.confidence.doubt, np.float64)], "doubted"
+            ),
+            graph.constant("trust", fitted.confidence.trust, np.float64),
+        ],
+        "confidence",
+    )
+    sure = graph.node("Max", [factor, graph.constant("nothing", [0.0], np.float64)], "least_confidence")
+    logit = graph.node("Mul", [graph.node("Log", [odds], "log_odds"), sure], "confident_logit")
+    graph.said(graph.node("Sigmoid", [logit], "precise_probability_up"), "probability_up")
+    raised = graph.constant("raised", [one.volatility_factor for one in fitted.coupling])
+    slopes = graph.constant(
+        "slopes", [c.volatility_factor * c.return_slope for c in fitted.coupling], np.float64
+    )
+    levels = graph.constant("volatility_weights", np.reshape(fitted.volatility_weights, (-1, 1, 1)))
+    level = graph.weighted_sum(graph.stacked(volatilities, "member_volatilities"), levels, "mean_volatility")
+    # Members that disagree on a side cancel, and leave few digits.
+    told = graph.precise(graph.stacked(returns, "member_returns"))
+    step = graph.weighted_sum(told, trusts, "mean_return")
+    volatility = graph.node("Mul", [level, raised], "expected_volatility_bps")
+    expected = graph.said(graph.node("Mul", [step, slopes], "precise_return_bps"), "expected_return_bps")
+    return expected, volatility
+
+
+def exported(fitted: FittedForecaster, data: Dataset, *, decided: str | None = None) -> ChosenPrecision:
+    """Graph of a forecaster, a network's in the precision that measurement on rows of the data chooses.
+
+    Parameters
+    ----------
+    decided
+        Name of the precision that a training which is reproduced had.
+
+    Raises
+    ------
+    ExportError
+        When a part of the forecaster has no converter.
+    QuantizationError
+        When the rows are too few to choose a precision by.
+    """
+    graph = forecaster_graph(fitted)
+    if isinstance(fitted, FittedTrees):
+        return ChosenPrecision(graph, FP32, "tree thresholds are data values and are not quantized")
+    picked = np.unique(np.linspace(0, len(data) - 1, QUANTIZATION_ROWS).astype(int))
+    return chosen_precision(
+        graph,
+        data.with_features(fitted.names).windows(fitted.lookback, picked),
+        np.column_stack([data.target("up", horizon)[picked] for horizon in fitted.horizons]),
+        decided=decided,
+    )
 
 
 def write_bundle(
     folder: Path,
-    fitted: FittedTrees,
+    fitted: FittedForecaster,
     *,
+    chosen: ChosenPrecision,
     market: Market,
     kind: str,
-    lookback: int,
     golden: Dataset,
     window: MarketWindow,
     trained_until: datetime,
@@ -210,6 +264,8 @@ def write_bundle(
 
     Parameters
     ----------
+    chosen
+        From `exported`.
     golden
         Real rows; `GOLDEN_ROWS` of them, evenly spread, are kept with their outputs.
     window
@@ -221,15 +277,15 @@ def write_bundle(
         When the window holds no `bars_needed` candles in a row, or not the facts that are read beside them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(trees_graph(fitted, lookback=lookback), folder / GRAPH_NAME)
-    needed = bars_needed(fitted.names, lookback)
+    onnx.save(chosen.graph, folder / GRAPH_NAME)
+    needed = bars_needed(fitted.names, fitted.lookback)
     own = _golden_window(window, fitted.names, market, needed)
     write_parquet_atomically(own.candles, folder / GOLDEN_CANDLES_NAME)
     names = [GRAPH_NAME, GOLDEN_NAME, GOLDEN_CANDLES_NAME]
     if not own.facts.is_empty():
         write_parquet_atomically(own.facts, folder / GOLDEN_FACTS_NAME)
         names.append(GOLDEN_FACTS_NAME)
-    _write_golden_rows(folder, fitted, golden, own, market, lookback)
+    _write_golden_rows(folder, fitted, golden, own, market)
     Manifest(
         model=market.model,
         kind=kind,
@@ -240,7 +296,7 @@ def write_bundle(
         symbols=market.symbols,
         live=market.live,
         horizons=fitted.horizons,
-        lookback=lookback,
+        lookback=fitted.lookback,
         bars_needed=needed,
         max_missing_bars=market.max_missing_bars,
         facts={
@@ -250,11 +306,11 @@ def write_bundle(
         warmups=tuple(feature.warmup for feature in chosen_features(fitted.names)),
         feature_fingerprint=fingerprint(fitted.names),
         interval_coverage=INTERVAL_COVERAGE,
-        range_limit=fitted.range_limit,
+        range_limit=fitted.training_range.limit,
         trained_until=trained_until.isoformat(),
         as_of=as_of.isoformat(),
         git_commit=git_commit,
-        quantization={"precision": "fp32", "why": "tree thresholds are data values and are not quantized"},
+        quantization=chosen.record(),
         files={name: file_sha256(folder / name) for name in names},
     ).write(folder)
     return Forecaster.load(folder)
@@ -262,22 +318,21 @@ def write_bundle(
 
 def _write_golden_rows(
     folder: Path,
-    fitted: FittedTrees,
+    fitted: FittedForecaster,
     golden: Dataset,
     window: MarketWindow,
     market: Market,
-    lookback: int,
 ) -> None:
     picked = np.unique(np.linspace(0, len(golden) - 1, GOLDEN_ROWS).astype(int))
-    values = golden.with_features(fitted.names).values[picked]
+    values = golden.with_features(fitted.names).windows(fitted.lookback, picked)
     frame = window_features(
         window,
         fitted.names,
         interval=market.interval,
         max_missing_bars=market.max_missing_bars,
         greatest_age=market.greatest_age,
-    ).tail(lookback)
-    newest = model_input(frame, fitted.names, lookback=lookback, bar=market.bar).values
+    ).tail(fitted.lookback)
+    newest = model_input(frame, fitted.names, lookback=fitted.lookback, bar=market.bar).values
     if not newest.size:
         raise ExportError("the golden candles give no input: a fact that features read is not known there")
     outputs = ModelSession.open(folder / GRAPH_NAME).run(values)
@@ -310,13 +365,38 @@ def _unbroken_candles(window: MarketWindow, market: Market, needed: int, *, toge
     return newest_bars(own.filter(pl.col("open_time") <= pl.col("end")), needed).drop("run", "end")
 
 
-def graph_predictions(forecaster: Forecaster, data: Dataset, *, batch: int = 4096) -> Predictions:
+def graph_predictions(forecaster: Forecaster, data: Dataset) -> Predictions:
     """Outputs of a loaded bundle for every row, from the features that it reads, in log-return units."""
-    values = data.with_features(forecaster.manifest.features).values
-    parts = [forecaster.outputs(values[start : start + batch]) for start in range(0, len(values), batch)]
-    stacked = {
-        name: np.concatenate([part[name] for part in parts]).astype(np.float64) for name in VALUE_NAMES
-    }
+    return session_predictions(
+        forecaster.session, data.with_features(forecaster.manifest.features), forecaster.manifest.lookback
+    )
+
+
+def graph_agreement(forecaster: Forecaster, fitted: FittedForecaster, data: Dataset) -> Agreement:
+    """Compare the FP32 graph with its original; what quantization changes stands in the manifest's table."""
+    if forecaster.manifest.quantization["precision"] == FP32:
+        return agreement(
+            fitted.predict(data),
+            graph_predictions(forecaster, data),
+            nearest=not isinstance(fitted, FittedTrees),
+        )
+    with TemporaryDirectory() as folder:
+        onnx.save(forecaster_graph(fitted), Path(folder) / GRAPH_NAME)
+        session = ModelSession.open(Path(folder) / GRAPH_NAME)
+    plain = session_predictions(session, data.with_features(fitted.names), fitted.lookback)
+    return agreement(fitted.predict(data), plain, nearest=True)
+
+
+def session_outputs(session: ModelSession, data: Dataset, lookback: int) -> dict[str, Float64Array]:
+    """Raw outputs of a graph for every row; the windows are gathered a batch at a time."""
+    batches = np.array_split(np.arange(len(data)), max(1, -(-len(data) // BATCH_ROWS)))
+    parts = [session.run(data.windows(lookback, rows)) for rows in batches]
+    return {name: np.concatenate([part[name] for part in parts]).astype(np.float64) for name in parts[0]}
+
+
+def session_predictions(session: ModelSession, data: Dataset, lookback: int) -> Predictions:
+    """Outputs of a graph in log-return units."""
+    stacked = session_outputs(session, data, lookback)
     return Predictions(
         stacked["expected_return_bps"] / BASIS_POINTS,
         stacked["probability_up"],
@@ -324,12 +404,22 @@ def graph_predictions(forecaster: Forecaster, data: Dataset, *, batch: int = 409
     )
 
 
-def agreement(original: Predictions, exported: Predictions) -> Agreement:
-    """Compare predictions of the same rows, each output in its own standard deviations."""
+def agreement(original: Predictions, exported: Predictions, *, nearest: bool = False) -> Agreement:
+    """Compare predictions of the same rows, each output in its own standard deviations.
+
+    Parameters
+    ----------
+    nearest
+        Whether the float32 that is nearest to the original is no difference: a network that knows nothing of
+        a horizon says nearly the same of every row, and its graph cannot say it to more digits. Trees speak
+        float32 themselves.
+    """
     differences = []
     for name in ("expected_return", "probability_up", "expected_volatility"):
         ours, theirs = getattr(original, name), getattr(exported, name)
-        differences.append(np.abs(ours - theirs) / np.maximum(ours.std(axis=0), 1e-9))
+        step = np.spacing(np.abs(ours).astype(np.float32)) if nearest else 0.0
+        beyond = np.maximum(np.abs(ours - theirs) - 0.5 * step, 0.0)
+        differences.append(beyond / np.maximum(ours.std(axis=0), 1e-9))
     largest = np.concatenate(differences, axis=1).max(axis=1)
     return Agreement(len(largest), float((largest <= AGREEMENT_TOLERANCE).mean()), float(largest.max()))
 

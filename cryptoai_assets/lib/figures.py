@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from cryptoai_assets.lib.backtest import buy_and_hold
 from cryptoai_assets.lib.datasets import Float64Array
+from cryptoai_assets.lib.quantization import Variant
 from cryptoai_assets.lib.strategy import Backtest
 
 CALIBRATION_BINS = 15
@@ -76,6 +77,26 @@ def importance_figure(importance: Mapping[str, float], *, shown: int = 25) -> Fi
     axes.barh([name for name, _ in largest], [share for _, share in largest], color=ACCENT)
     axes.tick_params(axis="y", labelsize=7)
     axes.set(xlabel="share of the total gain")
+    return figure
+
+
+def precision_figure(table: Sequence[Variant]) -> Figure:
+    """Time, size and agreement of a network's graph in each precision."""
+    panels = {
+        "milliseconds a window": [variant.milliseconds for variant in table],
+        "megabytes": [variant.megabytes for variant in table],
+        "least rank correlation with FP32": [variant.rank_correlation for variant in table],
+    }
+    figure = _figure("Precisions that were measured", width=9.0, height=2.6)
+    names = [variant.name if variant.agrees else f"{variant.name}\n(differs)" for variant in table]
+    for position, (label, values) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), position + 1)
+        axes.bar_label(axes.barh(names[::-1], values[::-1], color=ACCENT), fmt="%.4g", fontsize=7)
+        axes.margins(x=0.25)
+        axes.set_xlabel(label, fontsize=8)
+        axes.tick_params(labelsize=7)
+        if position:
+            axes.set_yticklabels([])
     return figure
 
 
@@ -195,12 +216,12 @@ def coverage_figure(coverage: pl.DataFrame, *, title: str) -> Figure:
     return figure
 
 
-def line_figure(lines: Mapping[str, Sequence[float]], *, title: str, x: str, y: str) -> Figure:
-    """Plain lines over their index."""
+def line_figure(lines: Mapping[str, Sequence[float | None]], *, title: str, x: str, y: str) -> Figure:
+    """Plain lines over their index, with a hole where there is None."""
     figure = _figure(title)
     axes = figure.add_subplot()
     for name, values in lines.items():
-        axes.plot(list(values), marker="o", markersize=3, label=name)
+        axes.plot(np.array(values, dtype=np.float64), marker="o", markersize=3, label=name)
     axes.set(xlabel=x, ylabel=y)
     axes.legend()
     return figure

@@ -10,6 +10,7 @@ from cryptoai_assets.lib.market_data import MarketStores
 from cryptoai_assets.lib.orderbook.recordings import Recordings
 from cryptoai_assets.lib.releases import ReleaseDesk
 from cryptoai_assets.lib.store import DailyStore, MonthlyStore, Place
+from cryptoai_assets.lib.studies import Studies
 from cryptoai_assets.lib.tracking import Tracking
 
 EXPERIMENT = "cryptoai"
@@ -23,11 +24,14 @@ class Home:
     ----------
     store
         Where candles, facts and features lie when not under the root; such as a bucket of S3.
+    studies_address
+        Of the database of searches, when it is not a file under the root.
     """
 
     root: Path
     market: Market
     store: Place | None = None
+    studies_address: str | None = None
 
     @property
     def data(self) -> Path:
@@ -70,9 +74,19 @@ class Home:
         return self.data / "training"
 
     @property
+    def checkpoints(self) -> Path:
+        """Folder from which a network's training that was killed goes on."""
+        return self.training / "checkpoints"
+
+    @property
     def training_dataset(self) -> Path:
         """Features and targets of every grid bar."""
         return self.training / "dataset.parquet"
+
+    @property
+    def studies(self) -> Studies:
+        """What searches have tried."""
+        return Studies(self.studies_address or f"sqlite:///{self.training.resolve() / 'studies.db'}")
 
     @property
     def model_settings(self) -> Path:

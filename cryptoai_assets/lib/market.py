@@ -15,6 +15,8 @@ from edge_bundle.features.microstructure import FACTS, PREFIX
 
 # A taker's fee at a venue's lowest level, and a narrow book; an account of one's own has other numbers.
 TAKER = Costs(fee_bps=20.0, spread_bps=4.0, slippage_bps=1.0)
+# What the networks read.
+LOOKBACK = 60
 Clock = Literal["data", "wall", "venue"]
 # What a model may read besides the candles of its own symbol; each is a family of features.
 Beyond = Literal["context", "outside", "microstructure"]
@@ -53,7 +55,8 @@ class Market:
     horizons
         In bars.
     lookback
-        Bars in a model's input; trees read one.
+        The most bars that a model may read: only bars with as many behind them are trained on and scored, by
+        every model, so that all are compared on the same rows. Trees read one.
     max_missing_bars
         Missing bars in a row that are bridged; a longer hole splits the series.
     max_rejected_share
@@ -71,6 +74,8 @@ class Market:
     beyond
         Families of features that read more than the candles of their own symbol, and are trained on all the
         same: its champion then needs all symbols at once, or facts, which a device does not have.
+    models
+        Kinds of model that are trained, by name, in place of those that a training's size says.
     greatest_ages
         Facts that features may read, each with the age of its event at which it no longer counts; in days in
         a file's table of this name.
@@ -94,6 +99,7 @@ class Market:
     history_start: date
     history_end: date | None
     beyond: tuple[Beyond, ...]
+    models: tuple[str, ...]
     greatest_ages: tuple[tuple[str, timedelta], ...]
 
     @property
@@ -175,7 +181,7 @@ PRESETS = MappingProxyType(
                 symbols=("BTCUSD", "EOSUSD", "ETHUSD", "LTCUSD", "XRPUSD"),
                 interval="30m",
                 horizons=(1, 2, 6),
-                lookback=1,
+                lookback=LOOKBACK,
                 max_missing_bars=3,
                 max_rejected_share=0.0,
                 costs=TAKER,
@@ -185,6 +191,7 @@ PRESETS = MappingProxyType(
                 history_start=date(2017, 10, 1),
                 history_end=date(2019, 10, 1),
                 beyond=(),
+                models=(),
                 greatest_ages=(),
             ),
             Market(
@@ -196,7 +203,7 @@ PRESETS = MappingProxyType(
                 symbols=("BTCUSDT", "ETHUSDT"),
                 interval="1m",
                 horizons=(5, 10, 30),
-                lookback=1,
+                lookback=LOOKBACK,
                 max_missing_bars=3,
                 max_rejected_share=0.01,
                 costs=TAKER,
@@ -206,6 +213,7 @@ PRESETS = MappingProxyType(
                 history_start=date(2026, 1, 1),
                 history_end=None,
                 beyond=(),
+                models=(),
                 greatest_ages=(*GREATEST_AGES, *_book_ages(timedelta(minutes=1))),
             ),
             # The sample's candles again, their minutes drawn by seed: a venue to try the live mode on.
@@ -218,7 +226,7 @@ PRESETS = MappingProxyType(
                 symbols=("BTCUSDT", "ETHUSDT"),
                 interval="1m",
                 horizons=(5, 10, 30),
-                lookback=1,
+                lookback=LOOKBACK,
                 max_missing_bars=3,
                 max_rejected_share=0.01,
                 costs=TAKER,
@@ -228,6 +236,7 @@ PRESETS = MappingProxyType(
                 history_start=date(2019, 7, 1),
                 history_end=date(2019, 10, 1),
                 beyond=(),
+                models=(),
                 greatest_ages=(*GREATEST_AGES, *_book_ages(timedelta(minutes=1))),
             ),
         )

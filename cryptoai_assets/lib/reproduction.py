@@ -78,8 +78,8 @@ def reproduce(home: Home, version: int) -> Reproduction:
     recorded_scores = _recorded_scores(tracking.metrics(registered.run_id), version)
     with tempfile.TemporaryDirectory() as scratch:
         bundle = tracking.copy_bundle(market.model, version, Path(scratch) / "recorded")
-        names, recorded_graph = Manifest.read(bundle).features, file_fingerprint(bundle / GRAPH_NAME)
-        _refuse_other_inputs(home, candidate, names, version)
+        promised, recorded_graph = Manifest.read(bundle), file_fingerprint(bundle / GRAPH_NAME)
+        _refuse_other_inputs(home, candidate, promised.features, version)
         frame = read_stored_parquet(home.training_dataset)
         data = known_dataset(frame, candidate.features_offered, market, candidate.as_of)
         splits = training_splits(data, market, candidate.settings)
@@ -96,6 +96,8 @@ def reproduce(home: Home, version: int) -> Reproduction:
             data_fingerprint=candidate.data_fingerprint,
             git_commit=commit,
             cause=candidate.cause,
+            # Of two nearly equal precisions either may be the slower one the next time.
+            precision=promised.quantization.get("method"),
         )
         forecaster = Forecaster.load(bundle_folder(folder))
         result = score_stretch(forecaster, data, splits, market=market, settings=candidate.settings)

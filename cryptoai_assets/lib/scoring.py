@@ -212,19 +212,42 @@ def _rank_ic(name: str, x: Float64Array, y: Float64Array, draw: BlockBootstrap) 
     a = rankdata(x) / max(len(x), 1) - 0.5
     b = rankdata(y) / max(len(y), 1) - 0.5
 
-    def correlation(
-        n: Float64Array,
-        sa: Float64Array,
-        sb: Float64Array,
-        sab: Float64Array,
-        saa: Float64Array,
-        sbb: Float64Array,
-    ) -> Float64Array:
-        spread = np.sqrt(np.maximum((saa - sa**2 / n) * (sbb - sb**2 / n), 0))
-        covariance = np.asarray(sab - sa * sb / n)
-        return np.divide(covariance, spread, out=np.zeros_like(covariance), where=spread > 1e-9 * n)
+    return draw.score(name, [np.ones(len(x)), a, b, a * b, a * a, b * b], _correlation)
 
-    return draw.score(name, [np.ones(len(x)), a, b, a * b, a * a, b * b], correlation)
+
+def _correlation(
+    n: Float64Array,
+    sa: Float64Array,
+    sb: Float64Array,
+    sab: Float64Array,
+    saa: Float64Array,
+    sbb: Float64Array,
+) -> Float64Array:
+    spread = np.sqrt(np.maximum((saa - sa**2 / n) * (sbb - sb**2 / n), 0))
+    covariance = np.asarray(sab - sa * sb / n)
+    return np.divide(covariance, spread, out=np.zeros_like(covariance), where=spread > 1e-9 * n)
+
+
+def rank_ic_difference(
+    expected: Float64Array,
+    other: Float64Array,
+    realised: Float64Array,
+    times: pl.Series,
+    settings: BootstrapSettings,
+) -> Score:
+    """Rank IC of `expected` less that of `other`, on rows that both and the outcome know."""
+    known = np.isfinite(expected) & np.isfinite(other) & np.isfinite(realised)
+    ranks = [
+        rankdata(values[known]) / max(int(known.sum()), 1) - 0.5 for values in (expected, other, realised)
+    ]
+    a, b, c = ranks
+    columns = [np.ones(len(a)), a, b, c, a * a, b * b, c * c, a * c, b * c]
+
+    def difference(*sums: Float64Array) -> Float64Array:
+        n, sa, sb, sc, saa, sbb, scc, sac, sbc = sums
+        return _correlation(n, sa, sc, sac, saa, scc) - _correlation(n, sb, sc, sbc, sbb, scc)
+
+    return settings.over(times.filter(known)).score("rank_ic_difference", columns, difference)
 
 
 def paired_interval(

@@ -88,12 +88,15 @@ class Backtest:
         All that were tried, on the earlier stretch.
     deflated
         Probability that the chosen one's Sharpe ratio there is more than that of the luckiest of all trials.
+    trials_in_all
+        Strategies times the models among which the forecasts were chosen.
     sharpe
         A year, on the later stretch, with the interval of a block bootstrap.
     """
 
     chosen: Strategy
     trials: tuple[Trial, ...]
+    trials_in_all: int
     deflated: float
     later: Panel
     run: Run
@@ -105,6 +108,7 @@ class Backtest:
             "horizon": self.chosen.horizon,
             "rule": asdict(self.chosen.rule),
             "strategies_tried": len(self.trials),
+            "trials_in_all": self.trials_in_all,
             "deflated_sharpe": self.deflated,
             "sharpe": asdict(self.sharpe),
             "performance": performance(self.run, bars_a_day=bars_a_day).to_dict(),
@@ -186,7 +190,7 @@ def backtested(
     later
         Forecasts of the version's own bytes on its final stretch.
     models_tried
-        By the search, before any strategy was.
+        By every search on the same rows, before any strategy was.
     """
     trials = tuple(
         Trial(strategy, _traded(earlier, strategy, costs))
@@ -194,13 +198,15 @@ def backtested(
     )
     best = max((trial for trial in trials if trial.traded), key=lambda trial: trial.sharpe, default=trials[0])
     run = _traded(later, best.strategy, costs)
+    tried = len(trials) * models_tried
     return Backtest(
         chosen=best.strategy,
         trials=trials,
+        trials_in_all=tried,
         deflated=deflated_sharpe(
             best.run.net,
             trial_sharpes=np.array([trial.sharpe for trial in trials]),
-            trials=len(trials) * models_tried,
+            trials=tried,
         ),
         later=later,
         run=run,

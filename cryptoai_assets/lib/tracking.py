@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import version as distribution_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.types import ColSpec, DataType, Schema
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from edge_bundle.forecaster import GOLDEN_CANDLES_NAME
 from edge_bundle.manifest import bundle_digest
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 BUNDLE_ARTIFACT = "bundle"
+# Of the run that made a version; one without it goes on.
+VERSION_TAG = "version"
 DIGEST_TAG = "bundle_sha256"
 # MLflow takes at most so many parameters, or tags, in one call.
 _ROWS_A_CALL = 100
@@ -120,6 +124,45 @@ class Tracking:
             artifact_location=(self.artifact_root.resolve() / self.experiment).as_uri(),
             tags={"mlflow.experimentKind": "custom_model_development"},
         )
+
+    def begun_run(self, name: str, *, tag: str, value: str) -> str:
+        """Id of the newest run that carries this tag and made no version, or of a new one."""
+        experiment = self._experiment_id()
+        for run in self._client.search_runs([experiment], f"tags.`{tag}` = '{value}'"):
+            if VERSION_TAG not in run.data.tags:
+                return str(run.info.run_id)
+        return str(self._client.create_run(experiment, run_name=name, tags={tag: value}).info.run_id)
+
+    def nested_runs(self, parent: str) -> list[Mapping[str, str]]:
+        """Tags of each run below another one that ended well; those that were killed are marked so."""
+        found = self._client.search_runs(
+            [self._experiment_id()], f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'"
+        )
+        for run in found:
+            if run.info.status == "RUNNING":
+                self._client.set_terminated(run.info.run_id, "KILLED")
+        return [dict(run.data.tags) for run in found if run.info.status == "FINISHED"]
+
+    def nest(
+        self,
+        parent: str,
+        name: str,
+        *,
+        parameters: Mapping[str, object],
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        began: datetime,
+        ended: datetime,
+    ) -> None:
+        """Keep work that is done as a run below another one, whichever run is active."""
+        run = self._client.create_run(
+            self._experiment_id(),
+            start_time=_milliseconds(began),
+            run_name=name,
+            tags={**tags, MLFLOW_PARENT_RUN_ID: parent},
+        )
+        self.log(run.info.run_id, parameters=parameters, metrics=metrics)
+        self._client.set_terminated(run.info.run_id, end_time=_milliseconds(ended))
 
     def finished_run(self, tag: str, value: str) -> str | None:
         """Id of the newest run that carries this tag and ended well; None when there is none."""
@@ -259,6 +302,10 @@ class Tracking:
         for key, value in tags.items():
             self._client.set_model_version_tag(model, str(version), key, value)
 
+    def describe_version(self, model: str, version: int, text: str) -> None:
+        """Write what MLflow shows of a version; Markdown."""
+        self._client.update_model_version(model, str(version), description=text)
+
     def copy_bundle(self, model: str, version: int, folder: Path) -> Path:
         """Copy a version's bundle into a folder, file by file as registered.
 
@@ -282,6 +329,10 @@ class Tracking:
                 raise TrackingError(f"{model} version {version} holds {len(bundles)} bundles, 1 needed")
             shutil.copytree(bundles[0], folder, dirs_exist_ok=True)
         return folder
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
 
 
 def pyfunc_base() -> type[Any]:

@@ -2,9 +2,10 @@
 
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import polars as pl
@@ -13,10 +14,10 @@ from cryptoai_assets.lib.datasets import Dataset, Float64Array, dataset
 from cryptoai_assets.lib.market import Market
 from cryptoai_assets.lib.models.baselines import DIRECTION_BASELINES, VOLATILITY_BASELINES
 from cryptoai_assets.lib.models.ensemble import fitted_alone
-from cryptoai_assets.lib.models.forecaster_model import Predictions
-from cryptoai_assets.lib.models.tree_heads import TreeSettings
-from cryptoai_assets.lib.models.trees import FittedTrees, Trees
-from cryptoai_assets.lib.models.zoo import model_record
+from cryptoai_assets.lib.models.fitted import FittedForecaster
+from cryptoai_assets.lib.models.forecaster_model import ForecasterSettings, Predictions
+from cryptoai_assets.lib.models.networks.problem import UNTOLD, NetworkRun
+from cryptoai_assets.lib.models.zoo import forecaster, model_record, refuse_untrainable
 from cryptoai_assets.lib.scoring import (
     BootstrapSettings,
     Interval,
@@ -45,8 +46,8 @@ class TrainingSettings:
         Of the series before the final stretch that the walk-forward scores.
     kinds
         Of model that are searched; validation chooses among them.
-    trials
-        Of the search, for each kind.
+    trials, search_minutes
+        Of the search, for each kind and for all; None is as long as the trials take.
     """
 
     folds: int
@@ -54,10 +55,23 @@ class TrainingSettings:
     embargo_bars: int
     kinds: tuple[str, ...]
     trials: int
+    search_minutes: float | None
     seed: int
     threads: int
     resamples: int
     confidence: float
+
+    def of_market(self, market: Market) -> Self:
+        """Return it with the kinds of model that a market names, where it names any.
+
+        Raises
+        ------
+        ModelChoiceError
+            When one of them cannot be trained on this market, or here.
+        """
+        kinds = market.models or self.kinds
+        refuse_untrainable(kinds, market=market)
+        return replace(self, kinds=kinds)
 
     def bootstrap(self, market: Market) -> BootstrapSettings:
         """Blocks of a day, or of four times the longest horizon where that is longer."""
@@ -71,6 +85,7 @@ SMALL = TrainingSettings(
     embargo_bars=6,
     kinds=("xgboost", "lightgbm", "tree_ensemble"),
     trials=5,
+    search_minutes=None,
     seed=7,
     threads=2,
     resamples=1000,
@@ -82,6 +97,7 @@ FULL = TrainingSettings(
     embargo_bars=6,
     kinds=("xgboost", "lightgbm", "random_forest", "tree_ensemble"),
     trials=30,
+    search_minutes=None,
     seed=7,
     threads=2,
     resamples=2000,
@@ -151,17 +167,18 @@ def training_splits(data: Dataset, market: Market, settings: TrainingSettings) -
 def procedure_predictions(
     data: Dataset,
     splits: Splits,
-    models: Sequence[TreeSettings],
+    models: Sequence[ForecasterSettings],
     *,
     market: Market,
     settings: TrainingSettings,
     after_fold: Callable[[str, FoldPredictions], None],
+    run: NetworkRun = UNTOLD,
 ) -> Mapping[str, list[FoldPredictions]]:
     """Out-of-sample predictions of each model and of every baseline, on the same folds."""
     return out_of_sample_by_kind(
         data,
         [
-            *(Trees(model, threads=settings.threads) for model in fitted_alone(models)),
+            *(forecaster(model, threads=settings.threads, run=run) for model in fitted_alone(models)),
             *DIRECTION_BASELINES,
             *VOLATILITY_BASELINES,
         ],
@@ -224,12 +241,19 @@ def stacked_dataset(parts: Sequence[Dataset]) -> Dataset:
 
 
 def fit_version(
-    data: Dataset, splits: Splits, model: TreeSettings, *, market: Market, settings: TrainingSettings
-) -> FittedTrees:
+    data: Dataset,
+    splits: Splits,
+    model: ForecasterSettings,
+    *,
+    market: Market,
+    settings: TrainingSettings,
+    run: NetworkRun = UNTOLD,
+) -> FittedForecaster:
     """Fit once on everything before the final stretch; never refitted afterwards."""
-    trees = Trees(model, threads=settings.threads)
     train = data.between(None, splits.stretch.train_end)
-    return trees.fit(train, horizons=market.horizons, seed=settings.seed)
+    return forecaster(model, threads=settings.threads, run=run).fit(
+        train, horizons=market.horizons, seed=settings.seed
+    )
 
 
 def direction_loss(predictions: Predictions, test: Dataset, horizons: Sequence[int]) -> Float64Array:
@@ -292,7 +316,7 @@ def git_commit() -> str:
     return commit + ("+" if changed else "")
 
 
-def settings_record(settings: TrainingSettings, model: TreeSettings) -> dict[str, object]:
+def settings_record(settings: TrainingSettings, model: ForecasterSettings) -> dict[str, object]:
     """Settings of a training, flat, for MLflow and the fingerprint."""
     return {f"training/{k}": v for k, v in asdict(settings).items()} | {
         f"model/{k}": v for k, v in model_record(model).items()

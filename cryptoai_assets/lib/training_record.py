@@ -1,8 +1,10 @@
 """What MLflow is told of a training: a parent run, a nested run a fold, figures, the registered version."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from math import isfinite
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import polars as pl
@@ -14,14 +16,21 @@ from cryptoai_assets.lib.figures import (
     confidence_figure,
     equity_figure,
     importance_figure,
+    precision_figure,
     score_figure,
 )
+from cryptoai_assets.lib.models.baselines import DIRECTION_BASELINES, VOLATILITY_BASELINES
 from cryptoai_assets.lib.scoring import BootstrapSettings, direction_scores
+from cryptoai_assets.lib.search import Tried
+from cryptoai_assets.lib.skill_tests import skill_tests
 from cryptoai_assets.lib.strategy import Backtest
-from cryptoai_assets.lib.tracking import Tracking
+from cryptoai_assets.lib.tracking import VERSION_TAG, Tracking
 from cryptoai_assets.lib.training import settings_record
 
 CANDIDATE_RECORD = "candidate"
+# Tag of a training's run, by which the training finds the run that its search began.
+TRAINING_TAG = "training"
+TRIAL_TAG = "trial"
 # Metrics of a version's own score, as MLflow groups them.
 STRETCH_GROUP = "final_stretch/"
 
@@ -53,11 +62,56 @@ def procedure_figures(scores: pl.DataFrame, predictions: pl.DataFrame, *, kind: 
     return figures
 
 
+def tests_against_baselines(predictions: pl.DataFrame, *, kind: str) -> pl.DataFrame:
+    """Tests of skill of one model of the walk-forward, as `skill_tests` gives them."""
+    baselines = [model.kind for model in (*DIRECTION_BASELINES, *VOLATILITY_BASELINES)]
+    return skill_tests(
+        predictions.filter(model=kind), {name: predictions.filter(model=name) for name in baselines}
+    )
+
+
+def training_run(tracking: Tracking, model: str, as_of: datetime, *, key: str) -> str:
+    """Id of a training's run: the one that its search began, or a new one where that made a version.
+
+    Parameters
+    ----------
+    key
+        Says what is trained on what; a training that was killed has the same one again.
+    """
+    return tracking.begun_run(f"{model} {as_of:%Y-%m-%d}", tag=TRAINING_TAG, value=key)
+
+
+def trial_recorder(tracking: Tracking, run_id: str) -> Callable[[Tried], None]:
+    """Return what keeps each trial as a run below that of its training, once, whoever was killed before."""
+    known = {tags.get(TRIAL_TAG) for tags in tracking.nested_runs(run_id)}
+    one_at_a_time = Lock()
+
+    def record(tried: Tried) -> None:
+        name = f"{tried.study} {tried.number}"
+        folds = {f"search/log_loss_after_fold_{k}": loss for k, loss in enumerate(tried.losses, start=1)}
+        with one_at_a_time:
+            if name in known:
+                return
+            tracking.nest(
+                run_id,
+                f"{tried.kind} trial {tried.number + 1}",
+                parameters={f"model/{key}": value for key, value in tried.parameters.items()},
+                metrics=folds if tried.pruned else {"search/log_loss": tried.losses[-1], **folds},
+                tags={TRIAL_TAG: name, "kind": tried.kind, "pruned": str(tried.pruned)},
+                began=tried.began,
+                ended=tried.ended,
+            )
+            known.add(name)
+
+    return record
+
+
 def record_training(
     tracking: Tracking,
     folder: Path,
     candidate: Candidate,
     *,
+    key: str,
     scores: pl.DataFrame,
     predictions: pl.DataFrame,
     importance: Mapping[str, float],
@@ -70,6 +124,8 @@ def record_training(
     ----------
     folder
         Of the candidate.
+    key
+        By which the search began the training's run.
     """
     tags = {
         "dagster/run_id": dagster_run_id,
@@ -84,17 +140,24 @@ def record_training(
     }
     drawn = procedure_figures(scores, predictions, kind=candidate.kind)
     figures = dict(drawn) | {"importance": importance_figure(importance)}
-    with tracking.run(f"{candidate.model} {candidate.as_of:%Y-%m-%d}", tags=tags) as run_id:
-        tracking.log(run_id, parameters=settings_record(candidate.settings, candidate.model_settings))
+    if candidate.precisions:
+        figures["precision"] = precision_figure(candidate.precisions)
+    run_id = training_run(tracking, candidate.model, candidate.as_of, key=key)
+    with tracking.resumed(run_id):
+        parameters = settings_record(candidate.settings, candidate.model_settings)
+        tracking.log(run_id, parameters=parameters, tags=tags)
         ours = scores.filter(pl.col("model") == candidate.kind)
         metrics = dict(zip(("procedure/" + ours["metric"]).to_list(), ours["value"].to_list(), strict=True))
         tracking.log(run_id, metrics=metrics)
         for name, figure in figures.items():
             tracking.log_figure(run_id, figure, name)
         tracking.log_record(run_id, {"scores": scores.to_dicts()}, "procedure_scores")
+        tests = tests_against_baselines(predictions, kind=candidate.kind)
+        tracking.log_record(run_id, {"tests": tests.to_dicts()}, "procedure_tests")
         _record_folds(tracking, predictions.filter(pl.col("model") == candidate.kind), bootstrap)
         tracking.log_record(run_id, candidate.to_json(), CANDIDATE_RECORD)
         version = tracking.register(run_id, bundle_folder(folder), model=candidate.model, tags=tags)
+        tracking.log(run_id, tags={VERSION_TAG: str(version.version)})
     registered = candidate.registered(version.version, run_id)
     registered.write(folder)
     return registered
@@ -154,6 +217,14 @@ def record_backtest(
     tracking.log(candidate.run_id, metrics=metrics)
     tracking.log_figure(candidate.run_id, equity_figure(found), "backtest_equity")
     tracking.log_record(candidate.run_id, record, "backtest")
+
+
+def record_card(tracking: Tracking, candidate: Candidate, card: Path, *, summary: str) -> None:
+    """Keep a version's card with its run, and its summary as the version's description."""
+    if candidate.run_id is None or candidate.version is None:
+        return
+    tracking.log_file(candidate.run_id, card, "card")
+    tracking.describe_version(candidate.model, candidate.version, summary)
 
 
 def _horizons(result: StretchResult) -> list[int]:

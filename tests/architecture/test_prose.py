@@ -127,7 +127,12 @@ def test_every_requirement_has_its_pin_and_no_pin_belongs_to_a_machine() -> None
     wanted = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
     names = {normal(re.split(r"[\[<>=~! ]", requirement)[0]) for requirement in wanted} - {"cryptoai"}
     assert names <= {normal(name) for name in PINS}
-    assert "torch" not in PINS
+    # PyTorch belongs to the extra that trains networks, and to the build without an accelerator's libraries.
+    extras = project["optional-dependencies"].items()
+    assert [extra for extra, needs in extras if any(need.startswith("torch") for need in needs)] == [
+        "networks"
+    ]
+    assert not [name for name in PINS if re.search(r"-cu[0-9]+$|^triton$", name)]
     assert all(re.fullmatch(r"[0-9][0-9a-z.]*", version) for version in PINS.values())
 
 

@@ -112,7 +112,7 @@ def test_inference_and_quantization_have_one_door_each() -> None:
             if any(name.startswith(prefixes) for name in names_used(ast.parse(path.read_text())))
         }
 
-    assert importers("onnxruntime.quantization") <= {"cryptoai_assets/lib/export.py"}
+    assert importers("onnxruntime.quantization") <= {"cryptoai_assets/lib/quantization.py"}
     assert importers("onnxruntime.InferenceSession") <= {"edge_bundle/session.py"}
 
 

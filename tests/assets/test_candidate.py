@@ -11,18 +11,24 @@ from fakes.walk_rows import FEW_FEATURES, HORIZONS, walk_grid
 
 from cryptoai_assets.lib.candidate import Candidate, bundle_folder, score_stretch, train_candidate
 from cryptoai_assets.lib.datasets import Dataset
+from cryptoai_assets.lib.export import graph_predictions
 from cryptoai_assets.lib.market import market_preset
+from cryptoai_assets.lib.models.forecaster_model import ForecasterSettings
+from cryptoai_assets.lib.models.networks.settings import LstmSettings
 from cryptoai_assets.lib.models.tree_heads import XgboostSettings
 from cryptoai_assets.lib.targets import target_frame
 from cryptoai_assets.lib.training import SMALL, Splits, known_dataset, training_splits
 from edge_bundle.candles import CANDLE_SCHEMA
 from edge_bundle.features.catalog import feature_frame
 from edge_bundle.forecaster import Forecaster
+from edge_bundle.manifest import Manifest
 from edge_bundle.windows import MarketWindow
 
 MARKET = market_preset("sample")
 AS_OF = datetime(2020, 6, 1, 2, tzinfo=timezone(timedelta(hours=2)))
 TREES = replace(XgboostSettings.start(), trees=20, min_child_weight=20.0)
+LSTM = LstmSettings.start()
+NETWORK = replace(LSTM, lookback=8, units=(12,), training=replace(LSTM.training, epochs=2, batch=64))
 SETTINGS = replace(SMALL, threads=1, resamples=50)
 
 
@@ -31,8 +37,7 @@ def grid() -> pl.DataFrame:
     return walk_grid(["BTCUSD"], bars=4600, seed=31)
 
 
-@pytest.fixture(scope="module")
-def data(grid: pl.DataFrame) -> Dataset:
+def rows_known(grid: pl.DataFrame) -> Dataset:
     frame = feature_frame(grid, FEW_FEATURES).join(
         target_frame(grid, horizons=HORIZONS), on=["open_time", "symbol"], how="left"
     )
@@ -40,16 +45,28 @@ def data(grid: pl.DataFrame) -> Dataset:
 
 
 @pytest.fixture(scope="module")
+def data(grid: pl.DataFrame) -> Dataset:
+    return rows_known(grid)
+
+
+@pytest.fixture(scope="module")
 def splits(data: Dataset) -> Splits:
     return training_splits(data, MARKET, SETTINGS)
 
 
-def trained(folder: Path, data: Dataset, splits: Splits, grid: pl.DataFrame) -> Candidate:
+def trained(
+    folder: Path,
+    data: Dataset,
+    splits: Splits,
+    grid: pl.DataFrame,
+    model: ForecasterSettings = TREES,
+    precision: str | None = None,
+) -> Candidate:
     candidate, _ = train_candidate(
         folder,
         data,
         splits,
-        TREES,
+        model,
         MarketWindow(grid.select(list(CANDLE_SCHEMA))),
         market=MARKET,
         settings=SETTINGS,
@@ -57,7 +74,9 @@ def trained(folder: Path, data: Dataset, splits: Splits, grid: pl.DataFrame) -> 
         data_fingerprint="d" * 64,
         git_commit="0" * 40,
         cause="by hand",
+        precision=precision,
     )
+    candidate.write(folder)
     return candidate
 
 
@@ -66,7 +85,7 @@ def folder(
     tmp_path_factory: pytest.TempPathFactory, data: Dataset, splits: Splits, grid: pl.DataFrame
 ) -> Path:
     folder = tmp_path_factory.mktemp("candidate")
-    trained(folder, data, splits, grid).write(folder)
+    trained(folder, data, splits, grid)
     return folder
 
 
@@ -78,6 +97,49 @@ def test_record_comes_back_as_it_was_written(folder: Path, tmp_path: Path) -> No
     registered.write(tmp_path)
     assert Candidate.read(tmp_path) == registered
     assert [path.name for path in tmp_path.iterdir()] == ["candidate.json"]
+
+
+@pytest.fixture(scope="module")
+def longer(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pl.DataFrame, Dataset, Splits]:
+    """A small network's candidate, of enough bars to choose a precision by."""
+    grid = walk_grid(["BTCUSD"], bars=6000, seed=32)
+    data = rows_known(grid)
+    folder, splits = tmp_path_factory.mktemp("network"), training_splits(data, MARKET, SETTINGS)
+    trained(folder, data, splits, grid, NETWORK)
+    return folder, grid, data, splits
+
+
+def test_network_that_is_trained_again_has_the_same_bundle_to_the_byte(
+    longer: tuple[Path, pl.DataFrame, Dataset, Splits], tmp_path: Path
+) -> None:
+    folder, grid, data, splits = longer
+    first = Candidate.read(folder)
+    method = Manifest.read(bundle_folder(folder)).quantization["method"]
+    again = trained(tmp_path, data, splits, grid, NETWORK, precision=method)
+    assert again.bundle_digest == first.bundle_digest
+    assert [variant.name for variant in first.precisions] == ["fp32", "int8_dynamic", "int8_static"]
+    assert all(variant.milliseconds > 0 for variant in first.precisions)
+    assert first.agreement.share == 1
+
+
+def test_trees_and_a_network_are_compared_on_the_same_rows_whoever_was_first(
+    longer: tuple[Path, pl.DataFrame, Dataset, Splits], folder: Path
+) -> None:
+    network_folder, _, data, splits = longer
+    network, trees = (Forecaster.load(bundle_folder(one)) for one in (network_folder, folder))
+    assert (network.manifest.lookback, trees.manifest.lookback) == (8, 1)
+    result = score_stretch(network, data, splits, market=MARKET, settings=SETTINGS)
+    assert result.coverage == pytest.approx([0.8] * len(HORIZONS), abs=0.08)
+    theirs = graph_predictions(trees, result.test)
+    assert theirs.probability_up.shape == result.predictions.probability_up.shape
+    assert np.isfinite(theirs.probability_up).all()
+
+
+def test_record_from_before_searches_had_a_limit_has_none(folder: Path) -> None:
+    candidate = Candidate.read(folder)
+    record = candidate.to_json()
+    del record["settings"]["search_minutes"]
+    assert Candidate.from_dict(record) == candidate
 
 
 def test_record_names_the_bytes_of_its_bundle(folder: Path) -> None:

@@ -4,11 +4,13 @@ from datetime import timedelta
 
 import numpy as np
 import polars as pl
+import pytest
 from fakes.walk_rows import BAR, FEW_FEATURES, HORIZONS, rows_of_grid, walk_grid, walk_rows
 
-from cryptoai_assets.lib.datasets import dataset
+from cryptoai_assets.lib.datasets import Dataset, LookbackError, dataset
 from cryptoai_assets.lib.targets import target_frame
 from edge_bundle.features.catalog import feature_frame, largest_warmup
+from edge_bundle.windows import model_input
 
 SYMBOLS = ("BTCUSD", "ETHUSD")
 
@@ -70,3 +72,37 @@ def test_column_and_symbols_are_found_by_name() -> None:
     own = data.of_symbols(["ETHUSD"])
     assert set(own.keys["symbol"]) == {"ETHUSD"}
     assert np.array_equal(own.column("close_location"), own.values[:, 0, 2].astype(np.float64))
+
+
+def longer(symbols: tuple[str, ...], *, lookback: int) -> tuple[pl.DataFrame, Dataset]:
+    grid = walk_grid(symbols, bars=400, seed=2)
+    features, targets = feature_frame(grid, FEW_FEATURES), target_frame(grid, horizons=HORIZONS)
+    return features, dataset(features, targets, FEW_FEATURES, lookback=lookback, bar=BAR)
+
+
+def test_windows_are_what_the_device_reads_whatever_was_cut_away_before() -> None:
+    features, data = longer(SYMBOLS, lookback=4)
+    names = (FEW_FEATURES[5], FEW_FEATURES[0], FEW_FEATURES[3])
+    part = data.between(data.times[20], data.times[60]).of_symbols(["ETHUSD"]).with_features(names)
+    read = model_input(features, names, lookback=4, bar=BAR)
+    asked = read.keys.with_row_index("row").join(part.keys, on=["open_time", "symbol"])["row"]
+    assert len(part) == len(asked) == 40
+    assert np.array_equal(part.windows(4), read.values[asked.to_numpy()])
+    assert np.array_equal(part.windows(4)[:, -1:], part.values)
+    assert np.array_equal(part.windows(2, np.array([3, 1])), part.windows(4)[[3, 1], 2:])
+    assert np.array_equal(part.windows(1), part.values)
+
+
+def test_datasets_share_the_bars_of_their_windows() -> None:
+    _, data = longer(SYMBOLS, lookback=60)
+    part = data.between(data.times[20], None).with_features(FEW_FEATURES[:2])
+    assert data.history is not None
+    assert part.history is not None
+    assert part.history.bars is data.history.bars
+
+
+def test_window_longer_than_what_is_held_is_refused_with_the_cure() -> None:
+    with pytest.raises(LookbackError, match="1 bars a row are held, 60 needed: raise the lookback"):
+        walk_rows(bars=400, seed=2).windows(60)
+    with pytest.raises(LookbackError, match="4 bars a row are held"):
+        longer(SYMBOLS, lookback=4)[1].windows(5)

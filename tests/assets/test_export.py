@@ -14,14 +14,15 @@ from onnx import numpy_helper
 from cryptoai_assets.lib.datasets import Dataset
 from cryptoai_assets.lib.export import (
     AGREEMENT_TOLERANCE,
-    BASIS_POINTS,
     ExportError,
     agreement,
+    exported,
+    forecaster_graph,
     graph_predictions,
-    trees_graph,
     verify_agreement,
     write_bundle,
 )
+from cryptoai_assets.lib.graph_builder import BASIS_POINTS
 from cryptoai_assets.lib.market import market_preset
 from cryptoai_assets.lib.models.ensemble import EnsembleSettings
 from cryptoai_assets.lib.models.forecaster_model import Predictions
@@ -81,9 +82,9 @@ def written(folder: Path, fitted: FittedTrees, data: Dataset, window: MarketWind
     return write_bundle(
         folder,
         fitted,
+        chosen=exported(fitted, data),
         market=MARKET,
         kind="xgboost",
-        lookback=1,
         golden=data,
         window=window,
         trained_until=AT,
@@ -138,13 +139,15 @@ def test_graph_counts_the_features_outside_the_training_range(
 ) -> None:
     rows = data.values[:2000].copy()
     rows[0, 0, :2] = 1e6
-    wanted = ((rows[:, 0] < fitted.range_low) | (rows[:, 0] > fitted.range_high)).mean(axis=1)
+    wanted = ((rows[:, 0] < fitted.training_range.low) | (rows[:, 0] > fitted.training_range.high)).mean(
+        axis=1
+    )
     assert forecaster.outputs(rows)["outside_range"] == pytest.approx(wanted)
 
 
-@pytest.mark.parametrize("constant", ["slopes", "floor", "half"])
+@pytest.mark.parametrize("constant", ["slopes", "floor", "one"])
 def test_changed_graph_is_refused(tmp_path: Path, fitted: FittedTrees, data: Dataset, constant: str) -> None:
-    graph = trees_graph(fitted, lookback=1)
+    graph = forecaster_graph(fitted)
     [changed] = [tensor for tensor in graph.graph.initializer if tensor.name == constant]
     changed.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(changed) + np.float32(0.01), constant))
     onnx.save(graph, tmp_path / GRAPH_NAME)

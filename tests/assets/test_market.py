@@ -95,6 +95,11 @@ def test_file_of_a_market_says_what_is_other_than_in_its_preset(tmp_path: Path) 
     assert market_of("mine", market_file(tmp_path, 'preset = "sample"')) == replace(SAMPLE, name="mine")
 
 
+def test_file_names_the_models_of_its_market(tmp_path: Path) -> None:
+    mine = market_of("mine", market_file(tmp_path, 'models = ["lightgbm", "lstm"]'))
+    assert mine == replace(LIVE, name="mine", models=("lightgbm", "lstm"))
+
+
 def test_preset_is_not_hidden_by_a_file_and_an_absent_file_is_an_unknown_market(tmp_path: Path) -> None:
     (tmp_path / "sample.toml").write_text(MINUTES)
     assert market_of("sample", tmp_path) == SAMPLE

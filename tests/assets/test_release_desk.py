@@ -1,7 +1,6 @@
 """The release desk: a promotion is the old version or the new, complete, whoever is killed and when."""
 
 import fcntl
-import json
 import shutil
 import signal
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from fakes.mortal_desk import AT, MLFLOW_WARNINGS, MODEL, STEPS, desk_at
-from fakes.tiny_bundle import write_tiny_bundle
+from fakes.tiny_bundle import write_disagreeing_bundle, write_tiny_bundle
 
 from cryptoai_assets.ledger import acknowledge
 from cryptoai_assets.lib.releases import (
@@ -249,11 +248,7 @@ def test_bundle_of_another_model_is_refused(root: Path, desk: ReleaseDesk) -> No
 
 
 def test_bundle_whose_golden_rows_disagree_is_refused(root: Path, desk: ReleaseDesk) -> None:
-    bundle, other = (write_tiny_bundle(root / name, seed=seed) for name, seed in (("a", 5), ("b", 6)))
-    shutil.copy(other / GRAPH_NAME, bundle / GRAPH_NAME)
-    manifest = json.loads((bundle / "manifest.json").read_bytes())
-    manifest["files"][GRAPH_NAME] = json.loads((other / "manifest.json").read_bytes())["files"][GRAPH_NAME]
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    bundle = write_disagreeing_bundle(root)
     with desk.tracking.run("training", tags={}) as run_id:
         wrong = desk.tracking.register(run_id, bundle, model=MODEL, tags={})
     with pytest.raises(PromotionError, match="golden rows differ"):

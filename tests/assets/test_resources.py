@@ -1,5 +1,6 @@
 """What the resources hand out: the market's sources in their order."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +18,15 @@ from cryptoai_assets.sandbox.market import SandboxMarket
 
 NOW = datetime(2019, 9, 2, 12, tzinfo=UTC)
 SAMPLE = pl.read_parquet(sample_file()).sort("symbol", "open_time")
+
+
+def test_models_that_are_set_are_trained_in_place_of_the_market_s_own(tmp_path: Path) -> None:
+    (tmp_path / "markets").mkdir()
+    (tmp_path / "markets" / "mine.toml").write_text('models = ["lightgbm"]')
+    own = MarketResource(name="mine", root=str(tmp_path))
+    assert own.settings.models == ("lightgbm",)
+    asked = MarketResource(name="mine", root=str(tmp_path), models=["lstm", "blend"])
+    assert asked.settings == replace(own.settings, models=("lstm", "blend"))
 
 
 async def blocked(_request: Request) -> Response:

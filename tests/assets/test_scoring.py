@@ -15,6 +15,7 @@ from cryptoai_assets.lib.scoring import (
     direction_scores,
     log_loss,
     paired_interval,
+    rank_ic_difference,
     return_scores,
     volatility_scores,
 )
@@ -209,3 +210,22 @@ def test_same_seed_gives_the_same_interval() -> None:
     assert first == direction_scores(p, up, times_of(ROWS), SETTINGS)
     other = BootstrapSettings(block_bars=20, resamples=300, seed=2, confidence=0.95)
     assert first != direction_scores(p, up, times_of(ROWS), other)
+
+
+def test_difference_of_two_rank_ics_is_that_of_their_scores_and_its_interval_knows_what_they_share() -> None:
+    draws = np.random.default_rng(12)
+    realised = draws.lognormal(size=ROWS)
+    near, far = (realised * draws.lognormal(sigma=sigma, size=ROWS) for sigma in (0.5, 0.7))
+    far[::50], times = np.nan, times_of(ROWS)
+    found = rank_ic_difference(near, far, realised, times, SETTINGS)
+    known = np.isfinite(far)
+    alone = [
+        volatility_scores(said[known], realised[known], times.filter(known), SETTINGS)[0]
+        for said in (near, far)
+    ]
+    assert found.value == pytest.approx(alone[0].value - alone[1].value)
+    assert found.rows == known.sum()
+    assert 0 < found.lower < found.value < found.upper
+    assert found.upper - found.lower < 2 * (alone[0].upper - alone[0].lower)
+    same = rank_ic_difference(near, near, realised, times, SETTINGS)
+    assert (same.lower, same.value, same.upper) == (0.0, 0.0, 0.0)

@@ -1,8 +1,6 @@
 """The sensors: one training per cause, whatever restarts; releases after aliases; every failure is told."""
 
 import json
-import logging
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,11 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.remote_origin import InProcessCodeLocationOrigin
-from dagster._core.test_utils import InProcessTestWorkspaceLoadTarget
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
-from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._daemon.sensor import execute_sensor_iteration
+from fakes.dagster_daemon import evaluate
 from fakes.mortal_desk import MLFLOW_WARNINGS, MODEL, tracking_at
 from fakes.slack_server import Answer, SlackServer, slack_server
 
@@ -128,19 +122,10 @@ def test_configuration_of_a_training_is_valid_for_its_job_and_reaches_every_step
     causes = {
         name: config["config"]["cause"] for name, config in resolved["ops"].items() if config.get("config")
     }
+    assert {"version_scores", "backtest", "model_card", "gate_decision"} <= set(resolved["ops"])
     assert causes == dict.fromkeys(("model_settings", "walk_forward_scores", "trained_forecaster"), "a cause")
     with pytest.raises(dg.DagsterInvalidConfigError):
         dg.validate_run_config(job, {"ops": {"trained_forecaster": {"config": {"reason": "a cause"}}}})
-
-
-def evaluate(root: Path, instance: dg.DagsterInstance, location: str) -> None:
-    """Let Dagster's own daemon evaluate a location's sensors once, in a fresh workspace."""
-    path = root / "location.py"
-    path.write_text(location)
-    target = LoadableTargetOrigin(executable_path=sys.executable, python_file=str(path))
-    origin = InProcessCodeLocationOrigin(target, location_name="cryptoai")
-    with WorkspaceProcessContext(instance, InProcessTestWorkspaceLoadTarget(origin)) as workspace:
-        list(execute_sensor_iteration(workspace, logging.getLogger("daemon"), None, None))
 
 
 def test_daemon_starts_one_training_per_cause_across_restarts_and_a_lost_memory_of_the_sensor(

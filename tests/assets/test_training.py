@@ -1,5 +1,6 @@
 """Training: what was known at a time, splits that leave the final stretch alone, and losses by row."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -11,6 +12,7 @@ from cryptoai_assets.lib.datasets import Dataset
 from cryptoai_assets.lib.leaks import splits_are_purged
 from cryptoai_assets.lib.market import market_preset
 from cryptoai_assets.lib.models.forecaster_model import Predictions
+from cryptoai_assets.lib.models.zoo import UnknownKindError
 from cryptoai_assets.lib.scoring import BootstrapSettings
 from cryptoai_assets.lib.targets import target_frame
 from cryptoai_assets.lib.training import (
@@ -43,6 +45,18 @@ def grid() -> pl.DataFrame:
 @pytest.fixture(scope="module")
 def data(grid: pl.DataFrame) -> Dataset:
     return known_dataset(frame_of(grid), FEW_FEATURES, MARKET, grid["open_time"].sort()[-1] + MARKET.bar)
+
+
+def test_market_names_the_kinds_that_are_trained_in_place_of_the_training_s() -> None:
+    assert SMALL.of_market(MARKET) == SMALL
+    named = SMALL.of_market(replace(MARKET, models=("lightgbm", "blend")))
+    assert named == replace(SMALL, kinds=("lightgbm", "blend"))
+    with pytest.raises(UnknownKindError, match="'oracle' is not known"):
+        SMALL.of_market(replace(MARKET, models=("oracle",)))
+
+
+def test_rows_of_every_model_have_as_many_bars_behind_them_as_a_network_reads(data: Dataset) -> None:
+    assert data.windows(60, np.array([0])).shape == (1, 60, len(FEW_FEATURES))
 
 
 @pytest.mark.parametrize("late_minutes", [0, 29])

@@ -8,6 +8,7 @@ import pytest
 from fakes.walk_rows import FEW_FEATURES, HORIZONS, walk_rows
 
 from cryptoai_assets.lib.datasets import Dataset
+from cryptoai_assets.lib.models.coupling import INTERVAL_COVERAGE
 from cryptoai_assets.lib.models.ensemble import EnsembleHead, EnsembleSettings
 from cryptoai_assets.lib.models.tree_heads import (
     ForestSettings,
@@ -15,7 +16,7 @@ from cryptoai_assets.lib.models.tree_heads import (
     TreeSettings,
     XgboostSettings,
 )
-from cryptoai_assets.lib.models.trees import INTERVAL_COVERAGE, FittedTrees, Trees
+from cryptoai_assets.lib.models.trees import FittedTrees, Trees
 
 SETTINGS: tuple[TreeSettings, ...] = (
     replace(XgboostSettings.start(), trees=30, learning_rate=0.1, min_child_weight=20.0),
@@ -137,7 +138,7 @@ def test_constant_feature_is_not_read(model: Trees, train: Dataset, test: Datase
 
 def test_training_range_holds_nearly_all_training_rows(fitted: FittedTrees, train: Dataset) -> None:
     rows = train.values[:, -1, :]
-    outside = ((rows < fitted.range_low) | (rows > fitted.range_high)).mean(axis=0)
+    outside = ((rows < fitted.training_range.low) | (rows > fitted.training_range.high)).mean(axis=0)
     assert outside.shape == (len(FEW_FEATURES),)
     assert outside.max() < 0.002
 

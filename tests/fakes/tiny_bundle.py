@@ -3,6 +3,8 @@
 It knows nothing about training: its weights are random numbers from a seed.
 """
 
+import json
+import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +21,7 @@ from edge_bundle.features.catalog import chosen_features, fingerprint
 from edge_bundle.features.sources import reads_market
 from edge_bundle.forecast import VALUE_NAMES
 from edge_bundle.forecaster import GOLDEN_CANDLES_NAME, OUTSIDE_RANGE
-from edge_bundle.manifest import GOLDEN_NAME, GRAPH_NAME, Manifest, file_sha256
+from edge_bundle.manifest import GOLDEN_NAME, GRAPH_NAME, MANIFEST_NAME, Manifest, file_sha256
 from edge_bundle.session import INPUT_NAME, ModelSession
 from edge_bundle.windows import MarketWindow, bars_needed, model_input, window_features
 
@@ -126,6 +128,16 @@ def write_tiny_bundle(
         files={name: file_sha256(folder / name) for name in (GRAPH_NAME, GOLDEN_NAME, GOLDEN_CANDLES_NAME)},
     ).write(folder)
     return folder
+
+
+def write_disagreeing_bundle(folder: Path) -> Path:
+    """Write a bundle with the graph of another one: its files are sound, its golden rows are not."""
+    bundle, other = (write_tiny_bundle(folder / name, seed=seed) for name, seed in (("a", 5), ("b", 6)))
+    shutil.copy(other / GRAPH_NAME, bundle / GRAPH_NAME)
+    manifest = json.loads((bundle / MANIFEST_NAME).read_bytes())
+    manifest["files"][GRAPH_NAME] = json.loads((other / MANIFEST_NAME).read_bytes())["files"][GRAPH_NAME]
+    (bundle / MANIFEST_NAME).write_text(json.dumps(manifest))
+    return bundle
 
 
 def _graph(features: tuple[str, ...], horizons: int, lookback: int, seed: int) -> onnx.ModelProto:

@@ -21,8 +21,8 @@ from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.bundle_checks import bundle_checks
 from cryptoai_assets.lib.canaries import canaries
 from cryptoai_assets.lib.candidate import bundle_folder, train_candidate
+from cryptoai_assets.lib.models.coupling import VOLATILITY_ANCHOR
 from cryptoai_assets.lib.models.tree_heads import XgboostSettings
-from cryptoai_assets.lib.models.trees import VOLATILITY_ANCHOR
 from cryptoai_assets.lib.monthly_features import stored_window
 from cryptoai_assets.lib.store import read_stored_parquet
 from cryptoai_assets.lib.training import SMALL, known_dataset, training_splits

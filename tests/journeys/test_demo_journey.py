@@ -1,20 +1,29 @@
 """The whole asset graph on real candles: made once, made again only where something changed."""
 
+import json
 import os
+import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import mlflow
 import polars as pl
 import pytest
 from fakes.evidently_warnings import EVIDENTLY_WARNINGS
 from fakes.mortal_desk import MLFLOW_WARNINGS
 from fakes.platform_places import places_disagreeing
-from fakes.project_root import Made, ProjectRoot
+from fakes.project_root import PROJECT, Made, ProjectRoot
 
 from cryptoai_assets.defs.market_data.partitions import SYMBOL_MONTH
 from cryptoai_assets.defs.recipes import IN_ORDER, PARTITIONED
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.demo import summary
+from cryptoai_assets.lib.candidate import Candidate
+from cryptoai_assets.lib.model_card import CARD_NAME
+from cryptoai_assets.lib.training_record import TRIAL_TAG
 
 pytestmark = [*MLFLOW_WARNINGS, *EVIDENTLY_WARNINGS]
 
@@ -40,6 +49,41 @@ def test_second_call_makes_nothing_even_when_files_were_touched(trained: Any) ->
 def test_summary_says_what_came_out(trained: Any) -> None:
     lines = summary(MarketResource(name="sample", root=str(trained.root.path)).home)
     assert any("registered version" in line and line.endswith("version 1") for line in lines)
+
+
+def test_mlflow_holds_the_card_of_the_version_and_its_trials_and_folds_below_one_run(trained: Any) -> None:
+    home = MarketResource(name="sample", root=str(trained.root.path)).home
+    candidate = Candidate.read(home.candidate)
+    client = mlflow.MlflowClient(home.tracking.uri)
+    card = (home.candidate / CARD_NAME).read_text()
+    assert f"# {candidate.model}, version 1\n" in card
+    assert [entry.path for entry in client.list_artifacts(candidate.run_id, "card")] == [f"card/{CARD_NAME}"]
+    assert str(client.get_model_version(candidate.model, "1").description).startswith(card.splitlines()[0])
+    run = client.get_run(candidate.run_id)
+    below = client.search_runs([run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{candidate.run_id}'")
+    trials = [run for run in below if TRIAL_TAG in run.data.tags]
+    searched = json.loads(home.model_settings.read_bytes())
+    assert len(trials) == searched["trials_on_rows"]
+    assert len(trials) == sum(len(found["losses"]) for found in searched["kinds"].values())
+    assert len(below) - len(trials) == candidate.settings.folds
+    backtest = json.loads(home.backtest.read_bytes())
+    assert backtest["trials_in_all"] == backtest["strategies_tried"] * len(trials)
+    assert run.data.tags["version"] == "1"
+
+
+def test_model_that_cannot_be_trained_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    shutil.copy(PROJECT / "dagster.yaml", tmp_path)
+    run = subprocess.run(
+        [sys.executable, "-m", "cryptoai_assets.demo"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(PROJECT), "CRYPTOAI_MODELS": "lightgbm, oracle"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert "model kind 'oracle' is not known; choose among xgboost" in run.stderr
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.fixture(scope="module")

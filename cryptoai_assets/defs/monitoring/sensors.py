@@ -21,7 +21,9 @@ ENDED_TICKS = (TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE)
 TRAINING = dg.AssetSelection.assets(
     "training_dataset", "model_settings", "walk_forward_scores", "trained_forecaster"
 )
-AFTERWARDS = dg.AssetSelection.assets("version_scores", "gate_decision", "released_bundle", "drift_report")
+AFTERWARDS = dg.AssetSelection.assets(
+    "version_scores", "backtest", "model_card", "gate_decision", "released_bundle", "drift_report"
+)
 
 retraining_job = dg.define_asset_job(
     "retraining",

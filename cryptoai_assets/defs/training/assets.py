@@ -14,16 +14,25 @@ from cryptoai_assets.defs.materialization import materialized, picture, table
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.defs.training import recipes
 from cryptoai_assets.defs.training.config import TrainingConfig
-from cryptoai_assets.lib.candidate import NO_CAUSE, Candidate, bundle_folder, score_stretch, train_candidate
+from cryptoai_assets.lib.candidate import (
+    NO_CAUSE,
+    Candidate,
+    baseline_frame,
+    bundle_folder,
+    score_stretch,
+    train_candidate,
+)
 from cryptoai_assets.lib.datasets import Dataset
-from cryptoai_assets.lib.export import BASIS_POINTS
 from cryptoai_assets.lib.figures import breakeven_figure, equity_figure, line_figure, score_figure
 from cryptoai_assets.lib.fingerprints import file_fingerprint
+from cryptoai_assets.lib.graph_builder import BASIS_POINTS
 from cryptoai_assets.lib.home import Home
-from cryptoai_assets.lib.models.tree_heads import TreeSettings
-from cryptoai_assets.lib.models.zoo import model_from, model_record
+from cryptoai_assets.lib.model_card import CARD_NAME, card_facts, card_text, summary
+from cryptoai_assets.lib.models.forecaster_model import ForecasterSettings
+from cryptoai_assets.lib.models.networks.problem import NetworkRun
+from cryptoai_assets.lib.models.zoo import model_from
 from cryptoai_assets.lib.monthly_features import joined_dataset, stored_grid, stored_window
-from cryptoai_assets.lib.search import search_kinds
+from cryptoai_assets.lib.search import Tried, search_kinds
 from cryptoai_assets.lib.store import read_stored_parquet, write_parquet_atomically
 from cryptoai_assets.lib.strategy import backtested, market_panel
 from cryptoai_assets.lib.training import (
@@ -38,11 +47,16 @@ from cryptoai_assets.lib.training import (
 from cryptoai_assets.lib.training_record import (
     procedure_figures,
     record_backtest,
+    record_card,
     record_stretch,
     record_training,
+    tests_against_baselines,
+    training_run,
+    trial_recorder,
 )
 from cryptoai_assets.lib.walk_forward import FoldPredictions, prediction_frame, scored_frame
 from edge_bundle.forecaster import Forecaster
+from edge_bundle.manifest import Manifest
 
 GROUP = "training"
 
@@ -74,9 +88,19 @@ def _known(
     return data, training_splits(data, market.settings, settings)
 
 
-def _searched(home: Home) -> tuple[TreeSettings, list[TreeSettings]]:
+def _network_run(context: dg.AssetExecutionContext, home: Home) -> NetworkRun:
+    """Checkpoints in the home, and a progress bar in the log."""
+    return NetworkRun(home.checkpoints, lambda epoch: context.log.info(epoch.bar))
+
+
+def _search_record(home: Home) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(home.model_settings.read_bytes())
+    return record
+
+
+def _searched(home: Home) -> tuple[ForecasterSettings, list[ForecasterSettings]]:
     """Settings of the model that validation chose, and the best ones of every kind."""
-    record = json.loads(home.model_settings.read_bytes())
+    record = _search_record(home)
     models = {kind: model_from(found["model"]) for kind, found in record["kinds"].items()}
     return models[record["chosen"]], list(models.values())
 
@@ -88,8 +112,16 @@ def model_settings(
     """Best settings of each kind of model in the rows before the first scored fold, and the kind chosen."""
 
     def make() -> dict[str, Any]:
-        settings = config.settings
+        home, settings = market.home, config.training(market.settings)
         data, splits = _known(market, config, settings)
+        key = recipes.model_settings_recipe(market, config).fingerprint()
+        run_id = training_run(home.tracking, market.settings.model, config.time(market.now()), key=key)
+        record_trial = trial_recorder(home.tracking, run_id)
+
+        def tell(tried: Tried) -> None:
+            context.log.info(tried.sentence)
+            record_trial(tried)
+
         searched = search_kinds(
             data.between(None, splits.folds[0].train_end),
             settings.kinds,
@@ -97,18 +129,13 @@ def model_settings(
             trials=settings.trials,
             seed=settings.seed,
             threads=settings.threads,
-            after_trial=lambda kind, trial, loss: context.log.info(
-                f"{kind}: trial {trial + 1}, log loss {loss:.5f}"
-            ),
+            run=_network_run(context, home),
+            minutes=settings.search_minutes,
+            studies=home.studies,
+            after_trial=tell,
         )
-        record = {
-            "chosen": searched.chosen.kind,
-            "kinds": {
-                kind: {"model": model_record(found.settings), "losses": found.losses}
-                for kind, found in searched.found.items()
-            },
-        }
-        market.home.model_settings.write_text(json.dumps(record, indent=1))
+        record = {"run": key, **searched.to_json()}
+        home.model_settings.write_text(json.dumps(record, indent=1))
         figure = line_figure(
             {kind: found.losses for kind, found in searched.found.items()},
             title="The search: validation log loss",
@@ -119,6 +146,8 @@ def model_settings(
             "chosen": searched.chosen.kind,
             "settings": record["kinds"],
             "trials": settings.trials,
+            "trials_ever_on_these_rows": searched.trials_on_rows,
+            "mlflow_run": run_id,
             "search": picture(figure),
         }
 
@@ -138,11 +167,12 @@ def walk_forward_scores(
         context.log.info(f"{kind}: fold {result.fold.index + 1} done, {len(result.test):,} rows predicted")
 
     def make() -> dict[str, Any]:
-        home, settings = market.home, config.settings
+        home, settings = market.home, config.training(market.settings)
         data, splits = _known(market, config, settings)
         chosen, models = _searched(home)
+        run = _network_run(context, home)
         results = procedure_predictions(
-            data, splits, models, market=market.settings, settings=settings, after_fold=tell
+            data, splits, models, market=market.settings, settings=settings, after_fold=tell, run=run
         )
         scores = score_table(results, market.settings, settings.bootstrap(market.settings))
         predictions = pl.concat(
@@ -151,12 +181,15 @@ def walk_forward_scores(
         )
         write_parquet_atomically(scores, home.procedure / recipes.SCORES_NAME)
         write_parquet_atomically(predictions, home.procedure / recipes.PREDICTIONS_NAME)
+        run.finish()
         accuracy = procedure_figures(scores, predictions, kind=chosen.kind)["procedure_accuracy"]
+        tests = tests_against_baselines(predictions, kind=chosen.kind)
         return {
             "folds": settings.folds,
             "rows": predictions.filter(pl.col("model") == chosen.kind).height,
             "chosen": chosen.kind,
             "scores": table(scores, scores.height),
+            "tests": table(tests, tests.height),
             "accuracy": picture(accuracy),
         }
 
@@ -170,8 +203,9 @@ def trained_forecaster(
     """One version: a single fit before the final stretch, as a bundle, registered as `challenger`."""
 
     def make() -> dict[str, Any]:
-        home, settings = market.home, config.settings
+        home, settings = market.home, config.training(market.settings)
         data, splits = _known(market, config, settings)
+        run = _network_run(context, home)
         candidate, fitted = train_candidate(
             home.candidate,
             data,
@@ -184,17 +218,20 @@ def trained_forecaster(
             data_fingerprint=file_fingerprint(home.training_dataset),
             git_commit=git_commit(),
             cause=config.cause or NO_CAUSE,
+            run=run,
         )
         candidate = record_training(
             home.tracking,
             home.candidate,
             candidate,
+            key=_search_record(home)["run"],
             scores=read_stored_parquet(home.procedure / recipes.SCORES_NAME),
             predictions=read_stored_parquet(home.procedure / recipes.PREDICTIONS_NAME),
             importance=fitted.importance(),
             dagster_run_id=context.run.run_id,
             bootstrap=settings.bootstrap(market.settings),
         )
+        run.finish()
         bundle = bundle_folder(home.candidate)
         return {
             "model": candidate.model,
@@ -231,6 +268,9 @@ def version_scores(market: MarketResource) -> dg.MaterializeResult[None]:
         scores = pl.DataFrame([asdict(score) for score in result.scores]).rename({"name": "metric"})
         said = scored_frame(result.test, result.predictions, market.settings.horizons)
         write_parquet_atomically(said, home.candidate / recipes.STRETCH_PREDICTIONS_NAME)
+        write_parquet_atomically(
+            baseline_frame(result, market.settings.horizons), home.candidate / recipes.STRETCH_BASELINES_NAME
+        )
         write_parquet_atomically(scores, home.candidate / recipes.STRETCH_SCORES_NAME)
         shown = scores.with_columns(model=pl.lit("this version"))
         return {
@@ -260,7 +300,7 @@ def backtest(market: MarketResource) -> dg.MaterializeResult[None]:
             market_panel(read_stored_parquet(home.candidate / recipes.STRETCH_PREDICTIONS_NAME), grid),
             costs=settings.costs,
             bars_a_day=settings.bars_a_day,
-            models_tried=_models_tried(home),
+            models_tried=_search_record(home)["trials_on_rows"],
             bootstrap=candidate.settings.bootstrap(settings),
         )
         record = found.record(bars_a_day=settings.bars_a_day)
@@ -271,6 +311,7 @@ def backtest(market: MarketResource) -> dg.MaterializeResult[None]:
             **record["performance"],
             "sharpe_interval": f"[{found.sharpe.lower:.2f}, {found.sharpe.upper:.2f}]",
             "deflated_sharpe": found.deflated,
+            "deflated_by_trials": found.trials_in_all,
             "rule": record["rule"] | {"horizon": found.chosen.horizon},
             "costs": asdict(settings.costs),
             "tried": table(tried, tried.height),
@@ -281,9 +322,41 @@ def backtest(market: MarketResource) -> dg.MaterializeResult[None]:
     return materialized(recipes.backtest_recipe(market), make)
 
 
-def _models_tried(home: Home) -> int:
-    kinds = json.loads(home.model_settings.read_bytes())["kinds"]
-    return sum(len(found["losses"]) for found in kinds.values())
+@dg.asset(
+    group_name=GROUP, kinds={"markdown", "mlflow"}, deps=[walk_forward_scores, version_scores, backtest]
+)
+def model_card(market: MarketResource) -> dg.MaterializeResult[None]:
+    """What the newest version was made of, its scores by symbol, year and regime, its limits and misuses."""
+
+    def make() -> dict[str, Any]:
+        home, candidate = market.home, Candidate.read(market.home.candidate)
+        data, splits = candidate_rows(market, candidate)
+        procedure = read_stored_parquet(home.procedure / recipes.PREDICTIONS_NAME)
+        facts = card_facts(
+            candidate,
+            Manifest.read(bundle_folder(home.candidate)),
+            data,
+            splits,
+            market=market.settings,
+            said=read_stored_parquet(home.candidate / recipes.STRETCH_PREDICTIONS_NAME),
+            baselines=read_stored_parquet(home.candidate / recipes.STRETCH_BASELINES_NAME),
+            earlier=procedure.filter(model=candidate.kind),
+            backtest=json.loads(home.backtest.read_bytes()),
+            stretch_uses=home.ledger.stretch_uses(candidate.model, candidate.stretch_start),
+            trials_on_rows=_search_record(home)["trials_on_rows"],
+        )
+        text, path = card_text(facts), home.candidate / CARD_NAME
+        path.write_text(text)
+        record_card(home.tracking, candidate, path, summary=summary(facts))
+        return {
+            "version": candidate.version,
+            "card": dg.MetadataValue.md(text),
+            "slices": table(facts.slices, facts.slices.height),
+            "tests": table(facts.tests, facts.tests.height),
+            "confidence": table(facts.confidence, facts.confidence.height),
+        }
+
+    return materialized(recipes.model_card_recipe(market), make)
 
 
 def candidate_rows(market: MarketResource, candidate: Candidate) -> tuple[Dataset, Splits]:

@@ -6,6 +6,7 @@ from cryptoai_assets.defs.features.recipes import feature_names
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.defs.training.config import TrainingConfig
 from cryptoai_assets.lib.candidate import RECORD_NAME
+from cryptoai_assets.lib.model_card import CARD_NAME
 from cryptoai_assets.lib.planner import Recipe
 from edge_bundle.features.catalog import fingerprint
 
@@ -13,6 +14,7 @@ SCORES_NAME = "scores.parquet"
 PREDICTIONS_NAME = "predictions.parquet"
 STRETCH_SCORES_NAME = "stretch_scores.parquet"
 STRETCH_PREDICTIONS_NAME = "stretch_predictions.parquet"
+STRETCH_BASELINES_NAME = "stretch_baselines.parquet"
 _FITTING = (
     "cryptoai_assets.lib.models",
     "cryptoai_assets.lib.training",
@@ -80,7 +82,10 @@ def version_scores_recipe(market: MarketResource) -> Recipe:
     home = market.home
     return Recipe(
         reads={"candidate": home.candidate / RECORD_NAME, "training_dataset": home.training_dataset},
-        writes=(home.candidate / STRETCH_SCORES_NAME, home.candidate / STRETCH_PREDICTIONS_NAME),
+        writes=tuple(
+            home.candidate / name
+            for name in (STRETCH_SCORES_NAME, STRETCH_PREDICTIONS_NAME, STRETCH_BASELINES_NAME)
+        ),
         settings={},
         code=("cryptoai_assets.lib.candidate", "cryptoai_assets.lib.scoring", *_FITTING),
     )
@@ -102,11 +107,35 @@ def backtest_recipe(market: MarketResource) -> Recipe:
     )
 
 
+def model_card_recipe(market: MarketResource) -> Recipe:
+    """Recipe of a version's card."""
+    home = market.home
+    return Recipe(
+        reads={
+            "candidate": home.candidate / RECORD_NAME,
+            "said": home.candidate / STRETCH_PREDICTIONS_NAME,
+            "baselines": home.candidate / STRETCH_BASELINES_NAME,
+            "procedure": home.procedure / PREDICTIONS_NAME,
+            "model_settings": home.model_settings,
+            "backtest": home.backtest,
+        },
+        writes=(home.candidate / CARD_NAME,),
+        settings={"costs": asdict(market.settings.costs)},
+        code=(
+            "cryptoai_assets.lib.model_card",
+            "cryptoai_assets.lib.scoring",
+            "cryptoai_assets.lib.significance",
+            "cryptoai_assets.lib.skill_tests",
+            "cryptoai_assets.lib.slices",
+        ),
+    )
+
+
 def _settings(market: MarketResource, config: TrainingConfig) -> dict[str, object]:
     as_of = config.time(market.now())
     return {
         "market": asdict(market.settings),
-        "training": asdict(config.settings),
+        "training": asdict(config.training(market.settings)),
         "as_of": as_of.isoformat(),
     }
 
@@ -118,4 +147,5 @@ RECIPES = {
     "trained_forecaster": lambda market: trained_forecaster_recipe(market, TrainingConfig()),
     "version_scores": version_scores_recipe,
     "backtest": backtest_recipe,
+    "model_card": model_card_recipe,
 }

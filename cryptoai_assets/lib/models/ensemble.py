@@ -8,6 +8,7 @@ import numpy as np
 import optuna
 
 from cryptoai_assets.lib.datasets import Float64Array
+from cryptoai_assets.lib.models.forecaster_model import ForecasterSettings
 from cryptoai_assets.lib.models.tree_heads import (
     ForestSettings,
     LightgbmSettings,
@@ -113,9 +114,9 @@ class EnsembleSettings:
         return replace(self, volatility_weights=weights)
 
 
-def fitted_alone(models: Sequence[TreeSettings]) -> list[TreeSettings]:
+def fitted_alone(models: Sequence[ForecasterSettings]) -> list[ForecasterSettings]:
     """Leave out what an ensemble among the models has as a member: it is fitted, and told, with it."""
-    held = [member for model in models if isinstance(model, EnsembleSettings) for member in model.members]
+    held = [member for model in models for member in getattr(model, "members", ())]
     return [model for model in models if model not in held]
 
 

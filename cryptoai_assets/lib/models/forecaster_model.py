@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
+import optuna
 
 from cryptoai_assets.lib.datasets import Dataset, Float64Array
 from edge_bundle.windows import Float32Array
@@ -45,6 +46,26 @@ class Predictions:
             np.concatenate([part.probability_up for part in parts]),
             np.concatenate([part.expected_volatility for part in parts]),
         )
+
+
+class ForecasterSettings(Protocol):
+    """Settings of a kind of forecaster."""
+
+    kind: ClassVar[str]
+
+    @classmethod
+    def start(cls) -> Self:
+        """Where a search starts, and what a training without a search uses."""
+        ...
+
+    @classmethod
+    def suggested(cls, trial: optuna.trial.BaseTrial) -> Self:
+        """Settings that a search tries."""
+        ...
+
+    def as_trial(self) -> Mapping[str, Any]:
+        """Parameters of a trial that suggests these settings; none where nothing is searched."""
+        ...
 
 
 class FittedModel(Protocol):

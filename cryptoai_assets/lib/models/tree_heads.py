@@ -14,6 +14,7 @@ import xgboost
 from sklearn.ensemble import RandomForestRegressor
 
 from cryptoai_assets.lib.datasets import Float64Array
+from cryptoai_assets.lib.models.forecaster_model import ForecasterSettings
 from edge_bundle.windows import Float32Array
 
 Objective = Literal["direction", "volatility"]
@@ -31,24 +32,8 @@ class TreeHead(Protocol):
         ...
 
 
-class TreeSettings(Protocol):
+class TreeSettings(ForecasterSettings, Protocol):
     """Settings of one tree library; every head of a forecaster has the same."""
-
-    kind: ClassVar[str]
-
-    @classmethod
-    def start(cls) -> Self:
-        """Where a search starts, and what a training without a search uses."""
-        ...
-
-    @classmethod
-    def suggested(cls, trial: optuna.trial.BaseTrial) -> Self:
-        """Settings that a search tries."""
-        ...
-
-    def as_trial(self) -> Mapping[str, Any]:
-        """Parameters of a trial that suggests these settings."""
-        ...
 
     def grow(self, rows: Float32Array, target: Float64Array, *, objective: Objective, seed: int) -> TreeHead:
         """Grow trees on rows (rows, features) whose target is known, on one thread."""

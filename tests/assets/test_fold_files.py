@@ -1,0 +1,131 @@
+"""Folds of an evaluation: kept one by one, so that a kill costs one, and all models answer the same rows."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+from fakes.mortal_evaluation import BARS, FOLDS, PLAN, WALKS, files_at, write_archive
+
+from cryptoai_assets.evaluate.comparison import compared, over_seeds
+from cryptoai_assets.evaluate.fold_files import BASELINES, CHOSEN, REFERENCE, EvaluatedMarket, FoldFiles
+from cryptoai_assets.lib.scoring import BootstrapSettings
+from cryptoai_assets.lib.store import read_stored_parquet
+from edge_bundle.features.catalog import short_memory
+
+DRIVER = Path(__file__).parents[1] / "fakes" / "mortal_evaluation.py"
+PROJECT = Path(__file__).parents[2]
+BOOTSTRAP = BootstrapSettings(block_bars=48, resamples=50, seed=1, confidence=0.95)
+DIED_IN = 1
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluation")
+    write_archive(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def killed(root: Path) -> pl.DataFrame:
+    """What the fold was predicted to be that the process died in."""
+    done = subprocess.run(
+        [sys.executable, str(DRIVER), str(root), str(DIED_IN)],
+        env={**os.environ, "PYTHONPATH": f"{PROJECT}:{PROJECT / 'tests'}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
+    files = files_at(root)
+    assert [fold.index for fold in files.finished()] == list(range(DIED_IN))
+    return read_stored_parquet(files.predictions(files.evaluated.folds[DIED_IN]))
+
+
+@pytest.fixture(scope="module")
+def finished(root: Path, killed: pl.DataFrame) -> FoldFiles:
+    """The same folds in another process; those of before are not touched."""
+    files = files_at(root)
+    first = files.predictions(files.evaluated.folds[0])
+    before = first.stat().st_mtime_ns
+    told: list[str] = []
+    files.work(minutes=None, tell=told.append)
+    assert first.stat().st_mtime_ns == before
+    assert told[0] == f"fold 1 of {FOLDS} is there already"
+    again = read_stored_parquet(files.predictions(files.evaluated.folds[DIED_IN]))
+    assert again.equals(killed), "the fold is the same in whichever process"
+    return files
+
+
+def test_killed_evaluation_goes_on_with_the_fold_that_it_died_in(finished: FoldFiles) -> None:
+    assert finished.finished() == list(finished.evaluated.folds)
+    assert finished.seconds() > 0
+    told: list[str] = []
+    finished.work(minutes=None, tell=told.append)
+    assert len(told) == len(finished.evaluated.folds)
+    assert all("there already" in line for line in told)
+
+
+def test_every_model_answers_the_same_rows_and_the_last_fold_has_every_seed(finished: FoldFiles) -> None:
+    predictions = finished.read()
+    one = predictions.filter(pl.col("seed") == PLAN.seeds[0])
+    keys = ["fold", "open_time", "symbol", "horizon"]
+    [wanted, *others] = [rows.select(keys).sort(keys) for _, rows in one.group_by("model")]
+    assert all(rows.equals(wanted) for rows in others)
+    assert set(one["model"]) == {"xgboost", CHOSEN, REFERENCE, *BASELINES}
+    answered = one.filter(pl.col("model").is_in(["xgboost", CHOSEN, REFERENCE]))
+    assert answered["probability_up"].is_finite().all()
+    seeds = predictions.filter(model="xgboost").group_by("fold").agg(pl.col("seed").n_unique()).sort("fold")
+    assert seeds["seed"].to_list() == [1, 1, 1, len(PLAN.seeds)]
+    outside = wanted.filter(
+        ~pl.any_horizontal(
+            [
+                (pl.col("fold") == fold.index)
+                & pl.col("open_time").is_between(fold.test_start, fold.test_end, closed="left")
+                for fold in finished.evaluated.folds
+            ]
+        )
+    )
+    assert outside.is_empty()
+
+
+def test_random_walks_reach_no_goal_and_no_model_is_far_from_one_half(finished: FoldFiles) -> None:
+    market, predictions = finished.evaluated.market, finished.read()
+    one = predictions.filter(pl.col("seed") == PLAN.seeds[0])
+    rows = {row.name: row for row in compared(one, market, BOOTSTRAP)}
+    for place in ("all-1", "all-6", "BTCUSD-1", "ETHUSD-6"):
+        # Six bars overlap: of their directions fewer are independent.
+        assert abs(rows[f"forecasting/accuracy-{place}"].value - 0.5) < (0.05 if place.endswith("1") else 0.1)
+        assert rows[f"forecasting/accuracy-over-reference-{place}"].met is False
+        models = [name for name in rows if f"/volatility-rank-ic-{place}-" in name]
+        assert models == sorted(models) != [], "the order is the same in every run"
+        assert f"forecasting/accuracy-{place}-baseline-linear" in rows
+        assert f"forecasting/accuracy-over-reference-{place}-model-xgboost" in rows
+        assert rows[f"forecasting/accuracy-most-confident-tenth-{place}"].goal is None
+    seeds = list(over_seeds(predictions, market))
+    assert {row.name.rpartition("-")[2] for row in seeds} == {"xgboost", CHOSEN}
+    assert all(row.lower is not None and row.lower < row.value for row in seeds)
+
+
+def test_fold_that_would_not_end_within_the_minutes_does_not_begin(finished: FoldFiles) -> None:
+    """The clock is a minute later each time that it is read: before and after a fold."""
+    files = FoldFiles(finished.root, finished.evaluated, replace(PLAN, seeds=(1,)))
+    assert files.folder != finished.folder, "another plan has another folder"
+    clock = map(float, itertools.count(0, 60)).__next__
+    files.work(minutes=6, tell=lambda _: None, clock=clock)
+    assert [fold.index for fold in files.finished()] == [0, 1]
+
+
+def test_archive_is_read_as_the_platform_would_hold_it_and_its_last_part_is_scored(root: Path) -> None:
+    read = EvaluatedMarket.read(WALKS, root / "candles.parquet")
+    assert set(read.data.names) == set(short_memory())
+    assert set(read.data.keys["symbol"]) == set(WALKS.symbols)
+    times = read.candles["open_time"].unique().sort()
+    assert read.folds[0].test_start == times[round(0.4 * BARS)]
+    assert read.folds[-1].test_end == times[-1] + WALKS.bar
+    assert all(fold.train_end == fold.test_start - 6 * WALKS.bar for fold in read.folds)

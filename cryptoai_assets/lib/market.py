@@ -162,77 +162,55 @@ def _book_ages(bar: timedelta) -> tuple[tuple[str, timedelta], ...]:
     return tuple((PREFIX + name, bar) for name in FACTS)
 
 
-PRESETS = MappingProxyType(
-    {
-        market.name: market
-        for market in (
-            Market(
-                name="sample",
-                source="sample",
-                venue="Bitfinex",
-                second_venue=None,
-                quote="USD",
-                symbols=("BTCUSD", "EOSUSD", "ETHUSD", "LTCUSD", "XRPUSD"),
-                interval="30m",
-                horizons=(1, 2, 6),
-                lookback=1,
-                max_missing_bars=3,
-                max_rejected_share=0.0,
-                costs=TAKER,
-                max_missing_share=0.01,
-                plausibility=_PLAUSIBLE,
-                clock="data",
-                history_start=date(2017, 10, 1),
-                history_end=date(2019, 10, 1),
-                beyond=(),
-                greatest_ages=(),
-            ),
-            Market(
-                name="live",
-                source="exchange",
-                venue="Binance.US",
-                second_venue="Coinbase",
-                quote="USDT",
-                symbols=("BTCUSDT", "ETHUSDT"),
-                interval="1m",
-                horizons=(5, 10, 30),
-                lookback=1,
-                max_missing_bars=3,
-                max_rejected_share=0.01,
-                costs=TAKER,
-                max_missing_share=0.01,
-                plausibility=_PLAUSIBLE_MINUTES,
-                clock="wall",
-                history_start=date(2026, 1, 1),
-                history_end=None,
-                beyond=(),
-                greatest_ages=(*GREATEST_AGES, *_book_ages(timedelta(minutes=1))),
-            ),
-            # The sample's candles again, their minutes drawn by seed: a venue to try the live mode on.
-            Market(
-                name="sandbox",
-                source="sandbox",
-                venue="Binance.US",
-                second_venue=None,
-                quote="USDT",
-                symbols=("BTCUSDT", "ETHUSDT"),
-                interval="1m",
-                horizons=(5, 10, 30),
-                lookback=1,
-                max_missing_bars=3,
-                max_rejected_share=0.01,
-                costs=TAKER,
-                max_missing_share=0.01,
-                plausibility=_PLAUSIBLE_MINUTES,
-                clock="venue",
-                history_start=date(2019, 7, 1),
-                history_end=date(2019, 10, 1),
-                beyond=(),
-                greatest_ages=(*GREATEST_AGES, *_book_ages(timedelta(minutes=1))),
-            ),
-        )
-    }
+_SAMPLE = Market(
+    name="sample",
+    source="sample",
+    venue="Bitfinex",
+    second_venue=None,
+    quote="USD",
+    symbols=("BTCUSD", "EOSUSD", "ETHUSD", "LTCUSD", "XRPUSD"),
+    interval="30m",
+    horizons=(1, 2, 6),
+    lookback=1,
+    max_missing_bars=3,
+    max_rejected_share=0.0,
+    costs=TAKER,
+    max_missing_share=0.01,
+    plausibility=_PLAUSIBLE,
+    clock="data",
+    history_start=date(2017, 10, 1),
+    history_end=date(2019, 10, 1),
+    beyond=(),
+    greatest_ages=(),
 )
+_LIVE = replace(
+    _SAMPLE,
+    name="live",
+    source="exchange",
+    venue="Binance.US",
+    second_venue="Coinbase",
+    quote="USDT",
+    symbols=("BTCUSDT", "ETHUSDT"),
+    interval="1m",
+    horizons=(5, 10, 30),
+    max_rejected_share=0.01,
+    plausibility=_PLAUSIBLE_MINUTES,
+    clock="wall",
+    history_start=date(2026, 1, 1),
+    history_end=None,
+    greatest_ages=(*GREATEST_AGES, *_book_ages(timedelta(minutes=1))),
+)
+# The sample's candles again, their minutes drawn by seed: a venue to try the live mode on.
+_SANDBOX = replace(
+    _LIVE,
+    name="sandbox",
+    source="sandbox",
+    second_venue=None,
+    clock="venue",
+    history_start=date(2019, 7, 1),
+    history_end=date(2019, 10, 1),
+)
+PRESETS = MappingProxyType({market.name: market for market in (_SAMPLE, _LIVE, _SANDBOX)})
 
 
 def market_preset(name: str) -> Market:

@@ -215,7 +215,7 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
         return datetime.fromisoformat(self.time) if self.time else datetime.now(UTC)
 
     def _known_at(self) -> datetime:
-        """Return when what is heard now is known, in the time of a simulated venue where that is the clock."""
+        """Return when what is heard now is known, in a simulated venue's time where that is the clock."""
         return self.now() if self.settings.clock == "venue" else self.clock()
 
     def now(self) -> datetime:

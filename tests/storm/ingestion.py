@@ -40,7 +40,7 @@ class Death:
 
 @dataclass(frozen=True)
 class CutWrite:
-    """Death inside a write: with so many files in their place, none can grow beyond so many bytes.
+    """Death inside a write: once so many files are written, none can grow beyond so many bytes.
 
     The system ends the process at the first byte too many, and what it wrote before stays.
     """
@@ -87,13 +87,15 @@ def await_cut(cut: CutWrite) -> None:
     """Be ended inside a write."""
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it otherwise
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    placed = 0
+    sys.dont_write_bytecode = True  # the tables alone are to be cut
+    written = 0
 
-    def count(event: str, _arguments: object) -> None:
-        nonlocal placed
-        if event == "os.rename":
-            placed += 1
-            if placed == cut.files:
+    def count(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal written
+        # The store opens what it has written once more, to have it on the disk.
+        if event == "open" and str(arguments[0]).endswith((".parquet", ".tmp")):
+            written += 1
+            if written == cut.files:
                 limit()
 
     def limit() -> None:

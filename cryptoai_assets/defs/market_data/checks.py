@@ -81,17 +81,15 @@ def candles_are_complete(
 
 
 @dg.asset_check(asset=clean_candles)
-def candles_are_fresh(market: MarketResource) -> dg.AssetCheckResult:
+def candles_are_fresh(context: dg.AssetCheckExecutionContext, market: MarketResource) -> dg.AssetCheckResult:
     """Of no symbol have the newest bars failed to come for a quarter of an hour, where a market grows.
 
     Bars received against bars due, at the last look, whatever the venue's answers look like.
     """
     stores, settings, now = market.stores, market.settings, market.now()
-    month = f"{now:%Y-%m}"
-    kept = [symbol for symbol in settings.symbols if stores.raw_candles.holds(symbol, month)]
+    running = [place for place in _months(context, market) if place[1] == f"{now:%Y-%m}"]
     awaited = [
-        awaited_bars(stores.raw_candles.month(symbol, month), stores.raw_facts.month(symbol, month))
-        for symbol in kept
+        awaited_bars(stores.raw_candles.month(*place), stores.raw_facts.month(*place)) for place in running
     ]
     most = max(LONGEST_WAIT // settings.bar, 1)
     stale = pl.concat(awaited).filter(pl.col("bars") > most) if awaited else pl.DataFrame()
@@ -100,7 +98,7 @@ def candles_are_fresh(market: MarketResource) -> dg.AssetCheckResult:
         passed=stale.is_empty(),
         severity=dg.AssetCheckSeverity.ERROR,
         description=f"{settings.venue} does not give what is due: {', '.join(told)}" if told else None,
-        metadata={"symbols_checked": len(kept), "stale_symbols": stale.height},
+        metadata={"symbols_checked": len(running), "stale_symbols": stale.height},
     )
 
 

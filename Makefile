@@ -45,7 +45,7 @@ networks: $(NETWORKS) ## PyTorch beside the rest, to train networks: CRYPTOAI_MO
 test: $(NETWORKS) ## run all tests
 	@CRYPTOAI_MARKET=sample $(RUN) -m pytest $(PYTEST_FLAGS)
 
-storm: $(READY) ## ingestion killed 50 times under every fault, held against calm weather (SEED=1 repeats a storm)
+storm: $(READY) ## ingestion killed and cut off 50 times each under every fault, held against calm weather (SEED=1 repeats a storm)
 	@PYTHONPATH=tests $(RUN) -m storm $(SEED)
 
 up: $(READY) ## Dagster UI, MLflow UI and the forecast endpoint together; Ctrl-C ends all three

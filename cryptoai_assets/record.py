@@ -1,13 +1,19 @@
-"""`make record`: record the order book and the trades of the market until Ctrl-C, for microstructure bars."""
+"""`make record`: record the order book and the trades of the market until Ctrl-C, for microstructure bars.
 
+`make up` starts it too for a market that grows, and keeps the messages of the last days only.
+"""
+
+import argparse
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from cryptoai_assets.defs.resources import MarketResource, configured_resource
 from cryptoai_assets.lib.sources.binance_recorder import BinanceRecorder, EventStamp, Stamp
+from cryptoai_assets.lib.sources.candle_source import SourceError, SourceRefusedError
 from cryptoai_assets.lib.sources.web import WebClient
 
 # Where each venue that speaks Binance's protocol is: REST, and websockets.
@@ -17,23 +23,27 @@ ADDRESSES: Mapping[str, tuple[str, str]] = {
 }
 SILENCE_SECONDS = 20.0
 SNAPSHOTS_PER_SECOND = 1.0
+PAUSE_SECONDS = 60.0
 
 
-def recorder_of(market: MarketResource) -> BinanceRecorder:
+def recorder_of(market: MarketResource, kept_days: int | None = None) -> BinanceRecorder:
     """Recorder of a market's venue, or of its simulation.
 
     Raises
     ------
-    KeyError
+    SourceRefusedError
         When the venue does not speak Binance's protocol.
     """
-    rest, socket = ADDRESSES[market.settings.venue]
+    venue = market.settings.venue
+    if venue not in ADDRESSES:
+        raise SourceRefusedError(f"{venue} is not recorded: choose one of {', '.join(ADDRESSES)}")
+    rest, socket = ADDRESSES[venue]
     stamp: Stamp = _received
     if market.settings.source == "sandbox":
         rest, stamp = f"{market.sandbox}/binance", EventStamp()
         socket = rest.replace("http", "ws", 1)
     web = WebClient(
-        market.settings.venue,
+        venue,
         rest,
         requests_per_second=SNAPSHOTS_PER_SECOND,
         timeout_seconds=SILENCE_SECONDS,
@@ -41,7 +51,7 @@ def recorder_of(market: MarketResource) -> BinanceRecorder:
         clock=market.clock,
     )
     return BinanceRecorder(
-        market.home.recordings,
+        replace(market.home.recordings, kept_days=kept_days),
         market.settings.symbols,
         web,
         socket,
@@ -51,13 +61,32 @@ def recorder_of(market: MarketResource) -> BinanceRecorder:
     )
 
 
-def main(stopped: Callable[[], bool] = lambda: False) -> int:
-    """Record, and say where."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse, build, say where, hand over."""
+    parser = argparse.ArgumentParser(prog="python -m cryptoai_assets.record", description=__doc__)
+    parser.add_argument("--keep-days", type=int, help="days of messages that are kept; all when not given")
+    options = parser.parse_args(arguments)
     market = configured_resource()
+    try:
+        recorder = recorder_of(market, options.keep_days)
+    except SourceRefusedError as error:
+        parser.error(str(error))
     sys.stdout.write(f"Recording {', '.join(market.settings.symbols)} into {market.home.recordings.root}\n")
+    sys.stdout.flush()
     with suppress(KeyboardInterrupt):
-        recorder_of(market).record(stopped)
+        record(recorder, lambda: False)
     return 0
+
+
+def record(recorder: BinanceRecorder, stopped: Callable[[], bool]) -> None:
+    """Record until `stopped`; a venue that cannot be had is tried again after a pause."""
+    while not stopped():
+        try:
+            recorder.record(stopped)
+        except SourceError as error:
+            sys.stderr.write(f"{error}; the next try is in {PAUSE_SECONDS:g} s\n")
+            sys.stderr.flush()
+            recorder.patience.sleep(PAUSE_SECONDS)
 
 
 def _received(_message: Mapping[str, Any]) -> int:

@@ -18,16 +18,23 @@ from pathlib import Path
 from time import monotonic
 from urllib.parse import urlsplit
 
+import httpx
+
 from cryptoai_assets.defs.resources import configured_resource
 from cryptoai_assets.lib.home import Home
+from cryptoai_assets.lib.sources.exchange import SIMULATED_HEADER
+from cryptoai_assets.record import ADDRESSES as RECORDED
 from cryptoai_serving.bars import BarStore
 from edge_bundle.releases import read_channel
 
 HOST = "127.0.0.1"
 LOGS = Path("build/up")
 POLL_SECONDS = 0.2
+ANSWER_SECONDS = 2.0
 GRACE_SECONDS = 15.0
 LAST_LINES = 15
+# Raw messages of books and trades, from which bars can be made again.
+KEPT_DAYS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,8 +240,19 @@ def main(arguments: list[str] | None = None) -> int:
     if home.market.source != "sandbox":
         options.sandbox_port = None
     else:
-        os.environ["CRYPTOAI_SANDBOX"] = f"http://{HOST}:{options.sandbox_port}"
+        os.environ["CRYPTOAI_SANDBOX"] = address = f"http://{HOST}:{options.sandbox_port}"
+        if is_simulated(address):
+            _tell(f"{'Simulated venues':<18} {address}   (running already)")
+            options.sandbox_port = None
     return run(programs(**vars(options), sandbox_start=newest_close(home)), tasks_beside(home))
+
+
+def is_simulated(address: str) -> bool:
+    """Whether simulated venues answer there already, such as those of `make sandbox`."""
+    try:
+        return SIMULATED_HEADER in httpx.get(address, timeout=ANSWER_SECONDS).headers
+    except httpx.HTTPError:
+        return False
 
 
 def newest_close(home: Home) -> datetime | None:
@@ -247,13 +265,17 @@ def newest_close(home: Home) -> datetime | None:
 
 
 def tasks_beside(home: Home) -> tuple[Task, ...]:
-    """Return what a market that grows needs: its stream, and a first training until one is released."""
+    """Return what a market that grows needs: its streams, and a first training until one is released."""
     if not home.market.grows:
         return ()
-    stream = Task("stream", "Stream of bars", (sys.executable, "-m", "cryptoai_assets.stream"))
-    if read_channel(home.releases, home.market.model) is not None:
-        return (stream,)
-    return stream, Task("demo", "First training", (sys.executable, "-m", "cryptoai_assets.demo"))
+    python = (sys.executable, "-m")
+    tasks = [Task("stream", "Stream of bars", (*python, "cryptoai_assets.stream"))]
+    if home.market.venue in RECORDED:
+        keep = ("--keep-days", str(KEPT_DAYS))
+        tasks.append(Task("record", "Recorder of books", (*python, "cryptoai_assets.record", *keep)))
+    if read_channel(home.releases, home.market.model) is None:
+        tasks.append(Task("demo", "First training", (*python, "cryptoai_assets.demo")))
+    return tuple(tasks)
 
 
 def run(wanted: Sequence[Program], tasks: Sequence[Task] = ()) -> int:

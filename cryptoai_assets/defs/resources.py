@@ -169,7 +169,7 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
         """Return the source of candles."""
         for archive in self.source_files.values():
             return ArchiveSource(archive, self.settings.interval, self.settings.source)
-        return FallbackSource((self.exchange(), self.coingecko()), self.clock)
+        return FallbackSource((self.exchange(), self.coingecko()), self._known_at)
 
     def second_source(self) -> CandleSource | None:
         """Return the venue that is asked for what the market's own does not give."""
@@ -204,7 +204,7 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
             patience=PATIENCE,
             clock=self.clock,
         )
-        return CoinGeckoSource(web, self.settings.interval, self.clock)
+        return CoinGeckoSource(web, self.settings.interval, self._known_at)
 
     def stream(self) -> ExchangeStream:
         """Return the venue's streams, whose holes the venue alone fills."""
@@ -221,6 +221,10 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
     def clock(self) -> datetime:
         """Return the time of the world, for records and retries; the market's own is `now`."""
         return datetime.fromisoformat(self.time) if self.time else datetime.now(UTC)
+
+    def _known_at(self) -> datetime:
+        """Return when what is heard now is known, in a simulated venue's time where that is the clock."""
+        return self.now() if self.settings.clock == "venue" else self.clock()
 
     def now(self) -> datetime:
         """Return the market's present, which its preset says whose it is.

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import polars as pl
 
-from cryptoai_assets.lib.market import Market, month_window
+from cryptoai_assets.lib.market import Market, month_after, month_start, month_window
 from cryptoai_assets.lib.market_data import MarketStores
 from edge_bundle.facts import no_trade_slots
 
@@ -22,7 +22,10 @@ COVERAGE_SCHEMA: dict[str, pl.DataType] = {
 def coverage(
     stores: MarketStores, market: Market, now: datetime, months: Iterable[tuple[str, str]] | None = None
 ) -> pl.DataFrame:
-    """One row a symbol and month that was cleaned: bars due by now, and what became of them.
+    """One row a symbol and month that was cleaned: bars due, and what became of them.
+
+    In the month that runs, bars are due up to the newest one: what comes after it may be on its way, and
+    that it stays away is told of by freshness.
 
     Parameters
     ----------
@@ -44,6 +47,9 @@ def _month_coverage(
     here = pl.col("open_time").is_between(start, end, closed="left")
     candles = stores.clean_candles.month(symbol, month).select("open_time").filter(here)
     quiet = no_trade_slots(stores.clean_facts.month(symbol, month)).select("open_time").unique().filter(here)
+    if market.grows and now < month_start(month_after(month)):
+        known = pl.concat([candles["open_time"], quiet["open_time"]])
+        end = known.to_frame().select((pl.col("open_time").max() + market.bar).fill_null(start)).item()
     no_trade = quiet.join(candles, on="open_time", how="anti").height
     due = -((start - end) // market.bar)
     return symbol, month, due, candles.height, no_trade, due - candles.height - no_trade

@@ -210,6 +210,26 @@ def take_in(
     return taken
 
 
+def awaited_bars(raw: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
+    """Bars at the end of raw candles that were due at the last look and did not come.
+
+    Returns
+    -------
+    DataFrame
+        One row a symbol that lacks any: ``symbol``, ``since`` (open time of the first one), ``bars``.
+    """
+    told = facts.filter(pl.col("name") == NOT_DELIVERED).group_by("symbol", since="event_time")
+    newest = raw.group_by("symbol").agg(newest=pl.col("open_time").max())
+    awaited = (
+        told.agg(bars=pl.col("value").max().cast(pl.UInt32))
+        .sort("since")
+        .unique("symbol", keep="last", maintain_order=True)
+        .join(newest, on="symbol", how="left", maintain_order="left")
+    )
+    came = (pl.col("newest") >= pl.col("since")).fill_null(False)
+    return awaited.filter(~came).select("symbol", "since", "bars")
+
+
 def _last_bar(candles: pl.DataFrame) -> datetime | None:
     last: datetime | None = candles.select(pl.col("open_time").max()).item()
     return last

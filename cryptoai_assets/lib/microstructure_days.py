@@ -7,7 +7,7 @@ import polars as pl
 
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.orderbook.book import BINANCE_SPOT, Anomaly
-from cryptoai_assets.lib.orderbook.microstructure import BarSettings, bar_facts
+from cryptoai_assets.lib.orderbook.microstructure import BAR_SCHEMA, BarSettings, bar_facts
 from cryptoai_assets.lib.orderbook.recordings import recorded_bars
 from cryptoai_assets.lib.sources.binance_recorder import SNAPSHOT_LEVELS
 from cryptoai_assets.lib.store import read_stored_parquet, write_parquet_atomically
@@ -18,8 +18,16 @@ LEVELS, DEPTH_BPS = 10, 10.0
 GREATEST_SILENCE = timedelta(seconds=30)
 
 
-def day_bars(home: Home, symbol: str, day: date, *, until: datetime) -> tuple[pl.DataFrame, list[Anomaly]]:
+def day_bars(
+    home: Home, symbol: str, day: date, *, until: datetime, resume: bool
+) -> tuple[pl.DataFrame, list[Anomaly]]:
     """Make the bars of a day from its recording, and keep them; none where nothing was recorded.
+
+    Parameters
+    ----------
+    resume
+        Whether the bars that are kept stay, and only what follows them is made. They stay in any case where
+        there is no recording any more.
 
     Raises
     ------
@@ -27,6 +35,11 @@ def day_bars(home: Home, symbol: str, day: date, *, until: datetime) -> tuple[pl
         When a line of the recording cannot be read.
     """
     settings = BarSettings((home.market.bar,), LEVELS, DEPTH_BPS, GREATEST_SILENCE)
+    path = home.microstructure.path(symbol, day)
+    held = read_stored_parquet(path) if path.is_file() else pl.DataFrame(schema=BAR_SCHEMA)
+    if held.height and not home.recordings.path(symbol, day).is_file():
+        return held, []
+    held = held if resume else held.clear()
     bars, anomalies = recorded_bars(
         home.recordings,
         symbol,
@@ -34,10 +47,27 @@ def day_bars(home: Home, symbol: str, day: date, *, until: datetime) -> tuple[pl
         rules=BINANCE_SPOT,
         settings=settings,
         snapshot_limit=SNAPSHOT_LEVELS,
+        since=held["open_time"][-1] + home.market.bar if held.height else None,
         until=until,
     )
-    write_parquet_atomically(bars, home.microstructure.path(symbol, day))
+    bars = pl.concat([held, bars])
+    write_parquet_atomically(bars, path)
     return bars, anomalies
+
+
+def days_to_go_on_with(home: Home, now: datetime) -> dict[str, list[date]]:
+    """Days of each symbol whose bars are to be made now: the running one, and the last one before it.
+
+    A day without a recording is none; the last one that has bars is gone on with once more after it ended.
+    """
+    return {
+        symbol: [
+            day
+            for day in sorted({*home.microstructure.days(symbol)[-1:], now.date()})
+            if home.recordings.path(symbol, day).is_file()
+        ]
+        for symbol in home.market.symbols
+    }
 
 
 def microstructure_facts(

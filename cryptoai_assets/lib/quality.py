@@ -36,6 +36,8 @@ SENTENCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "prices_are_consistent": (),  # every other reason
     }
 )
+# Without a swapped volume, after which the last one is forgotten.
+_CALM_BARS = 20
 _EARLIER_THAN_THE_ROW_BEFORE = (
     (pl.col("open_time") < pl.col("open_time").shift(1)).over("symbol").fill_null(False)
 )
@@ -227,29 +229,31 @@ def _far_off(rule: Plausibility, interval: str) -> pl.Expr:
 
 
 def _swapped(volume: pl.Series, close: pl.Series, rule: Plausibility) -> pl.Series:
-    """Whether a volume looks like quote volume beside the good volumes before it.
+    """Whether a volume looks like quote volume beside the good volumes before it; 0 is no volume to look at.
 
-    After one that does, until as many bars in a row do not, the nearer explanation is taken: a volume
-    nearer to price times the usual one than to the usual one is swapped.
+    After one that does, until `_CALM_BARS` in a row do not, the nearer explanation is taken: a volume nearer
+    to price times the usual one than to the usual one is swapped. One that is too large for quote volume too
+    is that of a market that wakes up.
     """
-    largest = volume.shift(1).rolling_max(rule.bars)
-    high_priced = close > rule.volume_factor
-    suspicious = ((volume > rule.volume_factor * largest) & high_priced & (largest > 0)).fill_null(False)
+    traded = volume > 0
+    volumes, prices = volume.filter(traded), close.filter(traded)
+    largest = volumes.shift(1).rolling_max(rule.bars)
+    suspicious = (volumes > rule.volume_factor * largest) & (prices > rule.volume_factor)
+    looks_swapped = pl.zeros(volume.len(), dtype=pl.Boolean, eager=True)
     if not suspicious.any():
-        return suspicious
+        return looks_swapped
     found: list[bool] = []
     good: deque[float] = deque(maxlen=rule.bars)
-    calm = rule.bars
-    for own, price in zip(volume, close, strict=True):
-        full = len(good) == rule.bars and max(good) > 0 and price > rule.volume_factor
-        usual = (
-            max(good, default=0.0) * rule.volume_factor if calm >= rule.bars else median(good) * sqrt(price)
-        )
-        found.append(full and own > usual)
+    calm = _CALM_BARS
+    for own, price in zip(volumes, prices, strict=True):
+        most = max(good, default=0.0)
+        usual = most * rule.volume_factor if calm >= _CALM_BARS else median(good) * sqrt(price)
+        comparable = len(good) == rule.bars and price > rule.volume_factor
+        found.append(comparable and usual < own <= most * price * rule.volume_factor)
         calm = 0 if found[-1] else calm + 1
         if not found[-1]:
             good.append(own)
-    return pl.Series(found, dtype=pl.Boolean)
+    return looks_swapped.scatter(traded.arg_true().filter(pl.Series(found, dtype=pl.Boolean)), True)
 
 
 def deduplicated(trades: pl.DataFrame) -> tuple[pl.DataFrame, int]:

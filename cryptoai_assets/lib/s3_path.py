@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import IO
 
-from pyarrow import fs  # type: ignore[import-untyped]
+from pyarrow import fs
 
 CONNECT_SECONDS, REQUEST_SECONDS = 5, 60
 SCHEME = "s3://"

@@ -121,16 +121,17 @@ class DailyStore:
         """Stored files by ``folder/symbol/day``, of the days that hold a time in ``[start, end)``."""
         first = f"{start:%Y-%m-%d}" if start else ""
         last = f"{end - timedelta(microseconds=1):%Y-%m-%d}" if end else "9999-99-99"
-        stored = {symbol: self._days(symbol) for symbol in sorted(symbols)}
         return {
-            f"{self.root.name}/{symbol}/{day}": self.root / symbol / f"{day}.parquet"
-            for symbol, days in stored.items()
-            for day in days
-            if first <= day <= last
+            f"{self.root.name}/{symbol}/{day}": self.path(symbol, day)
+            for symbol in sorted(symbols)
+            for day in self.days(symbol)
+            if first <= f"{day}" <= last
         }
 
-    def _days(self, symbol: str) -> list[str]:
-        return sorted(path.stem for path in (self.root / symbol).glob("[0-9]*.parquet"))
+    def days(self, symbol: str) -> list[date]:
+        """Days that are stored, in order."""
+        stored = (self.root / symbol).glob("[0-9]*.parquet")
+        return sorted(date.fromisoformat(path.stem) for path in stored)
 
 
 @dataclass(frozen=True, slots=True)

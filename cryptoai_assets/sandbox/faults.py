@@ -81,6 +81,9 @@ class FaultPlan:
         By how much the server's clock is wrong.
     looks
         Answers in which a touched bar is wrong; it is right from then on.
+    only
+        Part of the paths that are touched, such as ``/klines``; empty is all. Sockets lie at ``/ws`` and
+        ``/stream``.
     """
 
     seed: int
@@ -89,6 +92,11 @@ class FaultPlan:
     retry_after_seconds: int = 1
     skew_ms: int = 0
     looks: int = 1
+    only: str = ""
+
+    def of(self, path: str) -> "FaultPlan":
+        """The plan for a path: without a fault where that is not touched."""
+        return self if self.only in path else replace(self, shares={}, skew_ms=0)
 
     def share(self, fault: Fault) -> float:
         """Share of a fault; 0 when the plan does not name it."""
@@ -114,7 +122,7 @@ class FaultPlan:
         if strange := [f"{fault} {share}" for fault, share in shares.items() if not 0 <= share <= 1]:
             raise ValueError(f"shares lie in [0, 1], not {', '.join(strange)}")
         changed: dict[str, Any] = {
-            name: float(value) if name == "latency_seconds" else int(value)
+            name: {"latency_seconds": float, "only": str}.get(name, int)(value)
             for name, value in wishes.items()
             if name in settings
         }
@@ -145,7 +153,8 @@ class Faults:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as the application does, or not."""
         if scope["type"] == "websocket":
-            await self._app(scope, receive, _SpoiledSocket(self._plan, next(self._numbers), send))
+            path, number = scope["path"], next(self._numbers)
+            await self._app(scope, receive, _SpoiledSocket(lambda: self._plan.of(path), number, send))
         elif scope["type"] == "http" and scope["path"].endswith(STEERING):
             await self._steer(Request(scope))(scope, receive, send)
         elif scope["type"] == "http":
@@ -163,7 +172,7 @@ class Faults:
         return JSONResponse(self._plan.told())
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        plan, number = self._plan, next(self._numbers)
+        plan, number = self._plan.of(scope["path"]), next(self._numbers)
         if plan.strikes(Fault.LATENCY, number):
             await self._sleep(
                 plan.latency_seconds * plan.draw(Fault.LATENCY, number) / plan.share(Fault.LATENCY)
@@ -215,15 +224,16 @@ class Faults:
 
     def _touched(self, scope: Scope, body: bytes) -> bytes:
         path = scope["path"]
-        if path.endswith("/klines") and any(self._plan.share(fault) for fault in BAR_FAULTS):
+        plan = self._plan.of(path)
+        if path.endswith("/klines") and any(plan.share(fault) for fault in BAR_FAULTS):
             asked = dict(parse_qsl(scope["query_string"].decode()))
             rows = json.loads(body)
             if isinstance(rows, list) and rows:
                 series = f"{asked.get('symbol')}/{asked.get('interval')}"
                 return json.dumps(self._touched_bars(rows, series), separators=(",", ":")).encode()
-        if path.endswith("/time") and self._plan.skew_ms:
+        if path.endswith("/time") and plan.skew_ms:
             told = json.loads(body)
-            return json.dumps({**told, "serverTime": told["serverTime"] + self._plan.skew_ms}).encode()
+            return json.dumps({**told, "serverTime": told["serverTime"] + plan.skew_ms}).encode()
         return body
 
     def _touched_bars(self, rows: list[Any], series: str) -> list[Any]:
@@ -254,11 +264,18 @@ class Faults:
 
 
 class _SpoiledSocket:
-    """The sending side of one connection: messages are lost, doubled, late, or stop altogether."""
+    """The sending side of one connection: messages are lost, doubled, late, or stop altogether.
 
-    def __init__(self, plan: FaultPlan, number: int, send: Send) -> None:
-        self._plan, self._number, self._send = plan, number, send
-        self._told, self._late, self._ended = count(), list[Message](), False
+    A plan that is steered while the connection lives is followed from the next message on.
+    """
+
+    def __init__(self, plan: Callable[[], FaultPlan], number: int, send: Send) -> None:
+        self._now_planned, self._number, self._send = plan, number, send
+        self._late, self._ended = list[Message](), False
+        self._follow(plan())
+
+    def _follow(self, plan: FaultPlan) -> None:
+        self._plan, self._told, number = plan, count(), self._number
         # After how many messages a connection that is to fail does so.
         self._end = {
             fault: 1 + int(20 * plan.draw(fault, number) / plan.share(fault))
@@ -272,6 +289,8 @@ class _SpoiledSocket:
             if not self._ended:
                 await self._send(message)
             return
+        if (plan := self._now_planned()) != self._plan:
+            self._follow(plan)
         told = next(self._told)
         if told >= self._end.get(Fault.DROPPED, told + 1) and not self._ended:
             self._ended = True

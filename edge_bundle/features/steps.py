@@ -362,6 +362,8 @@ def _volume_steps() -> dict[str, pl.Expr]:
         "sided_flow": pl.col("_typical_side") * pl.col("_flow"),
         "most_decided_flow_14": talib.max(pl.col("_decided_flow"), timeperiod=14),
         "decided_flow_14": total(pl.col("_decided_flow"), 14),
+        # Their quotient is near a price, of which small parts count: neither may keep any rounding.
         **{f"flow_{n}": pl.col("_flow").rolling_sum(n) for n in (20, 60, 240)},
+        **{f"whole_volume_{n}": _volume.rolling_sum(n) for n in (20, 60, 240)},
         "volume_of_60": 60 * _volume * pl.col("_per_volume_60"),
     }

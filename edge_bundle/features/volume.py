@@ -91,7 +91,8 @@ def _price_levels() -> list[Feature]:
             f"vwap_distance_{n}",
             pl.when(step(f"most_{n}") > 0)
             .then(
-                (pl.col("close") * step(f"volume_{n}") / step(f"flow_{n}")).log() * step("per_deviation_60")
+                (pl.col("close") * step(f"whole_volume_{n}") / step(f"flow_{n}")).log()
+                * step("per_deviation_60")
             )
             .otherwise(0.0),
             max(n, 60),

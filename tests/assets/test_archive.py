@@ -1,5 +1,6 @@
 """An archive, such as the embedded sample: what it holds, and what its absent bars are taken for."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def quiet_slots(symbol: str, source: ArchiveSource, end: datetime = END) -> list
     return no_trade_slots(source.fetch(symbol, START, end).facts)["open_time"].to_list()
 
 
-def test_sample_holds_the_values_of_its_origin(shared_data) -> None:  # type: ignore[no-untyped-def]
+def test_sample_holds_the_values_of_its_origin(shared_data: Callable[[str], Path]) -> None:
     origin = pl.read_parquet(shared_data("candles/bitfinex_30m_5coins_2017-10_2019-10.parquet"))
     origin = origin.rename({"timestamp": "open_time"}).with_columns(pl.col("symbol").cast(pl.String))
     own = pl.read_parquet(sample_file())

@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -16,8 +18,10 @@ from fakes.project_root import PROJECT
 
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.home import Home
-from cryptoai_assets.lib.microstructure_days import day_bars, microstructure_facts
-from cryptoai_assets.record import recorder_of
+from cryptoai_assets.lib.microstructure_days import day_bars, days_to_go_on_with, microstructure_facts
+from cryptoai_assets.lib.sources.candle_source import SourceRefusedError
+from cryptoai_assets.lib.store import write_parquet_atomically
+from cryptoai_assets.record import PAUSE_SECONDS, record, recorder_of
 from cryptoai_assets.sandbox.__main__ import sandbox_app
 from cryptoai_assets.sandbox.market import SandboxMarket
 from edge_bundle.facts import validated_facts
@@ -81,7 +85,7 @@ def recorded(server: Loopback, tmp_path_factory: pytest.TempPathFactory) -> Mark
 def test_what_was_recorded_becomes_bars_of_both_symbols(recorded: MarketResource) -> None:
     home = recorded.home
     for symbol in recorded.settings.symbols:
-        bars, _ = day_bars(home, symbol, START.date(), until=recorded.now())
+        bars, _ = day_bars(home, symbol, START.date(), until=recorded.now(), resume=False)
         assert bars.height >= 2
         known = bars.drop_nulls("top_imbalance")
         assert known.height >= 2
@@ -91,6 +95,45 @@ def test_what_was_recorded_becomes_bars_of_both_symbols(recorded: MarketResource
     facts = microstructure_facts(home, recorded.settings.symbols, START, None)
     validated_facts(facts)
     assert set(facts["symbol"]) == set(recorded.settings.symbols)
+
+
+def test_bars_that_are_gone_on_with_are_those_of_the_whole_recording(recorded: MarketResource) -> None:
+    home, now = recorded.home, recorded.now()
+    make = partial(day_bars, home, "ETHUSDT", START.date())
+    whole, _ = make(until=now, resume=False)
+    middle = whole["open_time"][whole.height // 2]
+    assert make(until=middle, resume=False)[0].height == whole.height // 2
+    assert make(until=now, resume=True)[0].equals(whole)
+    assert days_to_go_on_with(home, now)["ETHUSDT"] == [START.date()]
+
+
+def test_bars_stay_where_the_recording_is_gone(recorded: MarketResource, tmp_path: Path) -> None:
+    home = Home(tmp_path, recorded.settings)
+    day = START.date()
+    bars, _ = day_bars(recorded.home, "BTCUSDT", day, until=recorded.now(), resume=False)
+    write_parquet_atomically(bars, home.microstructure.path("BTCUSDT", day))
+    for resume in (False, True):
+        assert day_bars(home, "BTCUSDT", day, until=recorded.now(), resume=resume)[0].equals(bars)
+    assert days_to_go_on_with(home, recorded.now()) == {"BTCUSDT": [], "ETHUSDT": []}
+
+
+def test_venue_that_cannot_be_had_is_tried_again_after_a_pause(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pauses: list[float] = []
+    market = MarketResource(name="sandbox", root=str(tmp_path), sandbox="http://127.0.0.1:9", tries=1)
+    recorder = recorder_of(market)
+    recorder.patience = replace(recorder.patience, sleep=pauses.append)
+    record(recorder, lambda: len(pauses) == 2)
+    assert pauses == [PAUSE_SECONDS] * 2
+    assert "ended (ConnectionRefusedError)" in capsys.readouterr().err
+
+
+def test_venue_of_another_protocol_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "markets").mkdir()
+    (tmp_path / "markets" / "kraken.toml").write_text('venue = "Kraken"\n')
+    with pytest.raises(SourceRefusedError, match=r"Kraken is not recorded: choose one of Binance\.US"):
+        recorder_of(MarketResource(name="kraken", root=str(tmp_path)))
 
 
 def test_asset_keeps_a_day_of_bars_and_says_what_was_wrong_with_the_stream(recorded: MarketResource) -> None:

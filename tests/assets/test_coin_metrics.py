@@ -2,8 +2,9 @@
 
 import csv
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import polars as pl
@@ -24,6 +25,7 @@ from hypothesis import strategies as st
 from cryptoai_assets.lib.sources.candle_source import SourceError
 from cryptoai_assets.lib.sources.coin_metrics import (
     METRICS,
+    PAGE_ROWS,
     PUBLICATION_DELAY,
     CoinMetricsSource,
     day_readings,
@@ -64,9 +66,15 @@ def _time_starts_again(market: DrivenMarket) -> None:
     market.time = NOW
 
 
-def source(url: str, witness: Witness | None = None, **settings: object) -> CoinMetricsSource:
-    chosen = witness or historian(NOW)
-    return CoinMetricsSource(quick_web("Coin Metrics", url), chosen, SYMBOLS, **settings)  # type: ignore[arg-type]
+def source(
+    url: str,
+    witness: Witness | None = None,
+    *,
+    metrics: tuple[str, ...] = METRICS,
+    page_rows: int = PAGE_ROWS,
+) -> CoinMetricsSource:
+    web = quick_web("Coin Metrics", url)
+    return CoinMetricsSource(witness or historian(NOW), web, SYMBOLS, metrics, page_rows)
 
 
 def days_ready(symbol: str, now: datetime = NOW) -> list[date]:
@@ -156,7 +164,7 @@ def test_simulated_answer_says_so(url: str) -> None:
 
 def test_asset_that_is_not_known_is_refused(url: str) -> None:
     with pytest.raises(SourceError, match=r"status 400.*assets"):
-        CoinMetricsSource(quick_web("Coin Metrics", url), historian(NOW), {"doge": "DOGE"}).fetch(START, END)
+        CoinMetricsSource(historian(NOW), quick_web("Coin Metrics", url), {"doge": "DOGE"}).fetch(START, END)
 
 
 def test_next_page_is_asked_of_the_same_server() -> None:
@@ -171,7 +179,7 @@ def test_next_page_is_asked_of_the_same_server() -> None:
 def test_page_that_points_to_itself_comes_to_an_end() -> None:
     web = CannedWeb([{"data": [], "next_page_url": "https://host/v4?next_page_token=abc"}])
     with pytest.raises(SourceError, match="gives page 2 again and again"):
-        CoinMetricsSource(web, historian(NOW), SYMBOLS).fetch(START, END)  # type: ignore[arg-type]
+        CoinMetricsSource(historian(NOW), web, SYMBOLS).fetch(START, END)
 
 
 def test_row_of_files_without_completion_is_known_half_a_day_later() -> None:
@@ -191,7 +199,7 @@ def test_status_time_before_the_day_was_ready_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("asset", ["btc", "eth"])
-def test_real_files_become_facts_by_the_same_code(asset: str, shared_data) -> None:  # type: ignore[no-untyped-def]
+def test_real_files_become_facts_by_the_same_code(asset: str, shared_data: Callable[[str], Path]) -> None:
     path = shared_data(f"onchain/coinmetrics_{asset}.csv")
     with path.open() as file:
         rows = list(csv.DictReader(file))
@@ -215,7 +223,7 @@ def test_real_files_become_facts_by_the_same_code(asset: str, shared_data) -> No
 def test_any_answer_becomes_facts_or_an_error_of_ours(answer: object) -> None:
     web = CannedWeb([answer, {"data": []}])
     try:
-        facts = CoinMetricsSource(web, historian(NOW), SYMBOLS).fetch(START, END)  # type: ignore[arg-type]
+        facts = CoinMetricsSource(historian(NOW), web, SYMBOLS).fetch(START, END)
     except SourceError:
         return
     assert_honest(facts, DAY)
@@ -226,7 +234,7 @@ def test_no_completion_makes_a_day_known_before_it_ended(completed: int, status:
     row = {**ROW, "AssetEODCompletionTime": completed, "AdrActCnt-status-time": status.isoformat()}
     web = CannedWeb([{"data": [row]}])
     try:
-        facts = CoinMetricsSource(web, historian(NOW), SYMBOLS).fetch(START, END)  # type: ignore[arg-type]
+        facts = CoinMetricsSource(historian(NOW), web, SYMBOLS).fetch(START, END)
     except SourceError:
         return
     assert_honest(facts, DAY)

@@ -44,7 +44,7 @@ def coingecko(url: str, interval: str, now: datetime = NOW) -> CoinGeckoSource:
 
 
 def canned(answer: object, interval: str = "30m", now: datetime = NOW) -> CoinGeckoSource:
-    return CoinGeckoSource(CannedWeb([answer]), interval, lambda: now)  # type: ignore[arg-type]
+    return CoinGeckoSource(CannedWeb([answer]), interval, lambda: now)
 
 
 def closing(hours: float) -> int:
@@ -86,7 +86,7 @@ def test_bars_of_four_hours_reach_back_as_far_as_asked(days: int, url: str) -> N
 def test_shortest_answer_that_reaches_back_is_asked_for(interval: str, back: timedelta, days: int) -> None:
     source = canned([], interval)
     source.fetch("BTCUSDT", NOW - back, NOW)
-    assert source.web.asked == [("/coins/bitcoin/ohlc", {"vs_currency": "usd", "days": days})]  # type: ignore[attr-defined]
+    assert source.web.asked == [("/coins/bitcoin/ohlc", {"vs_currency": "usd", "days": days})]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_price_of_null_is_no_fact_and_a_later_one_is_not_told() -> None:
 def test_span_that_has_not_begun_is_not_asked_for() -> None:
     source = canned({}, "1m")
     assert source.fetch("BTCUSDT", NOW + HOUR, NOW + DAY).facts.is_empty()
-    assert source.web.asked == []  # type: ignore[attr-defined]
+    assert source.web.asked == []
 
 
 def test_symbol_is_read_as_coin_and_currency() -> None:
@@ -159,7 +159,7 @@ def test_symbol_is_read_as_coin_and_currency() -> None:
     ):
         source = canned([])
         source.fetch(symbol, NOW - HOUR, NOW)
-        assert source.web.asked == [(f"/coins/{coin}/ohlc", {"vs_currency": currency, "days": 1})]  # type: ignore[attr-defined]
+        assert source.web.asked == [(f"/coins/{coin}/ohlc", {"vs_currency": currency, "days": 1})]
 
 
 @pytest.mark.parametrize("symbol", ["DOGEUSDT", "BTCJPY", "USDT", "BTC", ""])
@@ -167,7 +167,7 @@ def test_symbol_that_it_is_not_asked_for_is_refused_with_the_cure(symbol: str) -
     source = canned([])
     with pytest.raises(SourceRefusedError, match=r"one of BTC, ETH.*setting coins"):
         source.fetch(symbol, NOW - HOUR, NOW)
-    assert source.web.asked == []  # type: ignore[attr-defined]
+    assert source.web.asked == []
 
 
 def test_history_that_is_for_payers_is_refused(url: str) -> None:

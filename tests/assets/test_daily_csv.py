@@ -1,5 +1,6 @@
 """Daily files of other markets: a close is known when the session ends there, summer and winter."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -28,11 +29,12 @@ HEADER = "timestamp,date,open,high,low,close,volume\n"
 
 
 def closes(file: Path, session: Session = STOCKS, now: datetime = NOW) -> pl.DataFrame:
-    return DailyCsvSource("sp500", file, session, historian(now)).fetch(EARLY, NOW)
+    return DailyCsvSource(historian(now), file, "sp500", session).fetch(EARLY, NOW)
 
 
-def opened(*local: int) -> int:
-    return int(datetime(*local, tzinfo=ZoneInfo("America/New_York")).timestamp())  # type: ignore[arg-type, misc]
+def opened(year: int, month: int, day: int) -> int:
+    """Epoch second of half past nine in New York."""
+    return int(datetime(year, month, day, 9, 30, tzinfo=ZoneInfo("America/New_York")).timestamp())
 
 
 @pytest.mark.parametrize(
@@ -44,21 +46,21 @@ def opened(*local: int) -> int:
         ((2018, 11, 5), "2018-11-05 21:00"),
     ],
 )
-def test_close_is_known_at_four_in_new_york(day: tuple[int, ...], known: str, tmp_path: Path) -> None:
-    (tmp_path / "sp500.csv").write_text(f"{HEADER}{opened(*day, 9, 30)},wrong,1,1,1,2700.5,1\n")
+def test_close_is_known_at_four_in_new_york(day: tuple[int, int, int], known: str, tmp_path: Path) -> None:
+    (tmp_path / "sp500.csv").write_text(f"{HEADER}{opened(*day)},wrong,1,1,1,2700.5,1\n")
     (fact,) = closes(tmp_path / "sp500.csv").iter_rows(named=True)
     assert f"{fact['known_at']:%Y-%m-%d %H:%M}" == known
     assert (fact["name"], fact["value"], fact["symbol"]) == ("sp500", 2700.5, None)
 
 
 def test_session_that_has_not_closed_is_left_out(tmp_path: Path) -> None:
-    (tmp_path / "sp500.csv").write_text(f"{HEADER}{opened(2018, 3, 9, 9, 30)},wrong,1,1,1,2700.5,1\n")
+    (tmp_path / "sp500.csv").write_text(f"{HEADER}{opened(2018, 3, 9)},wrong,1,1,1,2700.5,1\n")
     assert closes(tmp_path / "sp500.csv", now=datetime(2018, 3, 9, 20, 59, tzinfo=UTC)).is_empty()
 
 
 @pytest.mark.parametrize("file", [None, Path("absent.csv")])
 def test_source_without_a_file_is_not_configured(file: Path | None) -> None:
-    source = DailyCsvSource("sp500", file, STOCKS, historian(NOW))
+    source = DailyCsvSource(historian(NOW), file, "sp500", STOCKS)
     assert source.missing
     with pytest.raises(NotConfiguredError, match=source.missing):
         source.fetch(EARLY, NOW)
@@ -72,8 +74,8 @@ def test_source_without_a_file_is_not_configured(file: Path | None) -> None:
         ("macro/dollar_index_daily.csv", CURRENCIES),
     ],
 )
-def test_real_files_become_facts_and_are_not_interpolated(  # type: ignore[no-untyped-def]
-    file: str, session: Session, shared_data
+def test_real_files_become_facts_and_are_not_interpolated(
+    file: str, session: Session, shared_data: Callable[[str], Path]
 ) -> None:
     path = shared_data(file)
     facts = closes(path, session)
@@ -111,7 +113,9 @@ def test_session_closes_after_it_opened_and_within_two_days(
     content=st.binary(max_size=200)
     | st.text(alphabet='timestamp,close"190-.e\n\r', max_size=120).map(str.encode)
 )
-def test_any_bytes_become_facts_or_an_error_of_ours(content: bytes, tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
+def test_any_bytes_become_facts_or_an_error_of_ours(
+    content: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     file = tmp_path_factory.getbasetemp() / "daily.csv"
     file.write_bytes(content)
     try:

@@ -69,7 +69,7 @@ def exchange_source(
         "milliseconds_between_requests": 0.0,
         **chosen,
     }
-    return ExchangeSource(venue, "1m", **given_settings)  # type: ignore[arg-type]
+    return ExchangeSource(venue, "1m", **given_settings)
 
 
 def slot(minute: int) -> datetime:

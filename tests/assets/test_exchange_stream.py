@@ -10,6 +10,7 @@ from itertools import pairwise
 import polars as pl
 import pytest
 from fakes.loopback_app import Loopback, serving
+from starlette.types import Receive, Scope, Send
 
 from cryptoai_assets.lib.freshness import FreshnessWatch
 from cryptoai_assets.lib.sources.bar_sequence import StreamedBars
@@ -66,7 +67,7 @@ def venue(*, speed: float = 2400, sockets: bool = True, **shares: float) -> Iter
     sound = binance_app(market, push_seconds=0.005)
     spoiled = Faults(sound, plan)
 
-    async def app(scope, receive, send):  # type: ignore[no-untyped-def]
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket" and not sockets:
             await send({"type": "websocket.close"})
         else:
@@ -185,7 +186,7 @@ class Broken:
 
 async def test_alarm_does_not_wait_for_a_bar_that_never_comes() -> None:
     with venue(speed=300, half_open=1.0) as place:
-        place.source = Broken()  # type: ignore[assignment]
+        place.source = Broken()
         watch = FreshnessWatch(("BTCUSDT",), MINUTE, place.market.now(), MINUTE / 2)
 
         async def consume() -> None:

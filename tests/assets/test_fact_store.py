@@ -47,7 +47,7 @@ def store(tmp_path: Path) -> FactStore:
 def test_what_was_appended_is_read_back_over_months_symbols_and_sources(store: FactStore) -> None:
     rows = facts(fact(0, 1, 1.0), fact(5, 1, 2.0), fact(0, 1, 3.0, symbol=None), fact(0, 1, 4.0, source="b"))
     assert store.append(rows, fetched_at=START).height == 4
-    assert sorted(path.relative_to(store.root).as_posix() for path in store.root.rglob("*.parquet")) == [  # type: ignore[union-attr]
+    assert sorted(path.relative_to(store.root).as_posix() for path in store.root.rglob("*.parquet")) == [
         "b/2019-01.parquet",
         "chain/2019-01.parquet",
         "chain/2019-02.parquet",
@@ -131,7 +131,7 @@ def test_sources_with_strange_names_stay_apart_and_in_their_folder(store: FactSt
     assert dict(store.read([NAME]).select("source", "value").iter_rows()) == {
         name: float(place) for place, name in enumerate(names)
     }
-    folders = {path.parent.parent for path in store.root.rglob("*.parquet")}  # type: ignore[union-attr]
+    folders = {path.parent.parent for path in store.root.rglob("*.parquet")}
     assert folders == {store.root}
 
 

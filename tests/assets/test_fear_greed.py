@@ -1,8 +1,9 @@
 """Fear & Greed: shown from the first minutes of its day on, of the whole market, from 0 to 100."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import polars as pl
@@ -14,6 +15,7 @@ from hypothesis import given
 from cryptoai_assets.lib.sources.candle_source import SourceError
 from cryptoai_assets.lib.sources.fact_source import Witness
 from cryptoai_assets.lib.sources.fear_greed import FEAR_AND_GREED, PUBLICATION_DELAY, FearGreedSource
+from cryptoai_assets.lib.sources.web import WebClient
 from cryptoai_assets.sandbox.fear_greed import fear_greed_app, index_of
 
 SEED = 5
@@ -41,8 +43,10 @@ def url() -> Iterator[str]:
         yield loopback.http
 
 
-def fetched(web: object, start: datetime = START, end: datetime = END, now: datetime = NOW) -> pl.DataFrame:
-    return FearGreedSource(web, historian(now)).fetch(start, end)  # type: ignore[arg-type]
+def fetched(
+    web: WebClient | CannedWeb, start: datetime = START, end: datetime = END, now: datetime = NOW
+) -> pl.DataFrame:
+    return FearGreedSource(historian(now), web).fetch(start, end)
 
 
 def test_every_day_is_there_up_to_the_one_that_runs(url: str) -> None:
@@ -65,7 +69,7 @@ def test_short_span_asks_for_the_days_since_its_start_only(url: str) -> None:
 
 def test_who_was_there_knows_it_when_it_was_fetched(url: str) -> None:
     witness = Witness(lambda: NOW, live_since=NOW - 2 * DAY)
-    facts = FearGreedSource(quick_web("Fear & Greed", url), witness).fetch(START, END)
+    facts = FearGreedSource(witness, quick_web("Fear & Greed", url)).fetch(START, END)
     assert facts["known_at"].to_list()[-3:] == [datetime(2018, 5, 18, 1, tzinfo=UTC), NOW, NOW]
 
 
@@ -88,7 +92,7 @@ def test_value_that_is_no_index_is_refused(value: object) -> None:
         fetched(CannedWeb([{**ANSWER, "data": [{"value": value, "timestamp": "1526774400"}]}]))
 
 
-def test_real_index_becomes_facts_by_the_same_code(shared_data) -> None:  # type: ignore[no-untyped-def]
+def test_real_index_becomes_facts_by_the_same_code(shared_data: Callable[[str], Path]) -> None:
     with shared_data("macro/fear_and_greed_index.csv").open() as file:
         rows = list(csv.DictReader(file))
     times = [datetime.strptime(row["timestamp"], "%m/%d/%Y").replace(tzinfo=UTC) for row in rows]

@@ -1,7 +1,7 @@
 """FRED: first publications and revisions by vintage, spans of vintages, no key, and answers that are none."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cryptoai_assets.lib.interpolation import interpolated_lookahead
 from cryptoai_assets.lib.sources.candle_source import SourceError, SourceRefusedError
 from cryptoai_assets.lib.sources.fact_source import NotConfiguredError, Witness
-from cryptoai_assets.lib.sources.fred import KEY, SERIES, FredSource, Frequency
+from cryptoai_assets.lib.sources.fred import KEY, MAX_ROWS, SERIES, FredSource, Frequency
 from cryptoai_assets.sandbox.fred import SERIES as SIMULATED
 from cryptoai_assets.sandbox.fred import fred_app, versions
 from edge_bundle.facts import as_of_join
@@ -58,14 +58,20 @@ def _time_starts_again(market: DrivenMarket) -> None:
     market.time = NOW
 
 
-def source(url: str, now: datetime = NOW, **settings: object) -> FredSource:
-    chosen = {"series": ALL, "witness": historian(now), **settings}
-    return FredSource(quick_web("FRED", url, KEYS), **chosen)  # type: ignore[arg-type]
+def source(
+    url: str,
+    now: datetime = NOW,
+    *,
+    series: Mapping[str, Frequency] = ALL,
+    witness: Witness | None = None,
+    max_rows: int = MAX_ROWS,
+) -> FredSource:
+    return FredSource(witness or historian(now), quick_web("FRED", url, KEYS), series, max_rows)
 
 
 def canned(rows: list[dict[str, str]], frequency: Frequency = "day", now: datetime = NOW) -> pl.DataFrame:
     web = CannedWeb([{"count": len(rows), "observations": rows}])
-    return FredSource(web, historian(now), {"X": frequency}).fetch(START, END)  # type: ignore[arg-type]
+    return FredSource(historian(now), web, {"X": frequency}).fetch(START, END)
 
 
 def test_every_version_that_was_published_is_a_fact(url: str) -> None:
@@ -130,7 +136,7 @@ def test_more_vintages_than_one_answer_may_hold_are_asked_in_spans(url: str, mar
 def test_spans_of_vintages_follow_each_other_up_to_today_where_the_bank_is() -> None:
     web = CannedWeb([{"count": 0, "observations": []}])
     now = datetime(2026, 7, 1, 3, tzinfo=UTC)
-    FredSource(web, historian(now), {"X": "day"}).fetch(START, END)  # type: ignore[arg-type]
+    FredSource(historian(now), web, {"X": "day"}).fetch(START, END)
     asked = [params for _, params in web.asked]
     spans = [(date.fromisoformat(p["realtime_start"]), date.fromisoformat(p["realtime_end"])) for p in asked]
     assert spans[0][0] == START.date()
@@ -178,16 +184,16 @@ def test_who_was_there_knows_it_when_it_was_fetched(url: str) -> None:
 @pytest.mark.parametrize("keys", [{}, {KEY: ""}])
 def test_source_without_a_key_is_not_configured_and_asks_nothing(keys: dict[str, str]) -> None:
     web = CannedWeb([ANSWER], name="FRED", secrets=keys)
-    silent = FredSource(web, historian(NOW), SERIES)  # type: ignore[arg-type]
+    silent = FredSource(historian(NOW), web, SERIES)
     assert silent.missing == "no API key of FRED is set"
     with pytest.raises(NotConfiguredError, match="FRED is not configured: no API key"):
         silent.fetch(START, END)
     assert web.asked == []
-    assert FredSource(CannedWeb([ANSWER]), historian(NOW), SERIES).missing is None  # type: ignore[arg-type]
+    assert FredSource(historian(NOW), CannedWeb([ANSWER]), SERIES).missing is None
 
 
 def test_key_that_is_refused_is_not_shown(url: str) -> None:
-    wrong = FredSource(quick_web("FRED", url, {KEY: "WRONG KEY"}), historian(NOW), SERIES)
+    wrong = FredSource(historian(NOW), quick_web("FRED", url, {KEY: "WRONG KEY"}), SERIES)
     with pytest.raises(SourceRefusedError, match=r"status 400.*api_key is not registered") as refused:
         wrong.fetch(START, END)
     assert "WRONG" not in str(refused.value)
@@ -212,7 +218,7 @@ def test_simulated_server_tells_nothing_that_is_not_published_yet(url: str) -> N
 def test_answer_that_ends_too_early_is_refused() -> None:
     web = CannedWeb([{"count": 3, "observations": ANSWER["observations"]}, {"count": 3, "observations": []}])
     with pytest.raises(SourceError, match="gave 2 of 3 observations"):
-        FredSource(web, historian(NOW), {"X": "day"}).fetch(START, END)  # type: ignore[arg-type]
+        FredSource(historian(NOW), web, {"X": "day"}).fetch(START, END)
 
 
 def test_simulated_series_are_not_interpolated(url: str) -> None:
@@ -225,7 +231,7 @@ def test_simulated_series_are_not_interpolated(url: str) -> None:
 def test_any_answer_becomes_facts_or_an_error_of_ours(answer: object) -> None:
     web = CannedWeb([answer, {"count": 0, "observations": []}])
     try:
-        facts = FredSource(web, historian(NOW), {"X": "day"}).fetch(START, END)  # type: ignore[arg-type]
+        facts = FredSource(historian(NOW), web, {"X": "day"}).fetch(START, END)
     except SourceError:
         return
     assert_honest(facts, DAY)

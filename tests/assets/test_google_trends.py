@@ -1,5 +1,6 @@
 """Google Trends' exports: months, weeks and days, values below one, the newest period, and broken files."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -34,7 +35,7 @@ DAYS = '"Time","bitcoin"\n"2018-03-10",10\n"2018-03-11",11\n"2018-03-12",<1\n'
 def facts_of_file(folder: Path, content: str | bytes, now: datetime = NOW) -> pl.DataFrame:
     export = folder / "multiTimeline.csv"
     export.write_bytes(content.encode() if isinstance(content, str) else content)
-    return GoogleTrendsSource(export, historian(now)).fetch(EARLY, NOW)
+    return GoogleTrendsSource(historian(now), export).fetch(EARLY, NOW)
 
 
 def rows(facts: pl.DataFrame, name: str) -> list[tuple[str, str, float]]:
@@ -78,13 +79,13 @@ def test_period_that_has_not_ended_by_our_clock_is_left_out(tmp_path: Path) -> N
 def test_who_was_there_knows_it_when_it_was_exported(tmp_path: Path) -> None:
     (tmp_path / "export.csv").write_text(WEEKS)
     now, since = datetime(2018, 2, 1, tzinfo=UTC), datetime(2018, 1, 20, tzinfo=UTC)
-    facts = GoogleTrendsSource(tmp_path / "export.csv", Witness(lambda: now, since)).fetch(EARLY, NOW)
+    facts = GoogleTrendsSource(Witness(lambda: now, since), tmp_path / "export.csv").fetch(EARLY, NOW)
     assert facts["known_at"].to_list() == [datetime(2018, 1, 15, tzinfo=UTC), now]
 
 
 @pytest.mark.parametrize("export", [None, Path("absent.csv")])
 def test_source_without_an_export_is_not_configured(export: Path | None) -> None:
-    source = GoogleTrendsSource(export, historian(NOW))
+    source = GoogleTrendsSource(historian(NOW), export)
     assert source.missing
     with pytest.raises(NotConfiguredError, match=f"Google Trends is not configured: {source.missing}"):
         source.fetch(EARLY, NOW)
@@ -111,9 +112,9 @@ def test_file_that_is_no_export_is_refused(fault: str, tmp_path: Path) -> None:
         facts_of_file(tmp_path, BROKEN[fault])
 
 
-def test_real_export_becomes_facts(shared_data) -> None:  # type: ignore[no-untyped-def]
+def test_real_export_becomes_facts(shared_data: Callable[[str], Path]) -> None:
     path = shared_data("macro/google_trends_bitcoin.csv")
-    facts = GoogleTrendsSource(path, historian(NOW)).fetch(EARLY, NOW)
+    facts = GoogleTrendsSource(historian(NOW), path).fetch(EARLY, NOW)
     assert_honest(facts, DAY + PUBLICATION_DELAY)
     raw = pl.read_csv(path)
     assert facts["value"].to_list() == raw["Search Volume"].to_list()[:-1]
@@ -143,7 +144,9 @@ def test_no_value_is_known_before_its_period_ended(start: object, step: str, val
 @given(
     content=st.binary(max_size=200) | st.text(alphabet='Month,Day"<1290-\n\r ', max_size=120).map(str.encode)
 )
-def test_any_bytes_become_facts_or_an_error_of_ours(content: bytes, tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
+def test_any_bytes_become_facts_or_an_error_of_ours(
+    content: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     folder = tmp_path_factory.getbasetemp()
     try:
         facts = facts_of_file(folder, content)

@@ -1,7 +1,9 @@
 """Interpolated series: named when between two releases they know the next one, and only then."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -98,7 +100,9 @@ def test_nothing_is_said_of_a_short_series() -> None:
     assert interpolated_lookahead(facts_of(np.full(DAYS, 3.0))) == []
 
 
-def test_real_interpolated_file_is_named_and_its_releases_are_not(shared_data) -> None:  # type: ignore[no-untyped-def]
+def test_real_interpolated_file_is_named_and_its_releases_are_not(
+    shared_data: Callable[[str], Path],
+) -> None:
     raw = pl.read_parquet(shared_data("bad/fred_interpolated_lookahead.parquet"))
     names = [name for name in raw.columns if name != "index"]
     found = interpolated_lookahead(pl.concat(facts_of(raw[name].to_numpy(), name) for name in names))

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from fakes.loopback_app import serving
 from fakes.tiny_bundle import walk_candles
+from starlette.types import Receive, Scope, Send
 
 from cryptoai_assets.defs.monitoring.sensors import silent_streams_are_told
 from cryptoai_assets.defs.resources import AlertsResource, MarketResource
@@ -157,7 +158,7 @@ def half_open_venue() -> Iterator[tuple[SandboxMarket, MarketResource, ExchangeS
     sound_app = binance_app(market, push_seconds=0.005)
     spoiled = Faults(sound_app, FaultPlan(6, {Fault.HALF_OPEN: 1.0}))
 
-    async def app(scope, receive, send):  # type: ignore[no-untyped-def]
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         under = {**scope, "path": scope["path"].removeprefix("/binance")}
         await (spoiled if scope["type"] == "websocket" else sound_app)(under, receive, send)
 

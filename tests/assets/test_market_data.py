@@ -16,10 +16,18 @@ from hypothesis import strategies as st
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.leaks import features_ignore_later_bars
 from cryptoai_assets.lib.market import PRESETS
-from cryptoai_assets.lib.market_data import MarketStores, TakenIn, appended, cleaned, ingested, known_candles
+from cryptoai_assets.lib.market_data import (
+    MarketStores,
+    TakenIn,
+    appended,
+    awaited_bars,
+    cleaned,
+    ingested,
+    known_candles,
+)
 from cryptoai_assets.lib.monthly_features import month_features
 from cryptoai_assets.lib.quality import Plausibility
-from cryptoai_assets.lib.sources.candle_source import Fetched
+from cryptoai_assets.lib.sources.candle_source import CandleSource, Fetched
 from cryptoai_assets.lib.store import StoreError
 from edge_bundle.candles import CANDLE_SCHEMA
 from edge_bundle.errors import FactsRefusedError
@@ -135,17 +143,40 @@ def candle(slot: int, close: float) -> tuple[object, ...]:
 
 def grown(venue: Venue, stores: MarketStores, slots: int, now: datetime | None = None) -> TakenIn:
     """Append up to a slot, as it was known when that slot began."""
+    return month_appended(venue, stores, end=at(slots), now=now or at(slots), overlap=OVERLAP)
+
+
+def month_appended(
+    venue: CandleSource, stores: MarketStores, *, end: datetime, now: datetime, overlap: timedelta
+) -> TakenIn:
     return appended(
         venue,
         stores,
         symbol="BTCUSD",
         month="2018-01",
         start=START,
-        end=at(slots),
+        end=end,
         interval="30m",
-        overlap=OVERLAP,
-        now=now or at(slots),
+        overlap=overlap,
+        now=now,
     )
+
+
+def test_bars_that_were_due_are_awaited_until_they_come(tmp_path: Path) -> None:
+    stores, venue = MarketStores(tmp_path), Venue(dict.fromkeys(range(4), 11.0))
+
+    def awaited(slots: int) -> list[tuple[object, ...]]:
+        grown(venue, stores, slots)
+        raw, facts = (store.month("BTCUSD", "2018-01") for store in (stores.raw_candles, stores.raw_facts))
+        return awaited_bars(raw, facts).rows()
+
+    assert awaited(4) == []
+    assert awaited(6) == [("BTCUSD", at(4), 2)]
+    assert awaited(9) == [("BTCUSD", at(4), 5)]
+    venue.bars |= {4: 11.0, 5: 11.0}
+    assert awaited(9) == [("BTCUSD", at(6), 3)]
+    venue.bars |= dict.fromkeys(range(10), 11.0)
+    assert awaited(10) == []
 
 
 def stored(stores: MarketStores, known_by: datetime | None = None) -> dict[int, float]:
@@ -376,17 +407,7 @@ def test_what_was_known_at_a_time_is_the_same_whenever_it_is_asked(
     with TemporaryDirectory() as folder:
         stores, venue, seen = MarketStores(Path(folder)), Venue(), {}
         for now in days_of(venue, events):
-            appended(
-                venue,
-                stores,
-                symbol="BTCUSD",
-                month="2018-01",
-                start=START,
-                end=at(12),
-                interval="30m",
-                overlap=12 * BAR,
-                now=at(now),
-            )
+            month_appended(venue, stores, end=at(12), now=at(now), overlap=12 * BAR)
             seen[now] = stored(stores, known_by=at(now))
             good = {slot: close for slot, close in venue.bars.items() if close != 99.0}
             assert good.items() <= seen[now].items()  # what the venue says now is what is known now
@@ -434,6 +455,12 @@ class FickleVenue:
         )
 
 
+def look_at_all(venue: FickleVenue, stores: MarketStores) -> None:
+    """Take in what the venue says now of all days."""
+    end = min(venue.now, START + timedelta(days=DAYS))
+    month_appended(venue, stores, end=end, now=venue.now, overlap=timedelta(days=31))
+
+
 @pytest.fixture(scope="module")
 def real_bars() -> pl.DataFrame:
     candles = embedded_candles().filter(pl.col("symbol") == "BTCUSD")
@@ -463,17 +490,7 @@ def test_features_of_a_day_are_the_same_that_day_and_a_month_later(
         stores, that_day = MarketStores(Path(folder)), {}
         for day in (1, 2, 3, 4, 5, 35):
             venue.now = START + timedelta(days=day)
-            appended(
-                venue,
-                stores,
-                symbol="BTCUSD",
-                month="2018-01",
-                start=START,
-                end=min(venue.now, START + timedelta(days=DAYS)),
-                interval="30m",
-                overlap=timedelta(days=31),
-                now=venue.now,
-            )
+            look_at_all(venue, stores)
             clean(stores)
             that_day[venue.now] = features(stores, venue.now)
         for known_by, then in that_day.items():
@@ -503,17 +520,7 @@ def test_stored_features_of_each_bar_hold_what_was_known_when_it_closed(
         before = pl.DataFrame()
         for day in (1, 2, 3, 4, 5, 35):
             venue.now = START + timedelta(days=day)
-            appended(
-                venue,
-                home.stores,
-                symbol="BTCUSD",
-                month="2018-01",
-                start=START,
-                end=min(venue.now, START + timedelta(days=DAYS)),
-                interval="30m",
-                overlap=timedelta(days=31),
-                now=venue.now,
-            )
+            look_at_all(venue, home.stores)
             clean(home.stores)
             features = month_features(home, "BTCUSD", "2018-01", FEATURES)
             # What came late or was revised since changes no row that was there before.

@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 from fakes.archives import archive, embedded_candles
 from fakes.s3_server import s3_bucket
+from fakes.tiny_bundle import walk_candles
 
 from cryptoai_assets.definitions import defs
 from cryptoai_assets.defs.features.assets import features
@@ -22,6 +23,7 @@ from cryptoai_assets.defs.features.checks import features_ignore_later_bars
 from cryptoai_assets.defs.market_data.assets import candle_coverage, clean_candles, raw_candles, repaired_gaps
 from cryptoai_assets.defs.market_data.checks import (
     candles_are_complete,
+    candles_are_fresh,
     candles_have_no_unexplained_gap,
     rules_of_clean_candles,
 )
@@ -31,8 +33,10 @@ from cryptoai_assets.defs.materialization import recorded_fingerprints
 from cryptoai_assets.defs.monitoring.sensors import failed_checks_are_told
 from cryptoai_assets.defs.resources import AlertsResource, MarketResource
 from cryptoai_assets.lib.market import PRESETS
+from cryptoai_assets.lib.market_month import MarketMonth
 from cryptoai_assets.lib.planner import out_of_date, together
 from cryptoai_assets.lib.quality import SENTENCES
+from cryptoai_assets.lib.sources.archive import ArchiveSource
 from cryptoai_assets.lib.sources.candle_source import SourceRefusedError
 from edge_bundle.alerts import Outbox
 from edge_bundle.candles import validated_candles
@@ -97,7 +101,7 @@ def evaluations(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEva
 
 
 def materialized(result: dg.ExecuteInProcessResult) -> set[str]:
-    return {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()}  # type: ignore[union-attr]
+    return {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()}
 
 
 def shown(rows: dg.MetadataValue[Any]) -> list[dict[str, Any]]:
@@ -462,3 +466,32 @@ def test_whole_chain_on_s3_is_the_one_on_disk(
         )
         assert [stale(instance, away, asset, [LTC]) for asset in RECIPES] == [[], []]
         assert not (tmp_path / "elsewhere").exists()
+
+
+def freshness(market: MarketResource) -> dg.AssetCheckEvaluation:
+    result = dg.materialize(
+        [clean_candles, candles_are_fresh],
+        selection=dg.AssetSelection.checks(candles_are_fresh),
+        resources={"market": market},
+    )
+    return evaluations(result)["candles_are_fresh"]
+
+
+@pytest.mark.parametrize(("late", "passed"), [(0, True), (1, True), (15, True), (16, False), (90, False)])
+def test_bars_that_stay_away_for_a_quarter_of_an_hour_are_an_error(
+    late: int, passed: bool, tmp_path: Path
+) -> None:
+    market = MarketResource(name="live", root=str(tmp_path), time="2026-03-31T12:00:00+00:00")
+    minute, now = market.settings.bar, market.now()
+    assert freshness(market).passed
+    for symbol, missing in (("BTCUSDT", 0), ("ETHUSDT", late)):
+        start = now - (120 + missing) * minute
+        candles = walk_candles([symbol], bars=120, interval="1m", seed=1, start=start)
+        source = ArchiveSource(archive(tmp_path / symbol, candles), "1m", "venue")
+        place = MarketMonth(market.settings, market.stores, market.gaps, symbol, "2026-03")
+        place.take(source, overlap_bars=0, now=now)
+        place.clean()
+    found = freshness(market)
+    assert (found.passed, found.severity) == (passed, dg.AssetCheckSeverity.ERROR)
+    assert passed or f"{late} bars of ETHUSDT since" in str(found.description)
+    assert "BTCUSDT" not in str(found.description)

@@ -57,7 +57,7 @@ def _time_starts_again(market: DrivenMarket) -> None:
 
 
 def facts_at(url: str, now: datetime = NOW) -> pl.DataFrame:
-    return MempoolSpaceSource(quick_web("mempool.space", url), historian(now), "BTCUSDT").fetch(START, END)
+    return MempoolSpaceSource(historian(now), quick_web("mempool.space", url), "BTCUSDT").fetch(START, END)
 
 
 def values(facts: pl.DataFrame, name: str) -> dict[datetime, float]:
@@ -95,7 +95,7 @@ def test_history_is_known_two_hours_after_its_day_and_a_change_two_hours_after_i
 
 def test_who_was_there_knows_it_when_it_was_fetched(url: str) -> None:
     witness = Witness(lambda: NOW, live_since=NOW - 5 * DAY)
-    facts = MempoolSpaceSource(quick_web("mempool.space", url), witness, "BTCUSDT").fetch(START, END)
+    facts = MempoolSpaceSource(witness, quick_web("mempool.space", url), "BTCUSDT").fetch(START, END)
     fees = facts.filter(pl.col("name") == BLOCK_FEES)
     assert fees.filter(pl.col("known_at") == NOW)["event_time"].len() == 5
     assert fees["known_at"].max() == NOW
@@ -125,7 +125,7 @@ def test_simulated_answer_says_so_and_other_periods_are_not_kept(url: str) -> No
 def test_any_answer_becomes_facts_or_an_error_of_ours(fees: object, mining: object) -> None:
     web = CannedWeb([fees, mining])
     try:
-        facts = MempoolSpaceSource(web, historian(NOW), "BTCUSDT").fetch(START, END)  # type: ignore[arg-type]
+        facts = MempoolSpaceSource(historian(NOW), web, "BTCUSDT").fetch(START, END)
     except SourceError:
         return
     assert_honest(facts)
@@ -136,6 +136,6 @@ def test_any_answer_becomes_facts_or_an_error_of_ours(fees: object, mining: obje
 def test_block_time_anywhere_in_a_day_counts_for_that_day(seconds: int) -> None:
     fees = [{**FEES[0], "timestamp": int(START.timestamp()) + seconds}]
     web = CannedWeb([fees, MINING])
-    facts = MempoolSpaceSource(web, historian(NOW), "BTCUSDT").fetch(START, END)  # type: ignore[arg-type]
+    facts = MempoolSpaceSource(historian(NOW), web, "BTCUSDT").fetch(START, END)
     assert list(values(facts, BLOCK_FEES)) == [START]
     assert list(values(facts, HASH_RATE)) == [START]  # stamped with the midnight that ends it

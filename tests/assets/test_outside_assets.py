@@ -100,7 +100,7 @@ def test_every_simulated_source_is_kept_and_marked_and_what_lacks_a_file_is_not_
     assert_honest(facts.sort("known_at"))
     assert set(facts["name"]) == set(facts_offered(market))
     assert facts["source"].str.starts_with("simulated ").all()
-    assert facts["event_time"].max() < START  # type: ignore[operator]
+    assert facts["event_time"].max() < START
     assert {"freshness", "preview", "plot", "added_rows"} < set(metadata(result, "fred"))
     recipes = {name: recipe(market) for name, recipe in RECIPES.items()}
     recorded = {name: recorded_fingerprints(instance, name).get("", "") for name in recipes}

@@ -1,6 +1,7 @@
 """Quality rules: each fault is blamed by name, good rows are kept, absent bars are told apart."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -127,7 +128,7 @@ def test_bars_out_of_order_are_sorted_and_counted() -> None:
 )
 def test_no_row_is_lost_and_every_accepted_row_keeps_the_contract(rows: list[tuple[object, ...]]) -> None:
     raw = pl.DataFrame(
-        [(START + row[0] * BAR / 2, *row[1:]) for row in rows],  # type: ignore[operator]
+        [(START + row[0] * BAR / 2, *row[1:]) for row in rows],
         schema=CANDLE_SCHEMA,
         orient="row",
     )
@@ -350,6 +351,28 @@ def test_volume_in_the_quote_currency_is_told_by_the_volumes_before_it() -> None
     assert rejected_places(times(100.0, 40, columns=["volume"])) == []
     cheap = swapped.with_columns(pl.col(*NUMBERS) / 100)
     assert rejected_places(cheap) == []
+
+
+def test_market_that_wakes_up_after_one_nearly_empty_bar_is_believed() -> None:
+    quiet = pl.int_range(pl.len()).is_between(25, 50)
+    asleep = long_history().with_columns(volume=pl.when(quiet).then(0.0).otherwise("volume"))
+    first = pl.int_range(pl.len()) == 50
+    awake = asleep.with_columns(volume=pl.when(first).then(1e-6).otherwise("volume"))
+    assert rejected_places(awake) == []
+    # With nothing from before the sleep to compare with, too.
+    assert rejected_places(awake.slice(25)) == []
+    nearly_empty = pl.int_range(pl.len()) < 30
+    small = long_history().with_columns(volume=pl.when(nearly_empty).then(1e-6).otherwise("volume"))
+    assert rejected_places(small) == []
+
+
+def test_one_wild_volume_does_not_put_later_ones_under_suspicion_for_good() -> None:
+    busy = pl.when(pl.int_range(pl.len()) % 30 == 0).then(40.0).otherwise(1.0)
+    wild = pl.when(pl.int_range(pl.len()) == 91).then(8_000.0).otherwise("volume")
+    raw = bars(300).with_columns(pl.lit(1_000.0).alias(name) for name in NUMBERS)
+    raw = raw.with_columns(volume=busy).with_columns(volume=wild)
+    told = screened(raw, interval="30m", plausibility=replace(RULE, bars=60))
+    assert [(row[0] - START) // BAR for row in told.rejected.rows()] == [91]
 
 
 def test_wild_volume_that_the_quote_volume_confirms_is_no_fault() -> None:

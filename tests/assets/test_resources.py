@@ -13,7 +13,9 @@ from starlette.routing import Mount, Route
 
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.sources.sample import sample_file
+from cryptoai_assets.sandbox.__main__ import sandbox_app
 from cryptoai_assets.sandbox.coingecko import coingecko_app
+from cryptoai_assets.sandbox.faults import Fault, FaultPlan, Faults
 from cryptoai_assets.sandbox.market import SandboxMarket
 
 NOW = datetime(2019, 9, 2, 12, tzinfo=UTC)
@@ -53,3 +55,14 @@ def test_market_asks_coingecko_when_its_venue_is_closed_to_us_and_says_that_bars
     assert fetched.facts["name"].unique().to_list() == ["reference_price"]
     assert fetched.facts["source"].unique().to_list() == ["simulated CoinGecko"]
     assert fetched.facts.height >= 11
+
+
+def test_what_is_heard_instead_is_known_in_the_simulated_venues_time(tmp_path: Path) -> None:
+    sandbox = SandboxMarket(SAMPLE, seed=1, start=NOW, speed=0, clock=lambda: NOW)
+    no_candles = FaultPlan(1, {Fault.SERVER_ERROR: 1.0}, only="/klines")
+    with serving(Faults(sandbox_app(sandbox, seed=1), no_candles)) as server:
+        market = MarketResource(name="sandbox", root=str(tmp_path), sandbox=server.http, tries=1)
+        assert market.now() == NOW
+        fetched = market.source().fetch("BTCUSDT", NOW - timedelta(hours=1), NOW)
+    assert fetched.facts["source"].unique().to_list() == ["simulated CoinGecko"]
+    assert fetched.facts["known_at"].unique().to_list() == [NOW]

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -206,6 +207,15 @@ def test_plan_is_told_and_steered_over_http() -> None:
             assert client.get(f"/sandbox/faults?{wish}").status_code == 400
 
 
+def test_only_the_paths_that_are_named_are_touched() -> None:
+    with spoiled(replace(plan(server_error=1.0), only="/klines", skew_ms=-90_000)) as client:
+        assert client.get("/api/v3/time").json()["serverTime"] == START.timestamp() * 1000
+        assert client.get(KLINES).status_code >= 500
+        assert client.get("/sandbox/faults?only=/time").json()["only"] == "/time"
+        assert client.get(KLINES).status_code == 200
+        assert client.get("/api/v3/time").status_code >= 500
+
+
 class Runaway:
     """A clock that goes on by two minutes of market time whenever it is read."""
 
@@ -255,6 +265,27 @@ async def test_half_open_socket_looks_healthy_and_delivers_nothing() -> None:
         told = await messages(server, "btcusdt@kline_1m", 100)
     assert 1 <= len(told) <= 21
     assert told[-1] == {"silent": True}
+
+
+async def test_socket_follows_what_is_steered_while_it_is_open() -> None:
+    with spoiled_sockets(plan()) as server:
+        async with websockets.connect(f"{server.websocket}/ws/btcusdt@kline_1m", proxy=None) as socket:
+
+            async def falls_silent() -> bool:
+                for _ in range(100):
+                    try:
+                        await asyncio.wait_for(socket.recv(), 0.5)
+                    except TimeoutError:
+                        return True
+                return False
+
+            assert not await falls_silent()
+            async with httpx.AsyncClient(base_url=server.http) as client:
+                assert (await client.get("/sandbox/faults?half_open=1&only=/ws")).status_code == 200
+                assert (await client.get("/api/v3/ping")).status_code == 200
+                assert await falls_silent()
+                assert (await client.get("/sandbox/faults?half_open=0")).status_code == 200
+            assert not await falls_silent()
 
 
 async def test_gap_in_the_book_shows_in_its_numbers() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -10,8 +10,10 @@ import polars as pl
 import pytest
 
 from cryptoai_assets.defs.market_data.schedules import candles_every_five_minutes, gaps_every_hour
+from cryptoai_assets.defs.orderbook.schedules import books_every_five_minutes
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.gaps import GAP_SCHEMA
+from cryptoai_assets.lib.store import write_parquet_atomically
 
 NOW = datetime(2026, 3, 31, 23, 59, tzinfo=UTC)
 
@@ -72,6 +74,25 @@ def test_run_that_goes_on_is_not_overtaken(instance: dg.DagsterInstance) -> None
             status=dg.DagsterRunStatus.STARTED,
         )
     assert asked(instance, "live") == "the last runs go on"
+
+
+def test_day_that_is_recorded_is_gone_on_with_and_the_last_one_before_it_too(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    root, home = str(tmp_path), MarketResource(name="live", root=str(tmp_path)).home
+    assert "nothing is recorded" in str(asked(instance, "live", root, books_every_five_minutes))
+    assert asked(instance, "sample", root, books_every_five_minutes) == (
+        "the market sample ends with its data"
+    )
+    received = int(NOW.timestamp()) * 10**9
+    for days in (0, 1, 5):
+        home.recordings.append("BTCUSDT", [(received - days * 86_400 * 10**9, "{}")])
+    assert asked(instance, "live", root, books_every_five_minutes) == ["2026-03-31|BTCUSDT"]
+    write_parquet_atomically(pl.DataFrame(), home.microstructure.path("BTCUSDT", date(2026, 3, 30)))
+    both = ["2026-03-30|BTCUSDT", "2026-03-31|BTCUSDT"]
+    assert asked(instance, "live", root, books_every_five_minutes) == both
+    write_parquet_atomically(pl.DataFrame(), home.microstructure.path("BTCUSDT", NOW.date()))
+    assert asked(instance, "live", root, books_every_five_minutes) == both[1:]
 
 
 def test_market_that_ends_with_its_data_is_left_alone(instance: dg.DagsterInstance) -> None:

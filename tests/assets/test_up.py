@@ -8,16 +8,27 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from fakes.releases import release_tiny_bundle
+from fakes.scripted_server import reply, scripted_server
 from fakes.tiny_bundle import walk_candles
 
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.market import market_preset
-from cryptoai_assets.up import HOST, Program, Task, newest_close, programs, supervise, tasks_beside
+from cryptoai_assets.up import (
+    HOST,
+    Program,
+    Task,
+    is_simulated,
+    newest_close,
+    programs,
+    supervise,
+    tasks_beside,
+)
 from cryptoai_serving.bars import BarStore
 
 SERVER = """
@@ -101,6 +112,14 @@ def test_sandbox_is_among_the_servers_only_where_it_has_a_port() -> None:
     assert programs(**ports, sandbox_port=3801)[0].address == f"http://{HOST}:3801"
 
 
+def test_simulated_venues_that_run_already_are_told_from_what_else_listens() -> None:
+    with scripted_server() as server:
+        server.will_answer(reply("{}", headers={"X-CryptoAI-Simulated": "1"}), reply("{}"))
+        assert is_simulated(server.url)
+        assert not is_simulated(server.url)
+    assert not is_simulated(f"http://{HOST}:{free_ports(1)[0]}")
+
+
 def test_simulated_market_goes_on_after_the_newest_bar_that_the_service_has(tmp_path: Path) -> None:
     home = Home(tmp_path, market_preset("sandbox"))
     assert newest_close(home) is None
@@ -117,9 +136,15 @@ def test_market_that_grows_is_streamed_and_trained_first_until_something_is_rele
     def tasks(name: str) -> list[str]:
         return [task.title for task in tasks_beside(Home(tmp_path, market_preset(name)))]
 
-    assert (tasks("sample"), tasks("sandbox")) == ([], ["Stream of bars", "First training"])
+    streams = ["Stream of bars", "Recorder of books"]
+    assert (tasks("sample"), tasks("sandbox")) == ([], [*streams, "First training"])
     release_tiny_bundle(tmp_path / "releases", version=1, seed=1, market="sandbox")
-    assert tasks("sandbox") == ["Stream of bars"]
+    assert tasks("sandbox") == streams
+
+
+def test_books_are_recorded_where_the_venue_can_be(tmp_path: Path) -> None:
+    elsewhere = replace(market_preset("live"), venue="Kraken")
+    assert "record" not in [task.name for task in tasks_beside(Home(tmp_path, elsewhere))]
 
 
 def test_three_servers_are_announced_and_ended_and_a_bystander_lives(

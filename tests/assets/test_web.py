@@ -47,7 +47,7 @@ def web_client(url: str, waits: list[float], **settings: object) -> WebClient:
         "stopwatch": itertools.count().__next__,
         **settings,
     }
-    return WebClient("Test", url, patience=patience, **chosen)  # type: ignore[arg-type]
+    return WebClient("Test", url, patience=patience, **chosen)
 
 
 def test_answer_is_parsed_and_the_question_carries_its_parameters(

@@ -1,4 +1,4 @@
-"""`make storm`: ingestion killed 50 times under every fault, its tables held against calm weather's."""
+"""`make storm`: ingestion killed 50 times, cut off in 50 writes, and held against calm weather."""
 
 import secrets
 import sys
@@ -15,12 +15,13 @@ KILLS = 50
 def main(arguments: Sequence[str]) -> int:
     """Weather one storm, of a given seed or of a new one, which is printed."""
     seed = int(arguments[0]) if arguments else secrets.randbits(32)
-    sys.stdout.write(f"{KILLS} kills under a storm; to repeat it: make storm SEED={seed}\n")
+    sys.stdout.write(f"{KILLS} kills and {KILLS} broken writes; to repeat them: make storm SEED={seed}\n")
     sys.stdout.flush()
     with TemporaryDirectory() as folder:
         weather = hold_against_calm(Path(folder), seed, KILLS)
     sys.stdout.write(
-        f"{weather.killed} runs were killed, {weather.ends[SOURCE_FAILED]} gave up on the venue, "
+        f"{weather.killed} runs were killed, {weather.cut_off} ended inside a write, "
+        f"{weather.ends[SOURCE_FAILED]} gave up on the venue, "
         f"{weather.ends[0]} came to their end; every table is that of calm weather.\n"
     )
     return 0

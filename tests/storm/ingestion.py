@@ -1,16 +1,18 @@
 """One run of ingestion: what came since the last one, screened, with its gaps; to be killed at any moment."""
 
 import os
+import resource
 import signal
 import sys
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 
-from cryptoai_assets.lib.gaps import GapTable, find_gaps
-from cryptoai_assets.lib.market import PRESETS, Market, month_window, months_of
-from cryptoai_assets.lib.market_data import MarketStores, appended, cleaned
-from cryptoai_assets.lib.repair import RepairPolicy, repair
+from cryptoai_assets.lib.gaps import GapTable
+from cryptoai_assets.lib.market import PRESETS, month_window, months_of
+from cryptoai_assets.lib.market_data import MarketStores
+from cryptoai_assets.lib.market_month import MarketMonth
+from cryptoai_assets.lib.repair import RepairPolicy
 from cryptoai_assets.lib.sources.candle_source import SourceError
 from cryptoai_assets.lib.sources.exchange import ExchangeSource
 from cryptoai_assets.lib.sources.patience import Patience
@@ -36,7 +38,18 @@ class Death:
     name: str | None
 
 
-def run(root: Path, address: str, now: datetime, overlap: timedelta, death: Death | None) -> None:
+@dataclass(frozen=True)
+class CutWrite:
+    """Death inside a write: once so many files are written, none can grow beyond so many bytes.
+
+    The system ends the process at the first byte too many, and what it wrote before stays.
+    """
+
+    files: int
+    most_bytes: int
+
+
+def run(root: Path, address: str, now: datetime, overlap_bars: int, death: Death | CutWrite | None) -> None:
     """Ingest everything once; the process ends with `SOURCE_FAILED` when the venue does not answer.
 
     Parameters
@@ -44,10 +57,13 @@ def run(root: Path, address: str, now: datetime, overlap: timedelta, death: Deat
     death
         None is never.
     """
-    if death is not None:
-        await_death(death)
+    match death:
+        case Death():
+            await_death(death)
+        case CutWrite():
+            await_cut(death)
     try:
-        ingest(root, address, now, overlap)
+        ingest(root, address, now, overlap_bars)
     except SourceError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(SOURCE_FAILED)
@@ -67,7 +83,32 @@ def await_death(death: Death) -> None:
     sys.addaudithook(count)
 
 
-def ingest(root: Path, address: str, now: datetime, overlap: timedelta) -> None:
+def await_cut(cut: CutWrite) -> None:
+    """Be ended inside a write."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it otherwise
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    sys.dont_write_bytecode = True  # the tables alone are to be cut
+    written = 0
+
+    def count(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal written
+        # The store opens what it has written once more, to have it on the disk.
+        if event == "open" and str(arguments[0]).endswith((".parquet", ".tmp")):
+            written += 1
+            if written == cut.files:
+                limit()
+
+    def limit() -> None:
+        _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (cut.most_bytes, most))
+
+    if cut.files:
+        sys.addaudithook(count)
+    else:
+        limit()
+
+
+def ingest(root: Path, address: str, now: datetime, overlap_bars: int) -> None:
     """Append, screen, find gaps and work them off, for every month that has begun."""
     source = ExchangeSource(
         MARKET.venue,
@@ -83,54 +124,12 @@ def ingest(root: Path, address: str, now: datetime, overlap: timedelta) -> None:
     for month in months_of(MARKET, end.date()):
         for symbol in MARKET.symbols:
             if month_window(MARKET, month, end)[1] > month_window(MARKET, month, end)[0]:
-                ingest_month(root, source, MARKET, symbol, month, end, overlap)
+                ingest_month(MarketMonth(MARKET, *stores_in(root), symbol, month), source, end, overlap_bars)
 
 
-def ingest_month(
-    root: Path,
-    source: ExchangeSource,
-    market: Market,
-    symbol: str,
-    month: str,
-    now: datetime,
-    overlap: timedelta,
-) -> None:
+def ingest_month(place: MarketMonth, source: ExchangeSource, now: datetime, overlap_bars: int) -> None:
     """What the assets of one symbol and month do, one after the other."""
-    stores, gaps = stores_in(root)
-    start, end = month_window(market, month, now)
-    appended(
-        source,
-        stores,
-        symbol=symbol,
-        month=month,
-        start=start,
-        end=end,
-        interval=market.interval,
-        overlap=overlap,
-        now=now,
-        plausibility=market.plausibility,
-    )
-    repair(
-        gaps,
-        stores,
-        symbols=[symbol],
-        month=month,
-        interval=market.interval,
-        source=source,
-        second_source=None,
-        policy=POLICY,
-        plausibility=market.plausibility,
-        now=now,
-    )
-    cleaned(stores, symbol=symbol, month=month, interval=market.interval, plausibility=market.plausibility)
-    find_gaps(
-        gaps,
-        stores,
-        symbol=symbol,
-        month=month,
-        interval=market.interval,
-        venue=market.venue,
-        start=start,
-        end=end,
-        now=now,
-    )
+    place.take(source, overlap_bars=overlap_bars, now=now)
+    place.repair(source, None, POLICY, now=now)
+    place.clean()
+    place.find_gaps(now=now)

@@ -25,7 +25,7 @@ def hold_against_calm(folder: Path, seed: int, kills: int) -> Weather:
     calm, storm = folder / "calm", folder / "storm"
     weathered(calm, Weather(FaultPlan(seed)), kills=0)
     weather = weathered(storm, Weather(stormy(seed)), kills=kills)
-    assert weather.killed == kills
+    assert weather.killed >= kills <= weather.cut_off
     hold_equal(tables_of(calm), tables_of(storm))
     for moment, held in weather.held.items():
         assert known(storm, moment).equals(held), f"what was known at {moment} is told otherwise"

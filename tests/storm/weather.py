@@ -2,8 +2,9 @@
 
 import multiprocessing
 import random
+import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 from fakes.loopback_app import serving
-from storm.ingestion import MARKET, OVERLAP_BARS, SOURCE_FAILED, Death, run, stores_in
+from storm.ingestion import MARKET, OVERLAP_BARS, SOURCE_FAILED, CutWrite, Death, run, stores_in
 
 from cryptoai_assets.lib.market_data import REFILLED, known_candles
 from cryptoai_assets.lib.sources.sample import sample_file
@@ -25,7 +26,7 @@ TICK = timedelta(hours=12)
 TICKS = [START + number * TICK for number in range(1, (END - START) // TICK + 1)]
 # After the end: once for each wrong look at a bar, and as often as a gap is asked for.
 SETTLING = [END + hours * timedelta(hours=1) for hours in range(1, 6)]
-MONTH, NEWEST = timedelta(days=31), OVERLAP_BARS * MARKET.bar
+A_MONTH_OF_BARS = timedelta(days=31) // MARKET.bar
 MOST_TRIES = 30
 SHARES = {
     Fault.LATENCY: 0.05,
@@ -55,7 +56,6 @@ class Weather:
 
     plan: FaultPlan
     moment: datetime = START
-    killed: int = 0
     ends: Counter[int] = field(default_factory=Counter)
     held: dict[datetime, pl.DataFrame] = field(default_factory=dict)
 
@@ -72,16 +72,17 @@ class Weather:
         with serving(Faults(binance_app(market), self.plan)) as server:
             yield server.http
 
-    def ingest(self, root: Path, address: str, overlap: timedelta) -> None:
+    def ingest(self, root: Path, address: str, overlap_bars: int) -> None:
         """Run until one run comes to its end."""
         for _ in range(MOST_TRIES):
-            if self._end_of_run(root, address, overlap) == 0:
+            if self._end_of_run(root, address, overlap_bars) == 0:
                 return
         raise StormError(f"no run of {MOST_TRIES} came to its end at {self.moment}: {dict(self.ends)}")
 
     def kill(self, root: Path, address: str, chance: random.Random) -> None:
         """Run until one run is killed while it is at work: by the clock, anywhere, or between two files."""
-        for _ in range(MOST_TRIES):
+
+        def drawn() -> tuple[Death | None, float | None]:
             death = chance.choice(
                 (
                     None,
@@ -89,31 +90,59 @@ class Weather:
                     Death(chance.randint(1, 12), "os.rename"),
                 )
             )
-            seconds = None if death else chance.uniform(0, 0.5)
-            if self._end_of_run(root, address, NEWEST, death, seconds) < 0:
-                self.killed += 1
+            return death, None if death else chance.uniform(0, 0.5)
+
+        self._end(root, address, drawn, -signal.SIGKILL)
+
+    def cut(self, root: Path, address: str, chance: random.Random) -> None:
+        """Run until one run is ended inside a write: of any of its files, after any of its bytes."""
+
+        def drawn() -> tuple[CutWrite, None]:
+            return CutWrite(chance.randint(0, 11), int(10 ** chance.uniform(0, 4.5))), None
+
+        self._end(root, address, drawn, -signal.SIGXFSZ)
+
+    def _end(
+        self,
+        root: Path,
+        address: str,
+        drawn: Callable[[], tuple[Death | CutWrite | None, float | None]],
+        wanted: int,
+    ) -> None:
+        for _ in range(MOST_TRIES):
+            if self._end_of_run(root, address, OVERLAP_BARS, *drawn()) == wanted:
                 return
-        raise StormError(f"no run of {MOST_TRIES} could be killed at {self.moment}: {dict(self.ends)}")
+        raise StormError(f"no run of {MOST_TRIES} could be ended at {self.moment}: {dict(self.ends)}")
 
     def _end_of_run(
         self,
         root: Path,
         address: str,
-        overlap: timedelta,
-        death: Death | None = None,
+        overlap_bars: int,
+        death: Death | CutWrite | None = None,
         seconds: float | None = None,
     ) -> int:
-        process = _PROCESSES.Process(target=run, args=(root, address, self.moment, overlap, death))
+        process = _PROCESSES.Process(target=run, args=(root, address, self.moment, overlap_bars, death))
         process.start()
         process.join(seconds)
         process.kill()
         process.join()
         end = int(process.exitcode or 0)
         process.close()
-        if end not in (0, SOURCE_FAILED, -9):
+        if end not in (0, SOURCE_FAILED, -signal.SIGKILL, -signal.SIGXFSZ):
             raise StormError(f"a run ended with {end} at {self.moment}")
         self.ends[end] += 1
         return end
+
+    @property
+    def killed(self) -> int:
+        """Runs that were killed at work."""
+        return self.ends[-signal.SIGKILL]
+
+    @property
+    def cut_off(self) -> int:
+        """Runs that ended inside a write."""
+        return self.ends[-signal.SIGXFSZ]
 
     @property
     def told(self) -> datetime:
@@ -134,20 +163,25 @@ def stormy(seed: int) -> FaultPlan:
 
 
 def weathered(root: Path, weather: Weather, *, kills: int) -> Weather:
-    """Ingest six days, tick by tick, with so many kills at random moments; then look at all of it again."""
+    """Ingest six days, tick by tick, with so many kills at random moments, and as many ends inside a write.
+
+    Then look at all of it again.
+    """
     _PROCESSES.set_forkserver_preload(["storm.ingestion"])
     chance = random.Random(weather.plan.seed)  # noqa: S311 — no secret hangs on it
-    planned = Counter(chance.choices(TICKS, k=kills))
+    planned, cuts = (Counter(chance.choices(TICKS, k=kills)) for _ in range(2))
     with weather.venue() as address:
         for tick in TICKS:
             weather.moment = tick
             for _ in range(planned[tick]):
                 weather.kill(root, address, chance)
-            weather.ingest(root, address, NEWEST)
+            for _ in range(cuts[tick]):
+                weather.cut(root, address, chance)
+            weather.ingest(root, address, OVERLAP_BARS)
             weather.held[weather.told] = known(root, None)
         for moment in SETTLING:
             weather.moment = moment
-            weather.ingest(root, address, MONTH)
+            weather.ingest(root, address, A_MONTH_OF_BARS)
     return weather
 
 

@@ -30,8 +30,10 @@ def features_ignore_later_bars(
     made = _months(context, home)
     asked = made[:: -(-len(made) // MOST_MONTHS) or 1]
     findings = {f"{symbol} {month}": _finding(market, symbol, month) for symbol, month in asked}
+    against = [found.sentence for found in findings.values() if not found.holds]
     return dg.AssetCheckResult(
-        passed=all(found.holds for found in findings.values()),
+        passed=not against,
+        description="; ".join(against) or None,
         metadata={month: found.sentence for month, found in findings.items()},
     )
 

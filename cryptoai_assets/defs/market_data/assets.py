@@ -15,11 +15,8 @@ from cryptoai_assets.defs.materialization import materialized, materialized_part
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.coverage import coverage
 from cryptoai_assets.lib.figures import coverage_figure
-from cryptoai_assets.lib.gaps import find_gaps
-from cryptoai_assets.lib.market import month_window
-from cryptoai_assets.lib.market_data import TakenIn, appended, cleaned, ingested
-from cryptoai_assets.lib.repair import RepairPolicy, repair
-from cryptoai_assets.lib.sources.candle_source import Fetched
+from cryptoai_assets.lib.market_month import MarketMonth
+from cryptoai_assets.lib.repair import RepairPolicy
 from cryptoai_assets.lib.store import write_parquet_atomically
 
 # Of the stored part, fetched again in search of late and revised bars.
@@ -27,6 +24,10 @@ OVERLAP_BARS = 30
 # The venue is asked hourly: for a day alone, then with another one beside it, for three days in all.
 REPAIR_POLICY = RepairPolicy(own_tries=24, max_tries=72, bars_a_request=1000)
 ONE_RUN = dg.BackfillPolicy.single_run()
+
+
+def _place(market: MarketResource, key: str) -> MarketMonth:
+    return MarketMonth(market.settings, market.stores, market.gaps, *symbol_and_month(key))
 
 
 @dg.asset(
@@ -45,26 +46,10 @@ def raw_candles(context: dg.AssetExecutionContext, market: MarketResource) -> dg
     source = market.source()
 
     def ingest(key: str) -> dict[str, Any]:
-        symbol, month = symbol_and_month(key)
-        settings, stores, now = market.settings, market.stores, market.now()
-        start, end = month_window(settings, month, now)
-        added: Fetched | TakenIn
-        if settings.grows:
-            added = appended(
-                source,
-                stores,
-                symbol=symbol,
-                month=month,
-                start=start,
-                end=end,
-                interval=settings.interval,
-                overlap=OVERLAP_BARS * settings.bar,
-                now=now,
-                plausibility=settings.plausibility,
-            )
-        else:
-            added = ingested(source, stores, symbol=symbol, month=month, start=start, end=end)
-        stored = stores.raw_candles.month(symbol, month)
+        place, now = _place(market, key), market.now()
+        added = place.take(source, overlap_bars=OVERLAP_BARS, now=now)
+        stored = place.stores.raw_candles.month(place.symbol, place.month)
+        start, end = place.window(now)
         return {
             "dagster/row_count": stored.height,
             "added_rows": added.candles.height,
@@ -95,22 +80,11 @@ def repaired_gaps(context: dg.AssetExecutionContext, market: MarketResource) -> 
     source = market.exchange() if market.settings.grows else None
 
     def work_off(key: str) -> dict[str, Any]:
-        symbol, month = symbol_and_month(key)
-        settings, gaps, failures = market.settings, market.gaps, tuple[str, ...]()
+        place, failures = _place(market, key), tuple[str, ...]()
         if source is not None:
-            failures = repair(
-                gaps,
-                market.stores,
-                symbols=[symbol],
-                month=month,
-                interval=settings.interval,
-                source=source,
-                second_source=market.second_source(),
-                policy=REPAIR_POLICY,
-                plausibility=settings.plausibility,
-                now=market.now(),
-            ).failures
-        found = gaps.current([symbol], interval=settings.interval, month=month)
+            second = market.second_source()
+            failures = place.repair(source, second, REPAIR_POLICY, now=market.now()).failures
+        found = place.gaps.current([place.symbol], interval=place.market.interval, month=place.month)
         return {
             "dagster/row_count": found.height,
             "runs_by_state": dict(found["state"].value_counts().sort("state").rows()),
@@ -138,34 +112,14 @@ def clean_candles(context: dg.AssetExecutionContext, market: MarketResource) -> 
     """
 
     def clean(key: str) -> dict[str, Any]:
-        symbol, month = symbol_and_month(key)
-        settings = market.settings
-        told = cleaned(
-            market.stores,
-            symbol=symbol,
-            month=month,
-            interval=settings.interval,
-            plausibility=settings.plausibility,
-        )
-        now = market.now()
-        start, end = month_window(settings, month, now)
-        found = find_gaps(
-            market.gaps,
-            market.stores,
-            symbol=symbol,
-            month=month,
-            interval=settings.interval,
-            venue=settings.venue,
-            start=start,
-            end=end,
-            now=now,
-        )
+        place = _place(market, key)
+        told, found = place.clean(), place.find_gaps(now=market.now())
         return {
             "dagster/row_count": told.accepted.height,
             "rejected_rows": told.rejected.height,
             "rows_by_finding": told.counts,
             "new_gaps": found.height,
-            "quarantine": dg.MetadataValue.path(str(market.stores.quarantine.path(symbol, month))),
+            "quarantine": dg.MetadataValue.path(str(place.stores.quarantine.path(place.symbol, place.month))),
             "preview": table(told.accepted),
         }
 

@@ -1,6 +1,7 @@
 """Sentences that should be true of clean candles; those that concern rows stop what is downstream."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import dagster as dg
 import polars as pl
@@ -11,10 +12,13 @@ from cryptoai_assets.defs.materialization import table
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.coverage import coverage
 from cryptoai_assets.lib.market import month_window
+from cryptoai_assets.lib.market_data import awaited_bars
 from cryptoai_assets.lib.quality import SENTENCES, absent_bars, verdicts
 from edge_bundle.facts import no_trade_slots
 
 SHOWN_ROWS = 100
+# Some venues send nothing for a slot without a trade, and a bar that just closed may be on its way.
+LONGEST_WAIT = timedelta(minutes=15)
 _MEANINGS = {
     "candles_are_sorted": "Within a symbol, each stored bar opens after the one before it.",
     "candles_are_unique": "The source gave no bar twice with different values.",
@@ -73,6 +77,28 @@ def candles_are_complete(
             "missing_bars": int(covered["missing"].sum()),
             "months": table(against.with_columns(share=share).sort("share", descending=True), SHOWN_ROWS),
         },
+    )
+
+
+@dg.asset_check(asset=clean_candles)
+def candles_are_fresh(context: dg.AssetCheckExecutionContext, market: MarketResource) -> dg.AssetCheckResult:
+    """Of no symbol have the newest bars failed to come for a quarter of an hour, where a market grows.
+
+    Bars received against bars due, at the last look, whatever the venue's answers look like.
+    """
+    stores, settings, now = market.stores, market.settings, market.now()
+    running = [place for place in _months(context, market) if place[1] == f"{now:%Y-%m}"]
+    awaited = [
+        awaited_bars(stores.raw_candles.month(*place), stores.raw_facts.month(*place)) for place in running
+    ]
+    most = max(LONGEST_WAIT // settings.bar, 1)
+    stale = pl.concat(awaited).filter(pl.col("bars") > most) if awaited else pl.DataFrame()
+    told = [f"{bars} bars of {symbol} since {since:%Y-%m-%d %H:%M}" for symbol, since, bars in stale.rows()]
+    return dg.AssetCheckResult(
+        passed=stale.is_empty(),
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"{settings.venue} does not give what is due: {', '.join(told)}" if told else None,
+        metadata={"symbols_checked": len(running), "stale_symbols": stale.height},
     )
 
 

@@ -23,7 +23,12 @@ def raw_candles_recipe(market: MarketResource, partition_key: str) -> Recipe:
             "interval": settings.interval,
             "window": month_window(settings, month, market.now()),
         },
-        code=("cryptoai_assets.lib.sources", "cryptoai_assets.lib.market_data", "cryptoai_assets.lib.store"),
+        code=(
+            "cryptoai_assets.lib.sources",
+            "cryptoai_assets.lib.market_data",
+            "cryptoai_assets.lib.market_month",
+            "cryptoai_assets.lib.store",
+        ),
     )
 
 
@@ -44,7 +49,12 @@ def clean_candles_recipe(market: MarketResource, partition_key: str) -> Recipe:
             "max_rejected_share": market.settings.max_rejected_share,
             "plausibility": asdict(market.settings.plausibility),
         },
-        code=("cryptoai_assets.lib.quality", "cryptoai_assets.lib.market_data", "cryptoai_assets.lib.store"),
+        code=(
+            "cryptoai_assets.lib.quality",
+            "cryptoai_assets.lib.market_data",
+            "cryptoai_assets.lib.market_month",
+            "cryptoai_assets.lib.store",
+        ),
     )
 
 

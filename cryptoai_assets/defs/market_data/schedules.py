@@ -1,5 +1,8 @@
 """When a market that grows is read: its candles every few minutes, its gaps every hour, and what follows."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import dagster as dg
 
 from cryptoai_assets.defs.market_data.partitions import partition_of, symbol_months_at
@@ -21,6 +24,7 @@ refilled_candles = dg.define_asset_job(
     "refilled_candles",
     selection=dg.AssetSelection.assets("repaired_gaps", "clean_candles", "features"),
 )
+_WRITERS = (refreshed_candles.name, refilled_candles.name)
 
 
 @dg.schedule(cron_schedule="*/5 * * * *", job=refreshed_candles, default_status=STATUS)
@@ -30,7 +34,7 @@ def candles_every_five_minutes(
     """Ask for the running month of every symbol; a run that has not ended yet is not overtaken."""
     if not market.settings.grows:
         return dg.SkipReason(f"the market {market.name} ends with its data")
-    return _requests(context, symbol_months_at(market.settings, market.now()))
+    return free_requests(context, symbol_months_at(market.settings, market.now()), jobs=_WRITERS)
 
 
 @dg.schedule(cron_schedule="20 * * * *", job=refilled_candles, default_status=STATUS)
@@ -48,28 +52,34 @@ def gaps_every_hour(
     )
     if not wanted:
         return dg.SkipReason("no gap is open")
-    return _requests(context, list(wanted)[:MOST_REPAIRS])
+    return free_requests(context, list(wanted)[:MOST_REPAIRS], jobs=_WRITERS)
 
 
-def _requests(
-    context: dg.ScheduleEvaluationContext, wanted: list[str]
+def free_requests(
+    context: dg.ScheduleEvaluationContext,
+    wanted: Sequence[str],
+    *,
+    jobs: Sequence[str],
+    run_config: Mapping[str, Any] | None = None,
 ) -> list[dg.RunRequest] | dg.SkipReason:
-    """Runs of the partitions that no run of either job is at work on: two would write the same files."""
+    """Runs of the partitions that no run of these jobs is at work on: two would write the same files."""
     under_way = [
         dg.RunsFilter(
-            job_name=job.name,
+            job_name=job,
             statuses=[
                 dg.DagsterRunStatus.QUEUED,
                 dg.DagsterRunStatus.STARTING,
                 dg.DagsterRunStatus.STARTED,
             ],
         )
-        for job in (refreshed_candles, refilled_candles)
+        for job in jobs
     ]
     runs = [run for own in under_way for run in context.instance.get_runs(own)]
     busy = {run.tags.get("dagster/partition") for run in runs}
     free = [key for key in wanted if key not in busy]
     # Several requests of one tick need keys of their own, or Dagster refuses them all.
     tick = f"{context.scheduled_execution_time:%Y-%m-%dT%H:%M}"
-    requests = [dg.RunRequest(run_key=f"{key} {tick}", partition_key=key) for key in free]
+    requests = [
+        dg.RunRequest(run_key=f"{key} {tick}", partition_key=key, run_config=run_config) for key in free
+    ]
     return requests or dg.SkipReason("the last runs go on")

@@ -13,18 +13,32 @@ from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.microstructure_days import day_bars
 
 
+class BarsConfig(dg.Config):
+    """How a day of bars is made.
+
+    Parameters
+    ----------
+    resume
+        Whether the bars that are kept stay and only later ones are made, as the schedule asks; by hand, all
+        of them are made anew.
+    """
+
+    resume: bool = False
+
+
 @dg.asset(partitions_def=SYMBOL_DAY, backfill_policy=ONE_RUN, group_name="order_book", kinds={"parquet"})
 def microstructure_bars(
-    context: dg.AssetExecutionContext, market: MarketResource
+    context: dg.AssetExecutionContext, config: BarsConfig, market: MarketResource
 ) -> dg.MaterializeResult[None]:
     """One row per symbol and bar: imbalance, spread, microprice and depth at its end, and the trades in it.
 
-    From the recordings that `make record` makes. Where the book was out of step, its columns are null.
+    From the recordings that `make up` makes of a market that grows, or `make record` of any. Where the book
+    was out of step, its columns are null.
     """
 
     def make(key: str) -> dict[str, Any]:
         symbol, day = symbol_and_day(key)
-        bars, anomalies = day_bars(market.home, symbol, day, until=market.now())
+        bars, anomalies = day_bars(market.home, symbol, day, until=market.now(), resume=config.resume)
         return {
             "dagster/row_count": bars.height,
             "state": "configured" if market.home.recordings.path(symbol, day).is_file() else "not recorded",

@@ -13,7 +13,7 @@ from cryptoai_assets.lib.sources import (
     google_trends,
     mempool_space,
 )
-from cryptoai_assets.lib.sources.fact_source import FactSource, Witness
+from cryptoai_assets.lib.sources.fact_source import FactSource, FileSource, Witness
 from cryptoai_assets.lib.sources.web import WebClient
 
 TRENDS_FILE = "google_trends.csv"
@@ -48,19 +48,19 @@ def fact_source(market: MarketResource, name: str) -> FactSource:
     match name:
         case "coin_metrics":
             symbols = {market.settings.base(s).lower(): s for s in market.settings.symbols}
-            return coin_metrics.CoinMetricsSource(_web(market, name), witness, symbols)
+            return coin_metrics.CoinMetricsSource(witness, _web(market, name), symbols)
         case "mempool_space":
             # Bitcoin's network is told of for the whole market.
-            return mempool_space.MempoolSpaceSource(_web(market, name), witness, symbol=None)
+            return mempool_space.MempoolSpaceSource(witness, _web(market, name), symbol=None)
         case "fear_greed":
-            return fear_greed.FearGreedSource(_web(market, name), witness)
+            return fear_greed.FearGreedSource(witness, _web(market, name))
         case "fred":
-            return fred.FredSource(_web(market, name), witness, fred.SERIES)
+            return fred.FredSource(witness, _web(market, name), fred.SERIES)
         case "google_trends":
-            return google_trends.GoogleTrendsSource(folder / TRENDS_FILE if folder else None, witness)
+            return google_trends.GoogleTrendsSource(witness, folder / TRENDS_FILE if folder else None)
         case _:
             file = folder / f"{name}.csv" if folder else None
-            return daily_csv.DailyCsvSource(name, file, SESSIONS[name], witness, name=_title(market, name))
+            return daily_csv.DailyCsvSource(witness, file, name, SESSIONS[name], _title(market, name))
 
 
 def facts_given(market: MarketResource, name: str) -> tuple[str, ...]:
@@ -94,13 +94,7 @@ def missing(market: MarketResource, name: str) -> str | None:
 def source_files(market: MarketResource, name: str) -> dict[str, Path]:
     """Files that a source reads, by name."""
     source = fact_source(market, name)
-    match source:
-        case daily_csv.DailyCsvSource(file=Path() as file):
-            return {name: file}
-        case google_trends.GoogleTrendsSource(export=Path() as export):
-            return {name: export}
-        case _:
-            return {}
+    return {name: source.file} if isinstance(source, FileSource) and source.file else {}
 
 
 def _title(market: MarketResource, name: str) -> str:

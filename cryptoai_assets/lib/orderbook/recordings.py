@@ -18,14 +18,22 @@ from cryptoai_assets.lib.orderbook.microstructure import BarRecorder, BarSetting
 LEAD = timedelta(minutes=15)
 KEPT_DIFFS, KEPT_TRADES = 100_000, 100_000
 _DAY = timedelta(days=1)
+_BLOCK_BYTES = 65_536
 Line = tuple[int, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Recordings:
-    """Lines ``<receive ns> <JSON>``, answers of ``/depth`` among the messages; a file is only added to."""
+    """Lines ``<receive ns> <JSON>``, answers of ``/depth`` among the messages; a file is only added to.
+
+    Parameters
+    ----------
+    kept_days
+        Days before a new one whose files stay when it begins; None is all.
+    """
 
     root: Path
+    kept_days: int | None = None
 
     def path(self, symbol: str, day: date) -> Path:
         """File of one symbol and one UTC day of receipt."""
@@ -36,26 +44,55 @@ class Recordings:
         for day, own in groupby(lines, lambda line: datetime.fromtimestamp(line[0] // 10**9, UTC).date()):
             path = self.path(symbol, day)
             path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.is_file():
+                self._forget_before(symbol, day)
             with path.open("ab+") as file:
                 file.truncate(_whole_bytes(path))
                 file.write("".join(f"{known_at_ns} {text}\n" for known_at_ns, text in own).encode())
 
-    def events(self, symbol: str, day: date, *, snapshot_limit: int) -> Iterator[Event]:
-        """Events of a day, after those of the last `LEAD` of the day before.
+    def last_added(self, symbols: Iterable[str]) -> datetime | None:
+        """When something was last added about any of these symbols, by the clock of the disk."""
+        files = [path for symbol in symbols for path in (self.root / symbol).glob("*.jsonl")]
+        newest = max((path.stat().st_mtime for path in files), default=None)
+        return None if newest is None else datetime.fromtimestamp(newest, UTC)
+
+    def begun_at_ns(self, symbol: str, day: date) -> int | None:
+        """When the first message of a day was received; None when there is none."""
+        path = self.path(symbol, day)
+        if not path.is_file() or not _whole_bytes(path):
+            return None
+        with path.open("rb") as file:
+            return _received_ns(file.readline())
+
+    def _forget_before(self, symbol: str, day: date) -> None:
+        if self.kept_days is None:
+            return
+        oldest = self.path(symbol, day - self.kept_days * _DAY)
+        for path in oldest.parent.glob("*.jsonl"):
+            if path.name < oldest.name:
+                path.unlink()
+
+    def events(
+        self, symbol: str, day: date, *, snapshot_limit: int, since: datetime | None = None
+    ) -> Iterator[Event]:
+        """Events of a day from a time on, after those of the `LEAD` before it.
+
+        Parameters
+        ----------
+        since
+            None is the beginning of the day.
 
         Raises
         ------
         CaptureError
             At the first line that cannot be read; a last line without an end is none yet.
         """
-        since = _nanoseconds(_midnight(day) - LEAD)
-        for part, first in ((day - _DAY, since), (day, 0)):
+        first = _nanoseconds((since or _midnight(day)) - LEAD)
+        for part in (day - _DAY, day):
             path = self.path(symbol, part)
             if path.is_file():
-                with path.open("rb") as file:
-                    whole = file.read(_whole_bytes(path)).splitlines(keepends=True)
-                late = b"".join(line for line in whole if int(line.partition(b" ")[0] or 0) >= first)
-                yield from binance_capture(BytesIO(late), symbol=symbol, snapshot_limit=snapshot_limit)
+                late = BytesIO(_lines_since(path, first))
+                yield from binance_capture(late, symbol=symbol, snapshot_limit=snapshot_limit)
 
 
 def recorded_bars(
@@ -66,14 +103,18 @@ def recorded_bars(
     rules: SequenceRules,
     settings: BarSettings,
     snapshot_limit: int,
+    since: datetime | None = None,
     until: datetime,
 ) -> tuple[pl.DataFrame, list[Anomaly]]:
     """Bars of a day, of the first of the intervals, and what was wrong with the stream.
 
     Parameters
     ----------
+    since
+        Of the day: earlier bars are left out, and little of what was recorded before is read.
     until
-        Now, or later: a bar that has not ended then is none.
+        Now, or later: a bar that has not ended then is none. Neither is one after whose end nothing was
+        recorded, for what was received in it may not be written yet.
 
     Raises
     ------
@@ -82,10 +123,14 @@ def recorded_bars(
     """
     book = LocalBook(symbol, rules, kept_diffs=KEPT_DIFFS)
     recorder = BarRecorder(book, TradeTape(symbol, rules, kept_ids=KEPT_TRADES), settings)
-    bars, anomalies = recording(recorder, recordings.events(symbol, day, snapshot_limit=snapshot_limit))
+    events = recordings.events(symbol, day, snapshot_limit=snapshot_limit, since=since)
+    bars, anomalies = recording(recorder, events)
+    # The last bar of the day ended when the next day's first message came.
+    if (following := recordings.begun_at_ns(symbol, day + _DAY)) is not None:
+        bars += recorder.advance(following)
     interval, end = settings.intervals[0], min(_midnight(day + _DAY), until)
-    frame = bar_frame([*bars, *recorder.advance(_nanoseconds(end))], interval=interval)
-    own = (pl.col("open_time") >= _midnight(day)) & (pl.col("open_time") + interval <= end)
+    frame = bar_frame(bars, interval=interval)
+    own = (pl.col("open_time") >= (since or _midnight(day))) & (pl.col("open_time") + interval <= end)
     return frame.filter(own), anomalies
 
 
@@ -97,12 +142,40 @@ def _nanoseconds(moment: datetime) -> int:
     return (moment - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1) * 1000
 
 
+def _lines_since(path: Path, since_ns: int) -> bytes:
+    """Whole lines that were received then or later; they lie in the order of receipt."""
+    low, high = 0, _whole_bytes(path)
+    end = high
+    with path.open("rb") as file:
+        while high - low > _BLOCK_BYTES:
+            file.seek((low + high) // 2)
+            file.readline()
+            start = file.tell()
+            if start >= high:
+                break
+            if _received_ns(file.readline()) < since_ns:
+                low = start
+            else:
+                high = start
+        file.seek(low)
+        while low < end and _received_ns(line := file.readline()) < since_ns:
+            low += len(line)
+        file.seek(low)
+        return file.read(end - low)
+
+
+def _received_ns(line: bytes) -> int:
+    """Time of a line; one that has none is left to be refused by name."""
+    stamp = line.partition(b" ")[0]
+    return int(stamp) if stamp.isdigit() else 0
+
+
 def _whole_bytes(path: Path) -> int:
     """Length up to the end of the last whole line."""
     size = path.stat().st_size if path.is_file() else 0
     with path.open("rb") as file:
         while size:
-            start = max(size - 65_536, 0)
+            start = max(size - _BLOCK_BYTES, 0)
             file.seek(start)
             end = file.read(size - start).rfind(b"\n")
             if end >= 0:

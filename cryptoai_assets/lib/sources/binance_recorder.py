@@ -20,7 +20,8 @@ CHANNELS = ("depth@100ms", "bookTicker", "trade")
 SNAPSHOT_LEVELS = 1_000
 # A book that lost a message is put right by the next snapshot.
 SNAPSHOT_EVERY_NS = 600 * 10**9
-LINES_AT_ONCE = 200
+# What came is written at the latest with the first message after so much, or so many.
+LINES_AT_ONCE, KEPT_BACK_NS = 200, 10 * 10**9
 _DEPTH_PATH = "/api/v3/depth"
 
 # Time of receipt of a message, in epoch nanoseconds.
@@ -101,7 +102,8 @@ class BinanceRecorder:
                 if message.get("e") == "depthUpdate" and _due(asked.get(symbol), known_at_ns):
                     asked[symbol] = known_at_ns
                     lines[symbol].append((known_at_ns, self._snapshot(symbol)))
-                if len(lines[symbol]) >= LINES_AT_ONCE:
+                waited_ns = known_at_ns - lines[symbol][0][0]
+                if len(lines[symbol]) >= LINES_AT_ONCE or waited_ns >= KEPT_BACK_NS:
                     self.recordings.append(symbol, lines.pop(symbol))
                     lines[symbol] = []
         finally:

@@ -6,18 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-import polars as pl
-
 from cryptoai_assets.lib.sources.candle_source import SourceError
-from cryptoai_assets.lib.sources.fact_source import (
-    Reading,
-    Witness,
-    facts_of,
-    number,
-    plausible,
-    understood,
-)
-from cryptoai_assets.lib.sources.web import WebClient
+from cryptoai_assets.lib.sources.fact_source import Reading, WebSource, number, plausible
 
 BASE_URL = "https://community-api.coinmetrics.io/v4"
 # Ten questions in six seconds: https://docs.coinmetrics.io/access-our-data/api
@@ -43,8 +33,8 @@ _DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class CoinMetricsSource:
-    """Metrics of one or more assets; what the community does not get is absent from the answer.
+class CoinMetricsSource(WebSource):
+    """Metrics by day, under their own names, of one or more assets; what is not for the community is absent.
 
     Values may be revised without notice. A revision that carries a status time is known from then on;
     one that does not is told from the first version only by being fetched again.
@@ -55,31 +45,14 @@ class CoinMetricsSource:
         Canonical symbol by asset, such as ``{"btc": "BTCUSDT"}``.
     """
 
-    web: WebClient
-    witness: Witness
     symbols: Mapping[str, str]
     metrics: tuple[str, ...] = METRICS
     page_rows: int = PAGE_ROWS
 
-    @property
-    def name(self) -> str:
-        """Stands as the source of its facts."""
-        return self.web.name
-
-    @property
-    def missing(self) -> None:
-        """Nothing: the community needs no key."""
-
-    def fetch(self, start: datetime, end: datetime) -> pl.DataFrame:
-        """Facts of the days that begin in ``[start, end)``, under the metric's own name.
-
-        Raises
-        ------
-        SourceError
-            When it does not answer, or with what is not understood.
-        """
-        readings = (reading for page in self._pages(start, end) for reading in self._readings(page))
-        return facts_of(readings, start, end, source=self.name, witness=self.witness)
+    def _readings(self, start: datetime, end: datetime) -> Iterator[Reading]:
+        for page in self._pages(start, end):
+            for row in page["data"]:
+                yield from day_readings(row, symbol=self.symbols[row["asset"]], metrics=self.metrics)
 
     def _pages(self, start: datetime, end: datetime) -> Iterator[Any]:
         params: dict[str, str | int] = {
@@ -97,21 +70,12 @@ class CoinMetricsSource:
             asked.append(params)
             page = self.web.json(_PATH, params)
             yield page
-            with understood(self.name):
-                following = page.get("next_page_url")
-                if following is None:
-                    return
-                # Its parameters only: an answer does not decide which server is asked.
-                params = dict(parse_qsl(urlsplit(following).query))
+            following = page.get("next_page_url")
+            if following is None:
+                return
+            # Its parameters only: an answer does not decide which server is asked.
+            params = dict(parse_qsl(urlsplit(following).query))
         raise SourceError(f"{self.name} gives page {len(asked)} again and again: try again later")
-
-    def _readings(self, page: Any) -> list[Reading]:
-        with understood(self.name):
-            return [
-                reading
-                for row in page["data"]
-                for reading in day_readings(row, symbol=self.symbols[row["asset"]], metrics=self.metrics)
-            ]
 
 
 def day_readings(row: Mapping[str, Any], *, symbol: str, metrics: Iterable[str]) -> list[Reading]:

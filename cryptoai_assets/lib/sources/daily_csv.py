@@ -4,20 +4,9 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import polars as pl
-
-from cryptoai_assets.lib.sources.fact_source import (
-    NotConfiguredError,
-    Reading,
-    Witness,
-    facts_of,
-    number,
-    plausible,
-    understood,
-)
+from cryptoai_assets.lib.sources.fact_source import FileSource, Reading, number, plausible
 
 _DAY = timedelta(days=1)
 
@@ -53,47 +42,29 @@ CURRENCIES = Session(NEW_YORK, time(17))
 
 
 @dataclass(frozen=True, slots=True)
-class DailyCsvSource:
+class DailyCsvSource(FileSource):
     """Closes of one series, of the whole market, known when its session ends.
+
+    Its file has the columns ``timestamp`` and ``close``. A ``date`` column is not read: it may be of any time
+    zone.
 
     Parameters
     ----------
     series
         Name of the facts.
-    file
-        With the columns ``timestamp`` and ``close``; None when there is none. A ``date`` column is not read:
-        it may be of any time zone.
     """
 
     series: str
-    file: Path | None
     session: Session
-    witness: Witness
     name: str = "daily file"
 
     @property
-    def missing(self) -> str | None:
-        """What must be set before it can be read, as a sentence; None when nothing is missing."""
-        if self.file is None:
-            return f"no file of {self.series} is set"
-        return None if self.file.is_file() else f"the file {self.file.name} is not there"
+    def content(self) -> str:
+        """What the file holds, for messages."""
+        return self.series
 
-    def fetch(self, start: datetime, end: datetime) -> pl.DataFrame:
-        """Facts of the sessions that open in ``[start, end)``.
-
-        Raises
-        ------
-        NotConfiguredError
-            When there is no file.
-        SourceError
-            When it is not understood.
-        """
-        if self.missing or self.file is None:
-            raise NotConfiguredError(f"{self.name} is not configured: {self.missing}")
-        with understood(self.name):
-            text = self.file.read_bytes().decode("utf-8-sig")
-            readings = list(session_readings(text, series=self.series, session=self.session))
-        return facts_of(readings, start, end, source=self.name, witness=self.witness)
+    def _read(self, text: str) -> Iterator[Reading]:
+        return session_readings(text, series=self.series, session=self.session)
 
 
 def session_readings(text: str, *, series: str, session: Session) -> Iterator[Reading]:

@@ -301,7 +301,7 @@ class ExchangeSource:
 def _client_class(identity: str) -> type[Any]:
     """Client of ccxt for a venue, which keeps what it drops: the status, the headers, and every row."""
 
-    class Client(getattr(ccxt, identity)):  # type: ignore[misc]
+    class Client(getattr(ccxt, identity)):  # type: ignore[misc] # ccxt has a class a venue
         weighs = True
         answer_status: int | None = None
         answer_headers: Mapping[str, str] = MappingProxyType({})

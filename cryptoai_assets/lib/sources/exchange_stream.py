@@ -289,7 +289,7 @@ class ExchangeStream:
 def _client_class(identity: str) -> type[Any]:
     """Client of ccxt.pro that keeps what a venue says of a bar's closing, and, once closed, stays closed."""
 
-    class Client(getattr(ccxt.pro, identity)):  # type: ignore[misc]
+    class Client(getattr(ccxt.pro, identity)):  # type: ignore[misc] # ccxt has a class a venue
         def __init__(self, settings: dict[str, Any]) -> None:
             self._bars: list[tuple[Values, bool]] = []
             self._left = False

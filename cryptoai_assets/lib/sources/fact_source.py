@@ -2,15 +2,18 @@
 
 import csv
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import polars as pl
 
 from cryptoai_assets.lib.sources.candle_source import SourceError, SourceRefusedError
+from cryptoai_assets.lib.sources.web import WebClient
 from edge_bundle.facts import FACT_SCHEMA
 
 # What a parser meets in an answer of another shape than the source documents.
@@ -109,6 +112,78 @@ def facts_of(
     ]
     facts = pl.DataFrame(rows, schema=FACT_SCHEMA, orient="row")
     return facts.unique(maintain_order=True).sort("known_at", "event_time", "name", maintain_order=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingSource(ABC):
+    """A source that answers with readings, which become facts in the same way for all; a `FactSource`."""
+
+    witness: Witness
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Stands as the source of its facts."""
+
+    @property
+    @abstractmethod
+    def missing(self) -> str | None:
+        """What must be set before it can be asked, as a sentence; None when nothing is missing."""
+
+    @abstractmethod
+    def _readings(self, start: datetime, end: datetime) -> Iterable[Reading]:
+        """Readings that begin in ``[start, end)``, perhaps others too; an answer of another shape raises."""
+
+    def fetch(self, start: datetime, end: datetime) -> pl.DataFrame:
+        """See `FactSource.fetch`."""
+        if self.missing:
+            raise NotConfiguredError(f"{self.name} is not configured: {self.missing}")
+        with understood(self.name):
+            readings = list(self._readings(start, end))
+        return facts_of(readings, start, end, source=self.name, witness=self.witness)
+
+
+@dataclass(frozen=True, slots=True)
+class WebSource(ReadingSource):
+    """A source that is asked over HTTP, and needs no key unless it says so."""
+
+    web: WebClient
+
+    @property
+    def name(self) -> str:
+        """Stands as the source of its facts."""
+        return self.web.name
+
+    @property
+    def missing(self) -> str | None:
+        """What must be set before it can be asked: nothing."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource(ReadingSource):
+    """A source that is a text file; None when there is none."""
+
+    file: Path | None
+
+    @property
+    @abstractmethod
+    def content(self) -> str:
+        """What the file holds, for messages."""
+
+    @abstractmethod
+    def _read(self, text: str) -> Iterable[Reading]:
+        """Readings of the whole file."""
+
+    @property
+    def missing(self) -> str | None:
+        """What must be set before it can be read, as a sentence; None when nothing is missing."""
+        if self.file is None:
+            return f"no file of {self.content} is set"
+        return None if self.file.is_file() else f"the file {self.file.name} is not there"
+
+    def _readings(self, _start: datetime, _end: datetime) -> Iterable[Reading]:
+        return self._read(self.file.read_bytes().decode("utf-8-sig")) if self.file else ()
 
 
 @contextmanager

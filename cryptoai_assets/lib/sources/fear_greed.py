@@ -4,20 +4,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
-
-import polars as pl
 
 from cryptoai_assets.lib.sources.candle_source import SourceError
-from cryptoai_assets.lib.sources.fact_source import (
-    Reading,
-    Witness,
-    facts_of,
-    number,
-    plausible,
-    understood,
-)
-from cryptoai_assets.lib.sources.web import WebClient
+from cryptoai_assets.lib.sources.fact_source import Reading, WebSource, number, plausible
 
 BASE_URL = "https://api.alternative.me"
 # Sixty a minute: https://alternative.me/crypto/api/
@@ -31,45 +20,20 @@ _DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class FearGreedSource:
-    """From 0, extreme fear, to 100, extreme greed; of the whole market, so without a symbol."""
+class FearGreedSource(WebSource):
+    """From 0, extreme fear, to 100, extreme greed; of the whole market, some days not at all."""
 
-    web: WebClient
-    witness: Witness
-
-    @property
-    def name(self) -> str:
-        """Stands as the source of its facts."""
-        return self.web.name
-
-    @property
-    def missing(self) -> None:
-        """Nothing: it needs no key."""
-
-    def fetch(self, start: datetime, end: datetime) -> pl.DataFrame:
-        """Facts of the readings in ``[start, end)``; some days have none.
-
-        Raises
-        ------
-        SourceError
-            When it does not answer, or with what is not understood.
-        """
+    def _readings(self, start: datetime, _end: datetime) -> Iterator[Reading]:
         # Newest first; 0 would be all.
         days = max(math.ceil((self.witness.clock() - start) / _DAY) + 1, 1)
         answer = self.web.json("/fng/", {"limit": days, "format": "json"})
-        with understood(self.name):
-            told = answer["metadata"]["error"]
-            readings = list(_readings(answer["data"])) if told is None else []
+        told = answer["metadata"]["error"]
         if told is not None:
             raise SourceError(f"{self.name} does not answer ({str(told)[:120]}): try again later")
-        return facts_of(readings, start, end, source=self.name, witness=self.witness)
-
-
-def _readings(rows: Any) -> Iterator[Reading]:
-    for row in rows:
-        shown, value = plausible(datetime.fromtimestamp(int(row["timestamp"]), UTC)), number(row["value"])
-        if value is None:
-            continue
-        if not 0 <= value <= _HIGHEST:
-            raise ValueError(f"index {value:g}, from 0 to {_HIGHEST} allowed")
-        yield Reading(FEAR_AND_GREED, None, shown, shown, shown + PUBLICATION_DELAY, value)
+        for row in answer["data"]:
+            shown, value = plausible(datetime.fromtimestamp(int(row["timestamp"]), UTC)), number(row["value"])
+            if value is None:
+                continue
+            if not 0 <= value <= _HIGHEST:
+                raise ValueError(f"index {value:g}, from 0 to {_HIGHEST} allowed")
+            yield Reading(FEAR_AND_GREED, None, shown, shown, shown + PUBLICATION_DELAY, value)

@@ -6,19 +6,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-import polars as pl
-
 from cryptoai_assets.lib.sources.candle_source import SourceError
-from cryptoai_assets.lib.sources.fact_source import (
-    NotConfiguredError,
-    Reading,
-    Witness,
-    facts_of,
-    number,
-    plausible,
-    understood,
-)
-from cryptoai_assets.lib.sources.web import WebClient
+from cryptoai_assets.lib.sources.fact_source import Reading, WebSource, number, plausible
 
 BASE_URL = "https://api.stlouisfed.org/fred"
 # 120 a minute: https://fred.stlouisfed.org/docs/api/fred/errors.html
@@ -39,8 +28,8 @@ _UNKNOWN = "."
 
 
 @dataclass(frozen=True, slots=True)
-class FredSource:
-    """Series by their id, of the whole market; each revision is a fact of its own.
+class FredSource(WebSource):
+    """Series under their ids, of the whole market; each revision is a fact of its own.
 
     A value whose vintages begin later than the value itself is known from its first vintage only.
 
@@ -53,44 +42,22 @@ class FredSource:
         is late for the series whose weeks end there.
     """
 
-    web: WebClient
-    witness: Witness
     series: Mapping[str, Frequency]
     max_rows: int = MAX_ROWS
-
-    @property
-    def name(self) -> str:
-        """Stands as the source of its facts."""
-        return self.web.name
 
     @property
     def missing(self) -> str | None:
         """What must be set before it can be asked, as a sentence; None when nothing is missing."""
         return None if self.web.secrets.get(KEY) else f"no API key of {self.name} is set"
 
-    def fetch(self, start: datetime, end: datetime) -> pl.DataFrame:
-        """Facts of the observations dated in ``[start, end)``, under the id of their series.
+    def _readings(self, start: datetime, end: datetime) -> Iterator[Reading]:
+        for series, frequency in self.series.items():
+            rows = self._vintages(series, start.astimezone(UTC), end.astimezone(UTC))
+            yield from _versions(rows, series, frequency)
 
-        Raises
-        ------
-        NotConfiguredError
-            When there is no key.
-        SourceError
-            When it does not answer, or with what is not understood.
-        """
-        if self.missing:
-            raise NotConfiguredError(f"{self.name} is not configured: {self.missing}")
-        readings = [
-            reading
-            for series, frequency in self.series.items()
-            for reading in self._readings(series, frequency, start.astimezone(UTC), end.astimezone(UTC))
-        ]
-        return facts_of(readings, start, end, source=self.name, witness=self.witness)
-
-    def _readings(self, series: str, frequency: Frequency, start: datetime, end: datetime) -> list[Reading]:
+    def _vintages(self, series: str, start: datetime, end: datetime) -> Iterator[Any]:
         # Nothing is published before the period that it describes begins.
         opened, today = start.date(), self.witness.clock().astimezone(BANK).date()
-        rows: list[Any] = []
         while opened <= today:
             closed = min(opened + VINTAGE_SPAN, today)
             window = {"realtime_start": opened.isoformat(), "realtime_end": closed.isoformat()}
@@ -98,10 +65,8 @@ class FredSource:
                 "observation_start": start.date().isoformat(),
                 "observation_end": end.date().isoformat(),
             }
-            rows += self._rows({"series_id": series, **dates, **window})
+            yield from self._rows({"series_id": series, **dates, **window})
             opened = closed + _DAY
-        with understood(self.name):
-            return list(_versions(rows, series, frequency))
 
     def _rows(self, question: Mapping[str, str]) -> Iterator[Any]:
         offset = 0
@@ -113,8 +78,7 @@ class FredSource:
                 "file_type": "json",
             }
             answer = self.web.json(_PATH, {**question, **page})
-            with understood(self.name):
-                rows, count = list(answer["observations"]), int(answer["count"])
+            rows, count = list(answer["observations"]), int(answer["count"])
             yield from rows
             offset += len(rows)
             if offset >= count:

@@ -6,20 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from pathlib import Path
 from statistics import median
 
-import polars as pl
-
-from cryptoai_assets.lib.sources.fact_source import (
-    NotConfiguredError,
-    Reading,
-    Witness,
-    facts_of,
-    number,
-    plausible,
-    understood,
-)
+from cryptoai_assets.lib.sources.fact_source import FileSource, Reading, number, plausible
 
 PREFIX = "search_interest_"
 # Its dates are of no stated time zone, and a period's value settles after its end.
@@ -31,46 +20,24 @@ _DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class GoogleTrendsSource:
-    """Interest in one or more search terms by month, week or day, of the whole market.
+class GoogleTrendsSource(FileSource):
+    """Interest in one or more search terms by month, week or day, of the whole market, named after the term.
 
     .. warning::
        Google scales a whole export to its own largest value, 100, which may lie in the future of any row.
        A level therefore knows the future; only what no scale changes, such as a change in deviations of the
        values before it, is fit for use, and only within one export.
-
-    Parameters
-    ----------
-    export
-        The CSV file; None when none was exported.
     """
 
-    export: Path | None
-    witness: Witness
     name: str = "Google Trends"
 
     @property
-    def missing(self) -> str | None:
-        """What must be set before it can be read, as a sentence; None when nothing is missing."""
-        if self.export is None:
-            return "no CSV export of Google Trends is set"
-        return None if self.export.is_file() else f"the CSV export {self.export.name} is not there"
+    def content(self) -> str:
+        """What the file holds, for messages."""
+        return self.name
 
-    def fetch(self, start: datetime, end: datetime) -> pl.DataFrame:
-        """Facts of the periods that begin in ``[start, end)``, named after the term.
-
-        Raises
-        ------
-        NotConfiguredError
-            When there is no export.
-        SourceError
-            When it is not understood.
-        """
-        if self.missing or self.export is None:
-            raise NotConfiguredError(f"{self.name} is not configured: {self.missing}")
-        with understood(self.name):
-            readings = list(export_readings(self.export.read_bytes().decode("utf-8-sig")))
-        return facts_of(readings, start, end, source=self.name, witness=self.witness)
+    def _read(self, text: str) -> Iterator[Reading]:
+        return export_readings(text)
 
 
 def export_readings(text: str) -> Iterator[Reading]:

@@ -5,17 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import polars as pl
-
-from cryptoai_assets.lib.sources.fact_source import (
-    Reading,
-    Witness,
-    facts_of,
-    number,
-    plausible,
-    understood,
-)
-from cryptoai_assets.lib.sources.web import WebClient
+from cryptoai_assets.lib.sources.fact_source import Reading, WebSource, number, plausible
 
 BASE_URL = "https://mempool.space/api"
 # Its limits are not published, and whoever passes them often is banned: https://mempool.space/docs/api/rest
@@ -29,7 +19,7 @@ _DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True)
-class MempoolSpaceSource:
+class MempoolSpaceSource(WebSource):
     """Mean fees of a day's blocks, a day's hash rate, and each new difficulty.
 
     Parameters
@@ -38,31 +28,11 @@ class MempoolSpaceSource:
         Of which they are facts, such as the market's bitcoin; None for the whole market.
     """
 
-    web: WebClient
-    witness: Witness
     symbol: str | None
 
-    @property
-    def name(self) -> str:
-        """Stands as the source of its facts."""
-        return self.web.name
-
-    @property
-    def missing(self) -> None:
-        """Nothing: it needs no key."""
-
-    def fetch(self, start: datetime, end: datetime) -> pl.DataFrame:
-        """Facts of the days, and of the changes of difficulty, in ``[start, end)``.
-
-        Raises
-        ------
-        SourceError
-            When it does not answer, or with what is not understood.
-        """
-        fees, mining = self.web.json(_FEES_PATH, {}), self.web.json(_HASH_RATE_PATH, {})
-        with understood(self.name):
-            readings = [*_fees(fees, self.symbol), *_mining(mining, self.symbol)]
-        return facts_of(readings, start, end, source=self.name, witness=self.witness)
+    def _readings(self, _start: datetime, _end: datetime) -> Iterator[Reading]:
+        yield from _fees(self.web.json(_FEES_PATH, {}), self.symbol)
+        yield from _mining(self.web.json(_HASH_RATE_PATH, {}), self.symbol)
 
 
 def _fees(rows: Any, symbol: str | None) -> Iterator[Reading]:

@@ -136,8 +136,8 @@ def test_message_that_breaks_its_protocol_is_refused_by_name(change: dict[str, o
         {**BITSTAMP_DIFF, "event": "trade"},
         {**BITSTAMP_DIFF, "data": None},
         {**BITSTAMP_DIFF, "data": {**BITSTAMP_BOOK, "microtimestamp": "１７"}},
-        {**BITSTAMP_TRADE, "data": {**BITSTAMP_TRADE["data"], "type": False}},  # type: ignore[dict-item]
-        {**BITSTAMP_TRADE, "data": {**BITSTAMP_TRADE["data"], "amount_str": "0"}},  # type: ignore[dict-item]
+        {**BITSTAMP_TRADE, "data": {**BITSTAMP_TRADE["data"], "type": False}},
+        {**BITSTAMP_TRADE, "data": {**BITSTAMP_TRADE["data"], "amount_str": "0"}},
     ],
 )
 def test_bitstamp_message_that_breaks_its_protocol_is_refused(message: object) -> None:
@@ -255,7 +255,7 @@ def read_all(text: bytes) -> list[Event]:
     events: list[Event] = []
     for reader in readers:
         try:
-            events.extend(reader(io.BytesIO(text)))  # type: ignore[arg-type]
+            events.extend(reader(io.BytesIO(text)))
         except CaptureError as error:
             assert 1 <= error.line <= text.count(b"\n") + 1  # noqa: PT017
     return events

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from cryptoai_assets.lib.orderbook.microstructure import (
     bar_frame,
     recording,
 )
-from cryptoai_assets.lib.orderbook.recordings import Line, Recordings, recorded_bars
+from cryptoai_assets.lib.orderbook.recordings import LEAD, Line, Recordings, recorded_bars
 
 SYMBOL, DAY = "BTCUSDT", date(2024, 3, 2)
 MIDNIGHT = datetime(2024, 3, 2, tzinfo=UTC)
@@ -61,7 +62,12 @@ def recordings(tmp_path: Path) -> Recordings:
     return Recordings(tmp_path / "recordings")
 
 
-def bars(recordings: Recordings, *, until: datetime = MIDNIGHT + timedelta(days=2)) -> pl.DataFrame:
+def bars(
+    recordings: Recordings,
+    *,
+    since: datetime | None = None,
+    until: datetime = MIDNIGHT + timedelta(days=2),
+) -> pl.DataFrame:
     made, anomalies = recorded_bars(
         recordings,
         SYMBOL,
@@ -69,6 +75,7 @@ def bars(recordings: Recordings, *, until: datetime = MIDNIGHT + timedelta(days=
         rules=BINANCE_SPOT,
         settings=SETTINGS,
         snapshot_limit=1000,
+        since=since,
         until=until,
     )
     assert anomalies == []
@@ -98,6 +105,37 @@ def test_first_bar_of_a_day_has_the_book_of_the_day_before(recordings: Recording
     assert bars(recordings, until=MIDNIGHT + 2 * MINUTE).equals(made.head(2))
 
 
+def test_bars_that_are_gone_on_with_are_those_of_the_whole_day(recordings: Recordings) -> None:
+    recordings.append(SYMBOL, stream())
+    assert bars(recordings, since=MIDNIGHT + MINUTE).equals(bars(recordings).tail(2))
+
+
+def test_last_bar_of_a_day_ends_with_the_first_message_of_the_next(recordings: Recordings) -> None:
+    day = timedelta(days=1).total_seconds()
+    snapshots = [snapshot(day - 70 + 10 * n, 10 + n) for n in range(7)]
+    recordings.append(SYMBOL, snapshots)
+    assert bars(recordings).is_empty()
+    recordings.append(SYMBOL, [snapshot(day + 20, 99)])
+    assert bars(recordings)["open_time"].to_list() == [MIDNIGHT + timedelta(days=1) - MINUTE]
+
+
+def test_bar_is_none_before_something_was_recorded_after_its_end(recordings: Recordings) -> None:
+    recordings.append(SYMBOL, stream()[:-2])  # the last line is of five seconds before the third minute's end
+    assert bars(recordings).height == 2
+
+
+def test_files_of_days_long_gone_are_removed_when_a_day_begins(recordings: Recordings) -> None:
+    kept = replace(recordings, kept_days=1)
+    assert kept.last_added([SYMBOL]) is None
+    day = timedelta(days=1).total_seconds()
+    for number in range(4):
+        kept.append(SYMBOL, [snapshot(number * day, number), snapshot(number * day + 1, number)])
+    assert sorted(path.stem for path in (kept.root / SYMBOL).iterdir()) == ["2024-03-04", "2024-03-05"]
+    added = kept.last_added([SYMBOL, "ETHUSDT"])
+    assert added is not None
+    assert abs(datetime.now(UTC) - added) < timedelta(minutes=1)
+
+
 def test_line_that_a_killed_writer_left_is_no_line_and_goes_with_the_next_one(recordings: Recordings) -> None:
     lines = stream()
     recordings.append(SYMBOL, lines[:-8])
@@ -124,7 +162,8 @@ def test_real_stream_gives_the_bars_that_it_gives_without_being_recorded(
     pairs = (line.decode().strip().split(" ", 1) for line in raw)
     lines = [(int(known_at_ns), text) for known_at_ns, text in pairs]
     recordings.append(SYMBOL, lines)
-    made, _ = recorded_bars(
+    read = partial(
+        recorded_bars,
         recordings,
         SYMBOL,
         date(2024, 8, 8),
@@ -133,6 +172,7 @@ def test_real_stream_gives_the_bars_that_it_gives_without_being_recorded(
         snapshot_limit=1000,
         until=datetime(2024, 8, 10, tzinfo=UTC),
     )
+    made, _ = read()
     book, tape = (
         LocalBook(SYMBOL, BINANCE_FUTURES, kept_diffs=10**5),
         TradeTape(SYMBOL, BINANCE_FUTURES, kept_ids=10**5),
@@ -141,5 +181,11 @@ def test_real_stream_gives_the_bars_that_it_gives_without_being_recorded(
     expected = bar_frame(
         recording(BarRecorder(book, tape, replace(SETTINGS, levels=5)), events)[0], interval=MINUTE
     )
-    assert made.head(expected.height).equals(expected)
+    assert made.equals(expected)
+    assert read(since=made["open_time"][1])[0].equals(made[1:])
+    begun = datetime.fromtimestamp(lines[0][0] // 10**9, UTC)
+    late = list(recordings.events(SYMBOL, date(2024, 8, 8), snapshot_limit=1000, since=begun + LEAD + MINUTE))
+    assert 0 < len(late) < len(lines)
+    since_ns = (lines[0][0] // 10**9 + 60) * 10**9
+    assert len(late) == sum(known_at_ns >= since_ns for known_at_ns, _ in lines)
     assert expected["top_imbalance"].is_not_null().sum() >= 2

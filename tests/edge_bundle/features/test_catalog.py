@@ -162,6 +162,19 @@ def test_tail_of_the_warmup_and_one_bar_gives_the_value_of_the_whole_history(nam
     assert_close(name, values(from_tails, name), values(features_of(series), name)[rows])
 
 
+@pytest.mark.parametrize("name", [f"vwap_distance_{n}" for n in (20, 60, 240)])
+def test_volume_weighted_price_of_a_calm_market_keeps_nothing_of_the_wild_one_before_it(name: str) -> None:
+    candles = walk(seed=5)
+    calm = pl.int_range(pl.len()) >= 2000
+    volume = pl.when(calm).then(pl.col("volume") * 1e-3).otherwise("volume")
+    prices = [(100 + (pl.col(column) - 100) * 1e-2).alias(column) for column in PRICE_COLUMNS]
+    grid, feature = one_segment(candles.with_columns(*prices, volume=volume)), catalog()[name]
+    whole = values(computed_features(grid, [feature]), name)
+    for row in range(2300, grid.height, 500):
+        tail = computed_features(grid.slice(row - feature.warmup, feature.warmup + 1), [feature])
+        assert_close(name, values(tail, name)[-1:], whole[row : row + 1])
+
+
 @cache
 def features_before_another_future(cut: int) -> pl.DataFrame:
     grid = grid_of("real")

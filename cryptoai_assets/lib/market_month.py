@@ -1,0 +1,99 @@
+"""One month of one symbol on its way into the store: what its market's settings say of every step."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+
+from cryptoai_assets.lib.gaps import GapTable, find_gaps
+from cryptoai_assets.lib.market import Market, month_window
+from cryptoai_assets.lib.market_data import MarketStores, TakenIn, appended, cleaned, ingested
+from cryptoai_assets.lib.quality import Screened
+from cryptoai_assets.lib.repair import Repaired, RepairPolicy, repair
+from cryptoai_assets.lib.sources.candle_source import CandleSource, Fetched
+
+
+@dataclass(frozen=True, slots=True)
+class MarketMonth:
+    """Steps of one symbol and month (``YYYY-MM``), in the order in which they are gone."""
+
+    market: Market
+    stores: MarketStores
+    gaps: GapTable
+    symbol: str
+    month: str
+
+    def window(self, now: datetime) -> tuple[datetime, datetime]:
+        """Start and end of what is due by now, see `month_window`."""
+        return month_window(self.market, self.month, now)
+
+    def take(self, source: CandleSource, *, overlap_bars: int, now: datetime) -> Fetched | TakenIn:
+        """Add what came since the last stored bar; read the month whole where the market ends with its data.
+
+        Parameters
+        ----------
+        overlap_bars
+            Of the stored part, fetched again in search of late and revised bars.
+        """
+        start, end = self.window(now)
+        if not self.market.grows:
+            return ingested(source, self.stores, symbol=self.symbol, month=self.month, start=start, end=end)
+        return appended(
+            source,
+            self.stores,
+            symbol=self.symbol,
+            month=self.month,
+            start=start,
+            end=end,
+            interval=self.market.interval,
+            overlap=overlap_bars * self.market.bar,
+            now=now,
+            plausibility=self.market.plausibility,
+        )
+
+    def repair(
+        self,
+        source: CandleSource,
+        second_source: CandleSource | None,
+        policy: RepairPolicy,
+        *,
+        now: datetime,
+    ) -> Repaired:
+        """Work off its open gaps; it is to be cleaned again afterwards."""
+        return repair(
+            self.gaps,
+            self.stores,
+            symbols=[self.symbol],
+            month=self.month,
+            interval=self.market.interval,
+            source=source,
+            second_source=second_source,
+            policy=policy,
+            plausibility=self.market.plausibility,
+            now=now,
+        )
+
+    def clean(self) -> Screened:
+        """Screen it."""
+        return cleaned(
+            self.stores,
+            symbol=self.symbol,
+            month=self.month,
+            interval=self.market.interval,
+            plausibility=self.market.plausibility,
+        )
+
+    def find_gaps(self, *, now: datetime) -> pl.DataFrame:
+        """Record the absent bars that nothing explains, and return them."""
+        start, end = self.window(now)
+        return find_gaps(
+            self.gaps,
+            self.stores,
+            symbol=self.symbol,
+            month=self.month,
+            interval=self.market.interval,
+            venue=self.market.venue,
+            start=start,
+            end=end,
+            now=now,
+        )

@@ -120,3 +120,8 @@ def test_preset_is_not_hidden_by_a_file_and_an_absent_file_is_an_unknown_market(
 def test_file_that_is_no_market_is_refused_by_name(tmp_path: Path, text: str, reason: str) -> None:
     with pytest.raises(MarketFileError, match=reason):
         market_of("mine", market_file(tmp_path, text))
+
+
+def test_market_of_a_file_may_do_without_any_source_of_facts(tmp_path: Path) -> None:
+    (tmp_path / "minutes.toml").write_text('preset = "live"\ngreatest_ages = {}\n')
+    assert market_of("minutes", tmp_path).greatest_age == {}

@@ -16,7 +16,7 @@ from cryptoai_assets.lib.models.ensemble import fitted_alone
 from cryptoai_assets.lib.models.forecaster_model import ForecasterModel
 from cryptoai_assets.lib.models.networks.problem import NetworkRun
 from cryptoai_assets.lib.models.reference_lgbm import reference_forecasts, reference_rows
-from cryptoai_assets.lib.models.zoo import forecaster, refuse_untrainable
+from cryptoai_assets.lib.models.zoo import forecaster, long_enough, refuse_untrainable
 from cryptoai_assets.lib.scoring import (
     BootstrapSettings,
     Score,
@@ -56,9 +56,9 @@ class SampleMarket:
     data: Dataset
 
 
-def sample_market() -> SampleMarket:
-    """Read the sample and compute its dataset."""
-    market = market_preset("sample")
+def sample_market(kinds: tuple[str, ...]) -> SampleMarket:
+    """Read the sample and compute its dataset, with as many bars a row as the kinds of model read."""
+    market = long_enough(replace(market_preset("sample"), models=kinds))
     start, end = datetime(2017, 1, 1, tzinfo=UTC), datetime(2020, 1, 1, tzinfo=UTC)
     fetched = [sample_source().fetch(symbol, start, end) for symbol in market.symbols]
     candles = pl.concat(part.candles for part in fetched)
@@ -90,10 +90,10 @@ def folds_of(sample: SampleMarket) -> list[Fold]:
 
 def measure(full: bool) -> Iterator[EvaluationRow]:
     """All rows of the room, one by one as they are known."""
-    sample = sample_market()
+    kinds = (*FULL.kinds, *NETWORK_KINDS) if full else SHORT_KINDS
+    sample = sample_market(kinds)
     market, folds = sample.market, folds_of(sample)
     bootstrap, run = FULL.bootstrap(market), NetworkRun(CHECKPOINTS)
-    kinds = (*FULL.kinds, *NETWORK_KINDS) if full else SHORT_KINDS
     refuse_untrainable(kinds, market=market)
     # What is compared is what validation chose, on rows before the first that is scored.
     searched = search_kinds(

@@ -17,6 +17,7 @@ from cryptoai_assets.lib.gaps import GapTable
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.market import Market, beyond_candles, market_of
 from cryptoai_assets.lib.market_data import MarketStores
+from cryptoai_assets.lib.models.zoo import long_enough
 from cryptoai_assets.lib.s3_path import S3Settings
 from cryptoai_assets.lib.sources.archive import ArchiveSource
 from cryptoai_assets.lib.sources.candle_source import CandleSource, SourceRefusedError
@@ -114,7 +115,7 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
     def settings(self) -> Market:
         """Settings of the preset or the file, with the families and the kinds of model that are set."""
         market = beyond_candles(market_of(self.name, Path(self.root) / MARKETS), self.beyond)
-        return replace(market, models=tuple(self.models)) if self.models else market
+        return long_enough(replace(market, models=tuple(self.models)) if self.models else market)
 
     @property
     def patience(self) -> Patience:

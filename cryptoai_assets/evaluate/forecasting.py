@@ -1,7 +1,7 @@
 """Scores of every model on a market's archive, walk-forward, against the reference and the baselines."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -10,7 +10,7 @@ from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.evaluate.comparison import ROOM, compared, over_seeds
 from cryptoai_assets.evaluate.fold_files import EvaluatedMarket, FoldFiles, Plan
 from cryptoai_assets.evaluate.rows import EvaluationRow, markdown
-from cryptoai_assets.lib.models.zoo import refuse_untrainable
+from cryptoai_assets.lib.models.zoo import long_enough, refuse_untrainable
 from cryptoai_assets.lib.training import FULL
 
 # Folds begin while the last of them would likely end within these.
@@ -85,7 +85,7 @@ class Evaluation:
                 f"the market {self.market.name} reads a venue; an evaluation reads a file: "
                 "MARKET=sample, or a market whose source is an archive"
             )
-        market = self.market.settings
+        market = long_enough(replace(self.market.settings, models=self.plan.kinds))
         refuse_untrainable(self.plan.kinds, market=market)
         return EvaluatedMarket.read(market, archives[0])
 

@@ -15,8 +15,6 @@ from edge_bundle.features.microstructure import FACTS, PREFIX
 
 # A taker's fee at a venue's lowest level, and a narrow book; an account of one's own has other numbers.
 TAKER = Costs(fee_bps=20.0, spread_bps=4.0, slippage_bps=1.0)
-# What the networks read.
-LOOKBACK = 60
 Clock = Literal["data", "wall", "venue"]
 # What a model may read besides the candles of its own symbol; each is a family of features.
 Beyond = Literal["context", "outside", "microstructure"]
@@ -55,8 +53,9 @@ class Market:
     horizons
         In bars.
     lookback
-        The most bars that a model may read: only bars with as many behind them are trained on and scored, by
-        every model, so that all are compared on the same rows. Trees read one.
+        The most bars that a model may read, at least as many as those that `models` names do. Only bars with
+        as many behind them are trained on and scored, so that all models are compared on the same rows. Trees
+        read one.
     max_missing_bars
         Missing bars in a row that are bridged; a longer hole splits the series.
     max_rejected_share
@@ -177,7 +176,7 @@ _SAMPLE = Market(
     symbols=("BTCUSD", "EOSUSD", "ETHUSD", "LTCUSD", "XRPUSD"),
     interval="30m",
     horizons=(1, 2, 6),
-    lookback=LOOKBACK,
+    lookback=1,
     max_missing_bars=3,
     max_rejected_share=0.0,
     costs=TAKER,

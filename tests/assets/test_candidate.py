@@ -24,7 +24,7 @@ from edge_bundle.forecaster import Forecaster
 from edge_bundle.manifest import Manifest
 from edge_bundle.windows import MarketWindow
 
-MARKET = market_preset("sample")
+MARKET = replace(market_preset("sample"), lookback=8)
 AS_OF = datetime(2020, 6, 1, 2, tzinfo=timezone(timedelta(hours=2)))
 TREES = replace(XgboostSettings.start(), trees=20, min_child_weight=20.0)
 LSTM = LstmSettings.start()

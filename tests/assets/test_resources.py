@@ -28,7 +28,8 @@ def test_models_that_are_set_are_trained_in_place_of_the_market_s_own(tmp_path: 
     own = MarketResource(name="mine", root=str(tmp_path))
     assert own.settings.models == ("lightgbm",)
     asked = MarketResource(name="mine", root=str(tmp_path), models=["lstm", "blend"])
-    assert asked.settings == replace(own.settings, models=("lstm", "blend"))
+    assert asked.settings == replace(own.settings, models=("lstm", "blend"), lookback=60)
+    assert own.settings.lookback == 1
 
 
 async def blocked(_request: Request) -> Response:

@@ -55,10 +55,6 @@ def test_market_names_the_kinds_that_are_trained_in_place_of_the_training_s() ->
         SMALL.of_market(replace(MARKET, models=("oracle",)))
 
 
-def test_rows_of_every_model_have_as_many_bars_behind_them_as_a_network_reads(data: Dataset) -> None:
-    assert data.windows(60, np.array([0])).shape == (1, 60, len(FEW_FEATURES))
-
-
 @pytest.mark.parametrize("late_minutes", [0, 29])
 def test_dataset_as_of_a_time_is_that_of_candles_that_had_closed(
     grid: pl.DataFrame, late_minutes: int

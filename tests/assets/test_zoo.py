@@ -16,6 +16,7 @@ from cryptoai_assets.lib.models.zoo import (
     ShortLookbackError,
     UnknownKindError,
     kind_settings,
+    long_enough,
     model_from,
     model_record,
     refuse_untrainable,
@@ -67,9 +68,7 @@ def test_network_without_pytorch_is_refused_with_the_cure() -> None:
 
 def test_network_on_a_market_of_short_rows_is_refused_with_the_setting() -> None:
     market = replace(market_preset("live"), name="mine", lookback=20)
-    with pytest.raises(
-        ShortLookbackError, match=r"transformer reads 60 bars.* mine holds 20: set lookback = 60"
-    ):
+    with pytest.raises(ShortLookbackError, match=r"transformer reads 60 bars.* mine holds 20: name it in"):
         refuse_untrainable(["xgboost", "transformer"], market=market)
     # Alone it has all members, beside others it has those.
     with pytest.raises(ShortLookbackError, match="lstm reads 60 bars"):
@@ -78,7 +77,13 @@ def test_network_on_a_market_of_short_rows_is_refused_with_the_setting() -> None
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_takes_every_kind(name: str) -> None:
-    refuse_untrainable(list(KINDS), market=market_preset(name))
+def test_every_preset_takes_every_kind_that_it_names_and_is_as_it_was_without_networks(name: str) -> None:
+    market = market_preset(name)
+    named = long_enough(replace(market, models=tuple(KINDS)))
+    assert named.lookback == 60
+    refuse_untrainable(list(KINDS), market=named)
+    assert long_enough(market) == market
+    assert long_enough(replace(market, models=("lightgbm", "tree_ensemble"))).lookback == market.lookback
+    assert long_enough(replace(market, models=("blend",))).lookback == 60
     with pytest.raises(UnknownKindError, match="'oracle' is not known"):
-        refuse_untrainable(["lstm", "oracle"], market=market_preset(name))
+        refuse_untrainable(["lstm", "oracle"], market=long_enough(replace(named, models=("oracle",))))

@@ -1,7 +1,7 @@
 """The kinds of forecaster that can be searched, trained, exported and released, by name."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any, cast
@@ -79,6 +79,18 @@ def kind_settings(name: str) -> type[ForecasterSettings]:
     return KINDS[name]
 
 
+def long_enough(market: Market) -> Market:
+    """The market with a lookback that suffices for the models that it names; unknown ones are left alone."""
+    starts = [KINDS[kind].start() for kind in market.models if kind in KINDS]
+    return replace(market, lookback=max([market.lookback, *map(_lookback, starts)]))
+
+
+def _lookback(settings: ForecasterSettings) -> int:
+    """Bars that a model of some settings reads; trees read one."""
+    own = settings.lookback if isinstance(settings, NetworkSettings) else 1
+    return max([own, *map(_lookback, members_of(settings))])
+
+
 def refuse_untrainable(kinds: Sequence[str], *, market: Market) -> None:
     """Refuse what cannot be trained, before time is spent on what can.
 
@@ -98,7 +110,7 @@ def refuse_untrainable(kinds: Sequence[str], *, market: Market) -> None:
         if settings.lookback > market.lookback:
             raise ShortLookbackError(
                 f"{settings.kind} reads {settings.lookback} bars, a row of the market {market.name} holds "
-                f"{market.lookback}: set lookback = {settings.lookback} in its file"
+                f"{market.lookback}: name it in the market's models"
             )
 
 

@@ -1,6 +1,7 @@
 """From a verdict to a training, from whatever failed to the outbox, and from the outbox to a person."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -67,10 +68,24 @@ def failed_runs_are_told(
         str(event.step_key): _what_went_wrong(event.step_failure_data.error)
         for event in context.get_step_failure_events()
     }
+    nameless = {run.job_name: context.failure_event.message or "no error was recorded"}
+    tell_failed_run(market, alerts, run, failed or nameless)
+
+
+def tell_failed_run(
+    market: MarketResource, alerts: AlertsResource, run: dg.DagsterRun, failed: Mapping[str, str]
+) -> None:
+    """Put an alert into the outbox for a run of which steps failed, once whoever tells it.
+
+    Parameters
+    ----------
+    failed
+        Step, and what went wrong there.
+    """
     alert = failure_alert(
         market.home,
         f"failed:{run.run_id}",
-        failed or {run.job_name: context.failure_event.message or "no error was recorded"},
+        failed,
         kind="run",
         because=run.tags.get(CAUSE_TAG),
         links={"Dagster run": alerts.run_address(run.run_id)},

@@ -17,11 +17,15 @@ import polars as pl
 from dagster._core.instance.ref import InstanceRef
 
 from cryptoai_assets.definitions import defs
+from cryptoai_assets.defs.features.recipes import feature_names
 from cryptoai_assets.defs.market_data.partitions import SYMBOL_MONTH
 from cryptoai_assets.defs.materialization import UNPARTITIONED
+from cryptoai_assets.defs.monitoring.sensors import tell_failed_run
+from cryptoai_assets.defs.outside import recipes as outside
+from cryptoai_assets.defs.outside.sources import facts_given
 from cryptoai_assets.defs.recipes import IN_ORDER, stale_partitions
 from cryptoai_assets.defs.release.recipes import DECISION_NAME
-from cryptoai_assets.defs.resources import MarketResource, configured_resource
+from cryptoai_assets.defs.resources import MarketResource, configured_alerts, configured_resource
 from cryptoai_assets.defs.training.config import TrainingConfig
 from cryptoai_assets.defs.training.recipes import SCORES_NAME, STRETCH_SCORES_NAME
 from cryptoai_assets.lib.candidate import Candidate, bundle_folder
@@ -32,6 +36,7 @@ from cryptoai_assets.lib.releases import champion_forecaster
 from cryptoai_assets.lib.store import process_lives, read_stored_parquet
 from cryptoai_serving.bars import BarStore
 from edge_bundle.features.catalog import catalog
+from edge_bundle.features.sources import facts_read
 from edge_bundle.releases import read_channel
 
 LATENCY_CALLS = 50
@@ -44,11 +49,18 @@ RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_p
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """How many partitions of an asset were made, and how long that took."""
+    """How many partitions of an asset were made, and how long that took.
+
+    Parameters
+    ----------
+    unanswered
+        What an outside source said in place of an answer; its facts are those that were stored before.
+    """
 
     asset: str
     partitions: int
     seconds: float
+    unanswered: str | None = None
 
 
 def main() -> int:
@@ -65,8 +77,9 @@ def main() -> int:
             sys.stderr.write(f"\n{error}\n")
             return 1
     total = sum(step.partitions for step in made)
-    sys.stdout.write(f"\n{total} partitions materialized.\n" if total else "\nEverything is up to date.\n")
-    sys.stdout.write("\n".join(summary(market.home)) + "\n")
+    is_whole = total == 0 and all(step.unanswered is None for step in made)
+    sys.stdout.write("\nEverything is up to date.\n" if is_whole else f"\n{total} partitions materialized.\n")
+    sys.stdout.write("\n".join([*summary(market.home), *unanswered_lines(made, market)]) + "\n")
     return 0
 
 
@@ -89,6 +102,8 @@ def materialize_stale(
 ) -> list[Made]:
     """Walk the graph from its sources; an asset is looked at when what it reads is made.
 
+    An outside source that does not answer is told, and the rest goes on with the facts that are stored.
+
     Raises
     ------
     MaterializationError
@@ -107,22 +122,42 @@ def materialize_stale(
             sys.stdout.write(f"    {asset} is left out: nothing is released\n")
             continue
         started = time.monotonic()
+        said = None
         for first, last in together(stale, every):
             _tell(asset, len(stale), first if first == last else f"{first} … {last}")
-            run = job.get_subset(asset_selection={dg.AssetKey(asset)}).execute_in_process(
-                instance=instance,
-                resources={"market": market},
-                tags=_tags(first, last),
-                run_config={"loggers": {"progress": {}}},
-                partition_key=first if first and first == last else None,
-                raise_on_error=False,
-            )
-            if not run.success:
-                raise MaterializationError(_failure(asset, run))
-        made.append(Made(asset, len(stale), time.monotonic() - started))
-        if stale:
+            said = _run(job, instance, market, asset=asset, span=(first, last))
+        count = len(stale) if said is None else 0
+        made.append(Made(asset, count, time.monotonic() - started, said))
+        if count:
             sys.stdout.write(f"    done in {made[-1].seconds:.1f} s\n")
     return made
+
+
+def _run(
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    market: MarketResource,
+    *,
+    asset: str,
+    span: tuple[str, str],
+) -> str | None:
+    """Make partitions of an asset, first and last given; what an outside source said that gave no facts."""
+    first, last = span
+    run = job.get_subset(asset_selection={dg.AssetKey(asset)}).execute_in_process(
+        instance=instance,
+        resources={"market": market},
+        tags=_tags(first, last),
+        run_config={"loggers": {"progress": {}}},
+        partition_key=first if first and first == last else None,
+        raise_on_error=False,
+    )
+    said = unanswered(asset, run)
+    if said is not None:
+        tell_failed_run(market, configured_alerts(), run.dagster_run, {asset: said})
+        sys.stdout.write(f"    {said}\n    the rest goes on without new facts of it\n")
+    elif not run.success:
+        raise MaterializationError(_failure(asset, run))
+    return said
 
 
 def _tags(first: str, last: str) -> Mapping[str, str]:
@@ -144,6 +179,15 @@ def _tell(asset: str, count: int, what: str) -> None:
     label = f" ({count} partitions: {what})" if what != UNPARTITIONED else ""
     sys.stdout.write(f"[{position:2}/{len(IN_ORDER)}] {asset}{label}\n")
     sys.stdout.flush()
+
+
+def unanswered(asset: str, run: dg.ExecuteInProcessResult) -> str | None:
+    """What an outside source said in place of an answer; None when it answered, or something else failed."""
+    if asset not in outside.RECIPES:
+        return None
+    failures = [event.step_failure_data for event in run.all_events if event.is_step_failure]
+    told = [failure.user_failure_data.description for failure in failures if failure.user_failure_data]
+    return "; ".join(map(str, told)) if failures and len(told) == len(failures) else None
 
 
 def _failure(asset: str, run: dg.ExecuteInProcessResult) -> str:
@@ -200,6 +244,21 @@ def summary(home: Home) -> list[str]:
         "  make reproduce VERSION=1    train a registered version again from its record",
         "  curl -s localhost:3600/forecast/BTCUSD     while `make up` runs",
     ]
+
+
+def unanswered_lines(made: Sequence[Made], market: MarketResource) -> list[str]:
+    """Outside sources that did not answer, and what that does to the market's features; none when all did."""
+    read = facts_read(feature_names(market))
+    lines = []
+    for step in made:
+        if step.unanswered is None:
+            continue
+        facts = [fact for fact in facts_given(market, outside.source_of(step.asset)) if fact in read]
+        follows = "no feature of this market reads its facts"
+        if facts:
+            follows = f"features read {', '.join(facts)}: where these are too old, training stops and says so"
+        lines += [f"  {step.asset} failed: {step.unanswered}", f"    {follows}"]
+    return ["", "Sources that did not answer, asked again next time:", *lines] if lines else []
 
 
 def _score_lines(scores: pl.DataFrame, horizons: Sequence[int]) -> list[str]:

@@ -290,6 +290,14 @@ class AlertsResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
         return f"{self.dagster_address}/runs/{run_id}"
 
 
+def configured_alerts() -> AlertsResource:
+    """Return where this environment's alerts go."""
+    return AlertsResource(
+        slack_webhook=os.environ.get("CRYPTOAI_SLACK_WEBHOOK") or None,
+        dagster_address=os.environ.get("CRYPTOAI_DAGSTER_ADDRESS", "http://127.0.0.1:3000"),
+    )
+
+
 @dg.logger
 def progress_logger(_: dg.InitLoggerContext) -> logging.Logger:
     """Print what assets say about their progress, and nothing of Dagster's own events."""
@@ -321,10 +329,7 @@ def resources() -> dg.Definitions:
     return dg.Definitions(
         resources={
             "market": configured_resource(),
-            "alerts": AlertsResource(
-                slack_webhook=os.environ.get("CRYPTOAI_SLACK_WEBHOOK") or None,
-                dagster_address=os.environ.get("CRYPTOAI_DAGSTER_ADDRESS", "http://127.0.0.1:3000"),
-            ),
+            "alerts": configured_alerts(),
         },
         executor=dg.in_process_executor,
         loggers={"console": dg.colored_console_logger, "progress": progress_logger},

@@ -1,6 +1,6 @@
 """Facts of one source, taken into the store, and what is told of them: how many, how old, how they run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -10,6 +10,7 @@ from cryptoai_assets.lib.fact_store import FactStore
 from cryptoai_assets.lib.sources.fact_source import FactSource
 from edge_bundle.candles import UTC_MICROSECONDS
 from edge_bundle.facts import FACT_SCHEMA
+from edge_bundle.features import outside
 
 # Before the history: features read 30 events back, of which a monthly series has few a year.
 LEAD = timedelta(days=1_100)
@@ -22,6 +23,14 @@ SUMMARY_SCHEMA: dict[str, pl.DataType] = {
     "newest_event": UTC_MICROSECONDS,
     "newest_known_at": UTC_MICROSECONDS,
     "newest_value": pl.Float64(),
+}
+LACKING_SCHEMA: dict[str, pl.DataType] = {
+    "fact": pl.String(),
+    "rows": pl.UInt32(),
+    "share": pl.Float64(),
+    "first": UTC_MICROSECONDS,
+    "last": UTC_MICROSECONDS,
+    "newest": pl.Boolean(),
 }
 
 
@@ -99,3 +108,40 @@ def absent_facts(names: tuple[str, ...], summary: pl.DataFrame, symbols: tuple[s
         for name in names
         if None not in held.get(name, set()) and not set(symbols) <= held.get(name, set())
     ]
+
+
+def rows_without_facts(rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Facts that are absent or too old where everything else that a row needs is there.
+
+    Parameters
+    ----------
+    rows
+        ``open_time``, ``symbol``, ``traded`` and the features `names`; a null is a value that is not known.
+
+    Returns
+    -------
+    DataFrame
+        In `LACKING_SCHEMA`, one row a fact that any row lacks: how many do, of those that are complete but
+        for outside facts, from which bar to which, and whether the newest one of a symbol is among them.
+    """
+    reading: dict[str, list[str]] = {}
+    for name in names:
+        if name.startswith(outside.PREFIX):
+            reading.setdefault(outside.fact_read(name), []).append(name)
+    own = [name for name in names if not name.startswith(outside.PREFIX)]
+    warm = rows.filter(pl.all_horizontal("traded", pl.col(own).is_not_null()))
+    is_newest = pl.col("open_time") == pl.col("open_time").max().over("symbol")
+    counted = [
+        warm.select("open_time", lacks=pl.any_horizontal(pl.col(columns).is_null()), is_newest=is_newest)
+        .filter("lacks")
+        .select(
+            fact=pl.lit(fact),
+            rows=pl.len(),
+            share=pl.len() / warm.height,
+            first=pl.col("open_time").min(),
+            last=pl.col("open_time").max(),
+            newest=pl.col("is_newest").any(),
+        )
+        for fact, columns in reading.items()
+    ]
+    return pl.concat([pl.DataFrame(schema=LACKING_SCHEMA), *counted]).filter(pl.col("rows") > 0)

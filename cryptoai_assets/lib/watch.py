@@ -198,6 +198,32 @@ def failure_alert(
     )
 
 
+def untold_failures(
+    told: Mapping[str, str], outcomes: Mapping[str, str | None], day: str
+) -> tuple[dict[str, str], dict[str, str]]:
+    """What of the checks of a run is to be told: what failed, unless that was told that day already.
+
+    A check that held in between, and failed anew, is told again.
+
+    Parameters
+    ----------
+    told
+        Day on which each check that fails was told last, as ``YYYY-MM-DD``.
+    outcomes
+        By check what it says that failed; None when it held.
+
+    Returns
+    -------
+    tuple
+        `told` as it is after the run, and what is to be told now.
+    """
+    after = {check: last for check, last in told.items() if outcomes.get(check, "not looked at") is not None}
+    untold = {
+        check: said for check, said in outcomes.items() if said is not None and after.get(check, "") < day
+    }
+    return after | dict.fromkeys(untold, day), untold
+
+
 def raise_alert(home: Home, alert: Alert) -> bool:
     """Put an alert into the outbox; False when its cause is there already."""
     return Outbox(home.alerts_database).add(alert)

@@ -147,13 +147,25 @@ async def test_slot_without_a_trade_is_known_and_told_as_a_fact() -> None:
     assert told[0].fetched.facts["event_time"].to_list() == [slot(1)]
 
 
-async def test_hole_stays_while_the_source_fails_and_bars_wait_behind_it() -> None:
-    one = filling(Archive(set(range(10)), failures=[SourceError("down"), SourceError("down")]))
+async def test_bars_wait_behind_a_hole_until_a_source_that_failed_answers_in_time() -> None:
+    one = filling(Archive(set(range(10)), failures=[SourceError("down"), SourceError("down")]), looks=3)
     for number in (1, 2):
         one.sequence.hear(slot(number), row(number), closed=True)
         assert await out(one) == []
     one.sequence.hear(slot(3), row(3), closed=True)
     assert await out(one) == [([0], True), ([1, 2, 3], False)]
+
+
+async def test_hole_is_passed_over_when_the_source_failed_at_every_look() -> None:
+    one = filling(Archive(set(range(10)), failures=[SourceError("down")] * 3), looks=2)
+    one.sequence.hear(slot(2), row(2), closed=True)
+    assert await out(one) == []
+    one.sequence.hear(slot(3), row(3), closed=True)
+    assert await out(one) == [([2, 3], False)]
+    # While the stream is away no slot is known to be closed: nothing is passed over.
+    assert await one.filled(FAR) is None
+    assert await one.filled(FAR) is not None
+    assert one.source.asked[-1] == (slot(4), FAR)
 
 
 async def test_refusal_is_not_swallowed() -> None:

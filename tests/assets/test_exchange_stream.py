@@ -10,6 +10,7 @@ from itertools import pairwise
 import polars as pl
 import pytest
 from fakes.loopback_app import Loopback, serving
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from cryptoai_assets.lib.freshness import FreshnessWatch
@@ -37,12 +38,20 @@ def anyio_backend() -> str:
 
 
 @dataclass
+class Rest:
+    """Whether the venue gives candles over REST; markets and its clock it always tells."""
+
+    is_down: bool = False
+
+
+@dataclass
 class Venue:
     """A running sandbox, and what reads from it."""
 
     market: SandboxMarket
     server: Loopback
     source: ExchangeSource
+    rest: "Rest"
 
     def stream(self, *, silence_seconds: float = 5.0) -> ExchangeStream:
         reconnecting = Reconnecting(silence_seconds, 0.01, 0.05, asyncio.sleep, lambda: 0.5)
@@ -66,10 +75,13 @@ def venue(*, speed: float = 2400, sockets: bool = True, **shares: float) -> Iter
     plan = FaultPlan(6, {Fault(name): share for name, share in shares.items()})
     sound = binance_app(market, push_seconds=0.005)
     spoiled = Faults(sound, plan)
+    rest = Rest()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket" and not sockets:
             await send({"type": "websocket.close"})
+        elif rest.is_down and scope["path"].endswith("/klines"):
+            await Response("down", status_code=503)(scope, receive, send)
         else:
             await (spoiled if scope["type"] == "websocket" else sound)(scope, receive, send)
 
@@ -84,7 +96,7 @@ def venue(*, speed: float = 2400, sockets: bool = True, **shares: float) -> Iter
             simulated=True,
             milliseconds_between_requests=0.01,
         )
-        yield Venue(market, server, source)
+        yield Venue(market, server, source, rest)
         source.close()
 
 
@@ -147,6 +159,29 @@ async def test_no_bar_is_lost_doubled_reordered_or_half_whatever_the_socket_does
         assert eth.equals(place.bars("ETHUSDT", eth.height + 7)[7:])
     assert sum(part.over_rest for part in told) > 2
     assert drops == (stream.last_failure is not None)
+
+
+async def test_bars_go_on_behind_holes_while_rest_is_down_and_holes_are_filled_once_it_is_up() -> None:
+    with venue(missing_bar=0.2) as place:
+        place.rest.is_down = True
+        told: list[StreamedBars] = []
+        alone = 0
+        async with asyncio.timeout(60), aclosing(place.stream().candles({"BTCUSDT": CURSOR})) as stream:
+            async for part in stream:
+                told.append(part)
+                alone += part.fetched.candles.height
+                # Both the history before the stream and bars of its own are missing by then.
+                place.rest.is_down = alone < 40
+                if part.over_rest:
+                    break
+        bars = frame(told, "BTCUSDT")
+        count = (bars["open_time"][-1] - CURSOR) // MINUTE + 1
+        due = place.bars("BTCUSDT", count)
+        assert bars.equals(due.join(bars.select("open_time"), on="open_time", how="semi"))
+        steps = bars["open_time"].diff().drop_nulls()
+        assert bars["open_time"][0] > START
+        assert steps.max() > MINUTE
+    assert not any(part.over_rest for part in told[:-1])
 
 
 async def test_bars_come_over_rest_while_no_socket_opens() -> None:

@@ -157,7 +157,7 @@ def test_month_of_which_too_much_is_missing_is_told_as_a_failure_and_stops_nothi
     )
     failed_checks_are_told(told)
     [alert] = Outbox(market.home.alerts_database).alerts()
-    assert [what for what, _ in alert.facts] == ["clean_candles: candles_are_complete"]
+    assert [what for what, _ in alert.facts] == ["clean_candles: candles_are_complete of 2018-10-01|BTCUSD"]
     stores = market.stores
     quiet = no_trade_slots(stores.clean_facts.month("BTCUSD", "2018-10")).height
     missing = 31 * 48 - stores.clean_candles.month("BTCUSD", "2018-10").height - quiet

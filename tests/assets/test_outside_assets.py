@@ -21,6 +21,7 @@ from cryptoai_assets.defs.outside.recipes import RECIPES
 from cryptoai_assets.defs.outside.schedules import facts_every_day
 from cryptoai_assets.defs.outside.sources import SOURCES, facts_offered, missing
 from cryptoai_assets.defs.resources import AlertsResource, MarketResource
+from cryptoai_assets.demo import unanswered
 from cryptoai_assets.lib.planner import out_of_date
 from cryptoai_assets.lib.sources.coin_metrics import METRICS
 from cryptoai_assets.sandbox.__main__ import sandbox_app
@@ -142,6 +143,8 @@ def test_source_that_fails_fails_its_run_and_leaves_the_others(
     result = run(instance, lost, "fear_greed", "mempool_space")
     assert not result.success
     assert metadata(result, "mempool_space")["state"] == "configured"
+    assert str(unanswered("fear_greed_facts", result)).startswith("simulated Fear & Greed answered")
+    assert unanswered("raw_candles", result) is None
     context = dg.build_run_status_sensor_context(
         sensor_name="failed_runs_are_told",
         dagster_event=result.get_run_failure_event(),
@@ -181,6 +184,7 @@ def test_interpolated_file_stops_what_is_downstream(
         e for e in result.get_asset_check_evaluations() if e.check_name == "facts_are_not_interpolated"
     ]
     assert found.blocking
+    assert unanswered("sp500_facts", result) is None
 
 
 def test_key_that_is_not_set_is_told_and_nothing_depends_on_it(tmp_path: Path) -> None:

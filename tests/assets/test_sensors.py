@@ -258,29 +258,132 @@ def checks_of(passed: bool, severity: dg.AssetCheckSeverity) -> list[dg.AssetChe
     return [rows_are_unique]
 
 
-def test_failed_check_of_a_run_that_succeeded_is_told_once_and_a_warning_or_success_never(
-    market: MarketResource, instance_on_disk: dg.DagsterInstance
-) -> None:
-    instance = instance_on_disk
-    error, warning = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
-    runs = [
-        dg.materialize([tables, *checks_of(passed, severity)], instance=instance)
-        for passed, severity in ((True, error), (False, warning), (False, error))
-    ]
-    assert runs[2].success
-    alerts, cursor = AlertsResource(dagster_address="http://dagster.example"), None
-    for told in ("failed checks in 1 runs are told", "no check failed"):
-        resources = {"market": market, "alerts": alerts}
-        context = dg.build_sensor_context(instance=instance, cursor=cursor, resources=resources)
+class Looks:
+    """The sensor of failed checks, look after look."""
+
+    def __init__(self, market: MarketResource, instance: dg.DagsterInstance) -> None:
+        self.market, self.instance, self.cursor = market, instance, ""
+
+    def run(self, passed: bool, severity: dg.AssetCheckSeverity, month: str | None = None) -> str:
+        """Run of an asset and its check, of one partition where a month is given."""
+        tags = {"dagster/partition": month} if month else {}
+        checks = checks_of(passed, severity)
+        result = dg.materialize([tables, *checks], instance=self.instance, tags=tags)
+        assert result.success
+        return result.run_id
+
+    def look(self) -> str | None:
+        resources = {
+            "market": self.market,
+            "alerts": AlertsResource(dagster_address="http://dagster.example"),
+        }
+        context = dg.build_sensor_context(
+            instance=self.instance, cursor=self.cursor or None, resources=resources
+        )
         result = failed_checks_are_told(context)
         assert isinstance(result, dg.SensorResult)
         assert result.skip_reason is not None
-        assert result.skip_reason.skip_message == told
-        cursor = result.cursor
-    [alert] = Outbox(market.home.alerts_database).alerts()
-    assert alert.cause == f"failed-checks:{runs[2].run_id}"
+        self.cursor = result.cursor or ""
+        return result.skip_reason.skip_message
+
+    @property
+    def alerts(self) -> list[Alert]:
+        return Outbox(self.market.home.alerts_database).alerts()
+
+
+ERROR, WARNING = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+NOTHING_NEW = "no check fails that was not told"
+
+
+def test_failed_check_of_a_run_that_succeeded_is_told_once_and_a_warning_or_success_never(
+    market: MarketResource, instance_on_disk: dg.DagsterInstance
+) -> None:
+    looks = Looks(market, instance_on_disk)
+    assert looks.look() == NOTHING_NEW
+    run_ids = [looks.run(passed, severity) for passed, severity in ((True, ERROR), (False, WARNING))]
+    run_ids.append(looks.run(False, ERROR))
+    assert [looks.look() for _ in range(2)] == ["failed checks in 1 runs are told", NOTHING_NEW]
+    [alert] = looks.alerts
+    assert alert.cause == f"failed-checks:{run_ids[2]}"
     assert alert.facts == (("tables: rows_are_unique", "rows against: 7"),)
-    assert alert.links == (("Dagster run", f"http://dagster.example/runs/{runs[2].run_id}"),)
+    assert alert.links == (("Dagster run", f"http://dagster.example/runs/{run_ids[2]}"),)
+
+
+def test_check_that_keeps_failing_is_told_once_a_day_and_again_when_it_fails_anew(
+    market: MarketResource, instance_on_disk: dg.DagsterInstance
+) -> None:
+    looks = Looks(market, instance_on_disk)
+    first = looks.run(False, ERROR)
+    looks.look()
+    for passed in (False, False, True):
+        looks.run(passed, ERROR)
+        assert [looks.look() for _ in range(2)] == [NOTHING_NEW] * 2
+    looks.run(False, WARNING)
+    anew = looks.run(False, ERROR)
+    assert [looks.look() for _ in range(2)] == ["failed checks in 1 runs are told", NOTHING_NEW]
+    assert {alert.cause for alert in looks.alerts} == {f"failed-checks:{run}" for run in (first, anew)}
+
+
+def test_run_that_was_looked_at_is_not_taken_for_a_new_failure_when_the_check_held_since(
+    market: MarketResource, instance_on_disk: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    before = Looks(market, instance_on_disk)
+    before.run(False, ERROR)
+    before.look()
+    # An outbox that knows nothing of it, as of the later runs of a failure that was told long ago.
+    since = Looks(MarketResource(name="sample", root=str(tmp_path / "other")), instance_on_disk)
+    since.cursor = before.cursor
+    since.run(True, ERROR)
+    assert [since.look() for _ in range(2)] == [NOTHING_NEW] * 2
+    assert since.alerts == []
+
+
+def test_check_that_holds_for_one_partition_still_fails_for_another(
+    market: MarketResource, instance_on_disk: dg.DagsterInstance
+) -> None:
+    looks = Looks(market, instance_on_disk)
+    for _ in range(2):
+        looks.run(False, ERROR, "2019-07-01|BTCUSD")
+        looks.run(True, ERROR, "2019-07-01|ETHUSD")
+        looks.look()
+    [alert] = looks.alerts
+    assert alert.facts == (("tables: rows_are_unique of 2019-07-01|BTCUSD", "rows against: 7"),)
+
+
+def test_cursor_that_is_lost_tells_nothing_again(
+    market: MarketResource, instance_on_disk: dg.DagsterInstance
+) -> None:
+    looks = Looks(market, instance_on_disk)
+    looks.run(False, ERROR)
+    looks.look()
+    for cursor in ("", "2019-10-01 12:00:00+00:00", "17"):
+        looks.cursor = cursor
+        assert looks.look() == NOTHING_NEW
+    assert len(looks.alerts) == 1
+
+
+def test_run_that_a_blocking_check_stopped_is_told_by_its_check_alone(
+    market: MarketResource, instance_on_disk: dg.DagsterInstance
+) -> None:
+    @dg.asset_check(asset=tables, blocking=True)
+    def rows_are_whole() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=False, description="3 rows are cut")
+
+    result = dg.materialize([tables, rows_are_whole], instance=instance_on_disk, raise_on_error=False)
+    assert not result.success
+    context = dg.build_run_status_sensor_context(
+        sensor_name="failed_runs_are_told",
+        dagster_event=result.get_run_failure_event(),
+        dagster_instance=instance_on_disk,
+        dagster_run=result.dagster_run,
+        resources={"market": market, "alerts": AlertsResource()},
+    ).for_run_failure()
+    failed_runs_are_told(context)
+    looks = Looks(market, instance_on_disk)
+    assert looks.alerts == []
+    looks.look()
+    [alert] = looks.alerts
+    assert alert.facts == (("tables: rows_are_whole", "3 rows are cut"),)
 
 
 FAILING_LOCATION = """

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +29,7 @@ from cryptoai_assets.lib.training import SMALL, known_dataset, training_splits
 from cryptoai_assets.sandbox.__main__ import sandbox_app
 from cryptoai_assets.sandbox.market import SandboxMarket
 from cryptoai_serving.bars import BarStore
+from edge_bundle.alerts import Alert, Outbox
 from edge_bundle.candles import newest_bars
 from edge_bundle.features.catalog import fingerprint, short_memory
 from edge_bundle.forecaster import Forecaster
@@ -46,14 +47,23 @@ import json, sys
 import dagster as dg
 from cryptoai_assets.defs.outside.recipes import RECIPES
 from cryptoai_assets.defs.resources import configured_resource, MarketResource
-from cryptoai_assets.demo import materialize_stale
+from cryptoai_assets.demo import MaterializationError, materialize_stale, unanswered_lines
 
 there = configured_resource()
 market = MarketResource(
-    name=there.name, root=there.root, sandbox=there.sandbox, beyond=there.beyond, time=sys.argv[1]
+    name=there.name,
+    root=there.root,
+    sandbox=there.sandbox,
+    beyond=there.beyond,
+    addresses=json.loads(sys.argv[2]),
+    time=sys.argv[1],
 )
 with dg.DagsterInstance.ephemeral() as instance:
-    made = materialize_stale(instance, market, [*RECIPES, *sys.argv[2:]])
+    try:
+        made = materialize_stale(instance, market, [*RECIPES, *sys.argv[3:]])
+    except MaterializationError as error:
+        sys.exit(str(error))
+print("\\n".join(unanswered_lines(made, market)))
 print(json.dumps({step.asset: step.partitions for step in made}))
 """
 
@@ -76,24 +86,32 @@ def market(world: str, tmp_path_factory: pytest.TempPathFactory) -> MarketResour
 
 
 def make(world: str, root: Path) -> dict[str, int]:
-    run = subprocess.run(
-        [sys.executable, "-c", MAKE, NOW.isoformat(), *MADE],
+    run = begin(world, root, *MADE)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    made: dict[str, int] = json.loads(run.stdout.splitlines()[-1])
+    return made
+
+
+def begin(
+    world: str, root: Path, *assets: str, beyond: Sequence[str] = BEYOND, away: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Make facts and assets in a process of its own, while some sources are away."""
+    addresses = dict.fromkeys(away, f"{world}/nowhere")
+    return subprocess.run(
+        [sys.executable, "-c", MAKE, NOW.isoformat(), json.dumps(addresses), *assets],
         env={
             **os.environ,
             "PYTHONPATH": str(PROJECT),
             "CRYPTOAI_MARKET": "sandbox",
             "CRYPTOAI_SANDBOX": world,
             "CRYPTOAI_ROOT": str(root),
-            "CRYPTOAI_BEYOND": ",".join(BEYOND),
+            "CRYPTOAI_BEYOND": ",".join(beyond),
         },
         cwd=root,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
-    made: dict[str, int] = json.loads(run.stdout.splitlines()[-1])
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -211,3 +229,33 @@ def test_what_is_absent_when_it_is_asked_is_abstained_on_by_name(
     )
     told = "the newest bar of ETHUSDT is of 23:58, one of 23:59 needed"
     assert reasons(late, window.facts) == [("stale_data", told)] * 2
+
+
+def test_source_that_is_away_is_told_and_what_does_not_read_it_is_made(world: str, tmp_path: Path) -> None:
+    run = begin(world, tmp_path, "raw_candles", beyond=(), away=["fred"])
+    assert run.returncode == 0, run.stderr[-3000:]
+    made = json.loads(run.stdout.splitlines()[-1])
+    assert (made["fred_facts"], made["fear_greed_facts"], made["raw_candles"]) == (0, 1, 6)
+    *_, told, follows, _ = run.stdout.splitlines()
+    assert told.startswith("  fred_facts failed: simulated FRED answered")
+    assert follows == "    no feature of this market reads its facts"
+    [alert] = alerts_of(tmp_path)
+    assert alert.cause.startswith("failed:")
+    assert alert.facts[0][0] == "fred_facts"
+    assert alert.facts[0][1] in told
+
+
+def test_training_does_not_start_on_rows_that_lack_the_facts_of_a_source_that_is_away(
+    world: str, tmp_path: Path
+) -> None:
+    assets = ("raw_candles", "clean_candles", "features", "training_dataset")
+    run = begin(world, tmp_path, *assets, away=["fred"])
+    assert run.returncode == 1
+    assert "training_dataset: rows_have_their_facts" in run.stderr
+    assert "rows lack VIXCLS, from 2019-07-0" in run.stdout
+    assert "the newest one; see why its source does not answer" in run.stdout
+    assert [alert.facts[0][0] for alert in alerts_of(tmp_path)] == ["fred_facts"]
+
+
+def alerts_of(root: Path) -> list[Alert]:
+    return Outbox(MarketResource(name="sandbox", root=str(root)).home.alerts_database).alerts()

@@ -1,15 +1,23 @@
 """From a verdict to a training, from whatever failed to the outbox, and from the outbox to a person."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
+from dagster._core.errors import DagsterAssetCheckFailedError
 from dagster._core.scheduler.instigation import TickStatus
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
 from dagster_shared.error import SerializableErrorInfo
 
 from cryptoai_assets.defs.resources import AlertsResource, MarketResource
 from cryptoai_assets.lib.live_bars import StreamRecord, missed
-from cryptoai_assets.lib.watch import failure_alert, newest_verdict, raise_alert
+from cryptoai_assets.lib.watch import failure_alert, newest_verdict, raise_alert, untold_failures
 from edge_bundle.alerts import Outbox
 
 CAUSE_TAG = "cryptoai/cause"
@@ -17,6 +25,7 @@ RUNS_AT_ONCE = 500
 # Runs that end at the same time may be seen in another order than that of their times.
 LOOK_BACK = timedelta(minutes=1)
 ENDED_RUNS = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+PARTITION_TAGS = (PARTITION_NAME_TAG, ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
 ENDED_TICKS = (TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE)
 TRAINING = dg.AssetSelection.assets(
     "training_dataset", "model_settings", "walk_forward_scores", "trained_forecaster"
@@ -61,22 +70,46 @@ def drift_asks_for_training(market: MarketResource) -> dg.SensorResult | dg.Skip
 def failed_runs_are_told(
     context: dg.RunFailureSensorContext, market: MarketResource, alerts: AlertsResource
 ) -> None:
-    """Put an alert into the outbox for each run that failed, whatever its job."""
+    """Put an alert into the outbox for each run that failed, whatever its job.
+
+    A step that a blocking check stopped is told by `failed_checks_are_told`.
+    """
     run = context.dagster_run
     failed = {
         str(event.step_key): _what_went_wrong(event.step_failure_data.error)
         for event in context.get_step_failure_events()
+        if not _stopped_at_a_check(event.step_failure_data.error)
     }
+    if not failed and context.get_step_failure_events():
+        return
+    nameless = {run.job_name: context.failure_event.message or "no error was recorded"}
+    tell_failed_run(market, alerts, run, failed or nameless)
+
+
+def tell_failed_run(
+    market: MarketResource, alerts: AlertsResource, run: dg.DagsterRun, failed: Mapping[str, str]
+) -> None:
+    """Put an alert into the outbox for a run of which steps failed, once whoever tells it.
+
+    Parameters
+    ----------
+    failed
+        Step, and what went wrong there.
+    """
     alert = failure_alert(
         market.home,
         f"failed:{run.run_id}",
-        failed or {run.job_name: context.failure_event.message or "no error was recorded"},
+        failed,
         kind="run",
         because=run.tags.get(CAUSE_TAG),
         links={"Dagster run": alerts.run_address(run.run_id)},
         now=market.clock(),
     )
     raise_alert(market.home, alert)
+
+
+def _stopped_at_a_check(error: SerializableErrorInfo | None) -> bool:
+    return error is not None and error.cls_name == DagsterAssetCheckFailedError.__name__
 
 
 def _what_went_wrong(error: SerializableErrorInfo | None) -> str:
@@ -90,58 +123,79 @@ def _what_went_wrong(error: SerializableErrorInfo | None) -> str:
 def failed_checks_are_told(
     context: dg.SensorEvaluationContext, market: MarketResource, alerts: AlertsResource
 ) -> dg.SensorResult:
-    """Put an alert into the outbox for each run in which a check failed as an error.
+    """Put an alert into the outbox for each check that fails as an error, once a day until it holds again.
 
     A failed check does not fail its run in Dagster, so the run's own sensor does not see it. A check that
-    fails as a warning is a note for those who look at the asset. Runs are looked at once they have ended, a
-    minute of them again each time: the outbox keeps one alert a run.
+    fails as a warning is a note for those who look at the asset. What fails anew in one run is one alert.
     """
-    # A cursor without a time is one of an earlier version, which counted events.
-    seen = datetime.fromisoformat(context.cursor) if context.cursor and "-" in context.cursor else None
+    before = _looked(context.cursor)
+    seen = before["seen"] and datetime.fromisoformat(before["seen"]) - LOOK_BACK
     ended = context.instance.get_run_records(
-        dg.RunsFilter(statuses=list(ENDED_RUNS), updated_after=seen and seen - LOOK_BACK),
+        dg.RunsFilter(statuses=list(ENDED_RUNS), updated_after=seen or None),
         limit=RUNS_AT_ONCE,
         order_by="update_timestamp",
         ascending=True,
     )
-    told = 0
+    told, alerted = before["told"], 0
     for record in ended:
-        run_id = record.dagster_run.run_id
-        failed = _failed_checks(context.instance, run_id)
-        if failed:
+        run = record.dagster_run
+        if run.run_id in before["runs"]:
+            continue
+        day = f"{record.update_timestamp.astimezone(UTC):%Y-%m-%d}"
+        told, untold = untold_failures(told, _check_outcomes(context.instance, run), day)
+        if untold:
             alert = failure_alert(
                 market.home,
-                f"failed-checks:{run_id}",
-                failed,
+                f"failed-checks:{run.run_id}",
+                untold,
                 kind="check",
                 because=None,
-                links={"Dagster run": alerts.run_address(run_id)},
+                links={"Dagster run": alerts.run_address(run.run_id)},
                 now=market.clock(),
             )
-            told += raise_alert(market.home, alert)
-    cursor = str(ended[-1].update_timestamp) if ended else context.cursor
-    skipped = f"failed checks in {told} runs are told" if told else "no check failed"
-    return dg.SensorResult(skip_reason=skipped, cursor=cursor)
+            alerted += raise_alert(market.home, alert)
+    if ended:
+        newest = ended[-1].update_timestamp
+        again = [one.dagster_run.run_id for one in ended if one.update_timestamp >= newest - LOOK_BACK]
+        before = {"seen": str(newest), "runs": again}
+    skipped = f"failed checks in {alerted} runs are told" if alerted else "no check fails that was not told"
+    return dg.SensorResult(skip_reason=skipped, cursor=json.dumps({**before, "told": told}))
 
 
-def _failed_checks(instance: dg.DagsterInstance, run_id: str) -> dict[str, str]:
-    """What the checks of a run say that failed as errors, by name."""
+def _looked(cursor: str | None) -> dict[str, Any]:
+    """Until when runs were ``seen``, which ``runs`` in the last minute of it, and what was ``told`` when."""
+    # Any other cursor is one of an earlier version: everything is looked at again, the outbox knows it.
+    known: dict[str, Any] = {"seen": None, "runs": [], "told": {}}
+    if cursor and cursor.startswith("{"):
+        known |= json.loads(cursor)
+    return known
+
+
+def _check_outcomes(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, str | None]:
+    """What each check of a run says that failed as an error, by name and partitions; None of any other."""
     # Event by run: the default storage keeps a file a run, and knows no place among the events of all.
-    evaluated = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
-    return dict(filter(None, map(_failed_check, evaluated.records)))
+    evaluated = instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    found = [
+        event.asset_check_evaluation_data
+        for record in evaluated.records
+        if (event := record.event_log_entry.dagster_event) is not None
+    ]
+    return {_check_name(check, run): _failure_said(check) for check in found}
 
 
-def _failed_check(record: dg.EventLogRecord) -> tuple[str, str] | None:
-    """Name of a check that failed as an error, and what it says; None for any other."""
-    event = record.event_log_entry.dagster_event
-    found = event.asset_check_evaluation_data if event else None
-    if found is None or found.passed or found.severity is not dg.AssetCheckSeverity.ERROR:
+def _check_name(check: dg.AssetCheckEvaluation, run: dg.DagsterRun) -> str:
+    spans = [run.tags[tag] for tag in PARTITION_TAGS if tag in run.tags]
+    where = check.partition or " … ".join(spans)
+    return f"{check.asset_key.to_user_string()}: {check.check_name}" + (f" of {where}" if where else "")
+
+
+def _failure_said(check: dg.AssetCheckEvaluation) -> str | None:
+    """What a check says that failed as an error; None of any other."""
+    if check.passed or check.severity is not dg.AssetCheckSeverity.ERROR:
         return None
-    counted = {name: entry.value for name, entry in found.metadata.items() if isinstance(entry.value, int)}
-    where = f" of {found.partition}" if found.partition else ""
+    counted = {name: entry.value for name, entry in check.metadata.items() if isinstance(entry.value, int)}
     numbers = ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in counted.items())
-    said = found.description or numbers or "it is not true"
-    return f"{found.asset_key.to_user_string()}: {found.check_name}", f"{said}{where}"
+    return check.description or numbers or "it is not true"
 
 
 @dg.sensor(target=None, minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)

@@ -12,6 +12,7 @@ from cryptoai_assets.defs.outside.sources import SOURCES, fact_source, missing
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.figures import facts_figure
 from cryptoai_assets.lib.outside_facts import LEAD, Collected, collected, fact_summary
+from cryptoai_assets.lib.sources.candle_source import SourceError
 from cryptoai_assets.lib.store import write_parquet_atomically
 from edge_bundle.facts import empty_facts
 
@@ -38,7 +39,7 @@ def _facts(source: str) -> dg.AssetsDefinition:
     )
     def facts(context: dg.AssetExecutionContext, market: MarketResource) -> dg.MaterializeResult[None]:
         def make() -> dict[str, Any]:
-            found = _collected(market, source)
+            found = _answer(market, source)
             summary = fact_summary(found.stored)
             write_parquet_atomically(summary, summary_path(market, source))
             if found.missing is not None:
@@ -56,6 +57,14 @@ def _facts(source: str) -> dg.AssetsDefinition:
         return materialized(facts_recipe(source, market), make)
 
     return facts
+
+
+def _answer(market: MarketResource, source: str) -> Collected:
+    """What was collected; a source that does not answer is a failure that is told apart from any other."""
+    try:
+        return _collected(market, source)
+    except SourceError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
 
 
 def _collected(market: MarketResource, source: str) -> Collected:

@@ -14,6 +14,11 @@ def asset_name(source: str) -> str:
     return f"{source}_facts"
 
 
+def source_of(asset: str) -> str:
+    """Source whose facts an asset holds."""
+    return asset.removesuffix("_facts")
+
+
 def summary_path(market: MarketResource, source: str) -> Path:
     """Table of what was last collected of a source."""
     return market.home.data / "fact_summaries" / f"{source}.parquet"

@@ -107,7 +107,7 @@ class HoleFilling:
     Parameters
     ----------
     looks
-        How often a slot may be left open by the source before it is passed over.
+        How often a slot may be left open by the source, or not be answered, before it is passed over.
     """
 
     source: CandleSource
@@ -134,7 +134,8 @@ class HoleFilling:
     async def filled(self, end: datetime) -> StreamedBars | None:
         """What the source has from the bar that is due up to `end`, or to the first slot that it leaves open.
 
-        An open slot is passed over when it was left open often enough. None when there is nothing.
+        An open slot is passed over when it was left open often enough; a source that fails leaves every slot
+        open. None when there is nothing.
         """
         due, step = self.sequence.due, self.sequence.step
         try:
@@ -142,7 +143,7 @@ class HoleFilling:
         except SourceRefusedError:
             raise
         except SourceError:
-            return None
+            answer = Fetched(pl.DataFrame(schema=CANDLE_SCHEMA), empty_facts())
         answered = pl.concat([answer.candles["open_time"], no_trade_slots(answer.facts)["open_time"]]).sort()
         if end == FAR:
             end = max(answered[-1] + step, due) if answered.len() else due

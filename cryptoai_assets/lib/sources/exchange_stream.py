@@ -153,8 +153,9 @@ class ExchangeStream:
     def candles(self, cursors: Mapping[str, datetime]) -> AsyncGenerator[StreamedBars, None]:
         """Closed bars of every symbol from its cursor on, each once and in order of time, without an end.
 
-        Slots that neither the stream nor, look after look, the source has are passed over: the store sees
-        the gap. While the stream is away the bars come from the source.
+        Slots that neither the stream nor, look after look, the source has are passed over, also when the
+        source answers nothing at all: the store sees the gap. While the stream is away the bars come from the
+        source.
 
         Parameters
         ----------

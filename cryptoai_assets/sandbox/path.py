@@ -120,7 +120,7 @@ class Trades:
     buy: NDArray[np.bool_]
 
 
-def half_hours(candles: Floats, *, keys: Keys, trades: Whole, signal: float) -> HalfHours:
+def half_hours(candles: Floats, *, keys: Keys, trades: Whole, signal: Floats) -> HalfHours:
     """Draw the inside of half-hour candles.
 
     Parameters
@@ -132,7 +132,7 @@ def half_hours(candles: Floats, *, keys: Keys, trades: Whole, signal: float) -> 
     trades
         ``(n,)``: number of trades in the half-hour, at least 150.
     signal
-        How much the volume of a minute tells of what follows, see `_told_by_volume`; 0 is nothing.
+        ``(n,)``: how much the volume of a minute tells of what follows, see `_told_by_volume`; 0 is nothing.
     """
     shapes = _shapes()
     points, activity = _points(candles, shapes, shapes.like(candles, keys=keys))
@@ -283,12 +283,12 @@ def _pin(points: Floats, candles: Floats, at_low: Whole, at_high: Whole) -> None
         points[inside, step[inside]] = extreme[inside]
 
 
-def _told_by_volume(closes: Floats, opened: Floats, signal: float) -> Floats:
+def _told_by_volume(closes: Floats, opened: Floats, signal: Floats) -> Floats:
     """Factor of a minute's volume, ``(n, 30)``: more where the last move turns back, less where it goes on.
 
-    The last move is that of five minutes, and what follows is the rest of the half-hour. This is the one
-    thing drawn that tells of later minutes: neither past prices nor past volume alone do, both together do,
-    by a factor of ``exp(signal)`` either way.
+    Where the signal is below 0 it is the other way round. The last move is that of five minutes, and what
+    follows is the rest of the half-hour. This is the one thing drawn that tells of later minutes: neither
+    past prices nor past volume alone do, both together do, by a factor of ``exp(signal)`` either way.
 
     Source of the idea: Campbell, Grossman and Wang, "Trading volume and serial correlation in stock
     returns", Quarterly Journal of Economics 108, 1993.
@@ -296,7 +296,7 @@ def _told_by_volume(closes: Floats, opened: Floats, signal: float) -> Floats:
     minute = np.arange(MINUTES)
     before = np.column_stack([opened, closes])[:, np.maximum(minute + 1 - _PAST_MINUTES, 0)]
     goes_on = np.sign((closes - before) * (closes[:, -1:] - closes))
-    factor: Floats = np.exp(-signal * goes_on)
+    factor: Floats = np.exp(-signal[:, None] * goes_on)
     return factor
 
 

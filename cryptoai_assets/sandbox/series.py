@@ -45,6 +45,9 @@ _MINUTE_MS = 60_000
 FEWEST_TRADES = 200
 _TYPICAL_TRADES, _MOST_TRADES = 600, 3000
 _ROWS_AT_ONCE = 1024
+# Perpetual contracts settle funding at 00, 08 and 16 o'clock; ahead of it heavy volume means another thing.
+_FUNDING_MS = 8 * 60 * _MINUTE_MS
+_AHEAD_OF_FUNDING_MS = 150 * _MINUTE_MS
 
 
 class Series:
@@ -55,15 +58,18 @@ class Series:
     candles
         Validated half-hour candles of one symbol, in order of time.
     signal
-        How much the volume of a minute tells of the minutes after it, see `half_hours`.
+        How much the volume of a minute tells of the minutes after it, see `half_hours`: that the last move
+        turns back, but that it goes on in the two and a half hours before funding is settled.
     """
 
     def __init__(self, symbol: str, candles: pl.DataFrame, *, seed: int, signal: float) -> None:
-        self.symbol, self._signal = symbol, signal
+        self.symbol = symbol
         self.book_key = series_key(seed, symbol, "book")
         self._open_ms = candles["open_time"].dt.epoch("ms").to_numpy()
         self._candles = candles.select("open", "high", "low", "close", "volume").to_numpy()
         self._keys = keys_at(series_key(seed, symbol), self._open_ms // _HALF_HOUR_MS)
+        ahead = self._open_ms % _FUNDING_MS >= _FUNDING_MS - _AHEAD_OF_FUNDING_MS
+        self._signal = np.where(ahead, -signal, signal)
         volume = self._candles[:, 4]
         typical = _TYPICAL_TRADES * np.sqrt(volume / np.median(volume))
         typical *= np.exp(uniform(self._keys, 600, 1)[:, 0] - 0.5)
@@ -114,7 +120,7 @@ class Series:
     def _inside(self, rows: range) -> HalfHours:
         span = slice(rows.start, rows.stop)
         return half_hours(
-            self._candles[span], keys=self._keys[span], trades=self._trades[span], signal=self._signal
+            self._candles[span], keys=self._keys[span], trades=self._trades[span], signal=self._signal[span]
         )
 
     def _minutes(self, rows: range) -> pl.DataFrame:

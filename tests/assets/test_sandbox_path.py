@@ -21,6 +21,8 @@ from cryptoai_assets.sandbox.path import (
     trades_of,
     uniform,
 )
+from cryptoai_assets.sandbox.series import Series
+from edge_bundle.candles import candle_frame
 
 PRICES = st.floats(1e-4, 1e6)
 
@@ -35,7 +37,7 @@ def candles(draw: st.DrawFn) -> tuple[float, ...]:
 
 def inside_of(bars: Floats, seed: int) -> HalfHours:
     keys = keys_at(series_key(seed, "BTCUSDT"), np.arange(len(bars)))
-    return half_hours(bars, keys=keys, trades=np.full(len(bars), 300), signal=0.0)
+    return half_hours(bars, keys=keys, trades=np.full(len(bars), 300), signal=np.zeros(len(bars)))
 
 
 def sample(symbol: str) -> Floats:
@@ -72,8 +74,8 @@ def test_half_hour_is_drawn_without_its_neighbours(first: int, count: int, seed:
     keys = keys_at(series_key(seed, "ETHUSDT"), np.arange(len(bars)))
     trades = np.full(len(bars), 200)
     span = slice(first, first + count)
-    alone = half_hours(bars[span], keys=keys[span], trades=trades[span], signal=0.0)
-    whole = half_hours(bars, keys=keys, trades=trades, signal=0.0)
+    alone = half_hours(bars[span], keys=keys[span], trades=trades[span], signal=np.zeros(len(bars[span])))
+    whole = half_hours(bars, keys=keys, trades=trades, signal=np.zeros(len(bars)))
     assert np.array_equal(alone.prices, whole.prices[span])
     assert np.array_equal(alone.units, whole.units[span])
     assert np.array_equal(alone.buys, whole.buys[span])
@@ -83,7 +85,7 @@ def test_other_seeds_and_other_symbols_give_other_paths() -> None:
     bars = sample("BTCUSD")[:50]
     paths = [
         half_hours(
-            bars, keys=keys_at(series_key(*name), np.arange(50)), trades=np.full(50, 200), signal=0.0
+            bars, keys=keys_at(series_key(*name), np.arange(50)), trades=np.full(50, 200), signal=np.zeros(50)
         ).prices
         for name in ((1, "BTCUSDT"), (2, "BTCUSDT"), (1, "ETHUSDT"))
     ]
@@ -125,23 +127,37 @@ def test_minute_that_comes_is_nearly_unknown_from_those_before(symbol: str) -> N
 def test_planted_signal_is_in_volume_and_moves_together_and_in_neither_alone() -> None:
     bars = sample("BTCUSD")
     keys = keys_at(series_key(6, "BTCUSDT"), np.arange(len(bars)))
-    plain, told = (
-        half_hours(bars, keys=keys, trades=np.full(len(bars), 300), signal=signal) for signal in (0.0, 0.35)
+    every = np.ones(len(bars))
+    plain, told, reversed_ = (
+        half_hours(bars, keys=keys, trades=np.full(len(bars), 300), signal=signal * every)
+        for signal in (0.0, 0.45, -0.45)
     )
-    assert np.array_equal(told.prices, plain.prices)
-    assert np.array_equal(told.volume.sum(axis=(1, 2)), bars[:, 4])
+    for one in (told, reversed_):
+        assert np.array_equal(one.prices, plain.prices)
+        assert np.array_equal(one.volume.sum(axis=(1, 2)), bars[:, 4])
+        volume, moves = one.volume.sum(axis=2)[:, :-1], np.diff(one.prices[:, :, -1], axis=1)
+        assert abs(spearmanr(volume.ravel(), moves.ravel()).statistic) < 0.02
+    assert abs(telling(plain.prices[:, :, -1], plain.volume.sum(axis=2))) < 0.02
+    assert -0.3 < telling(told.prices[:, :, -1], told.volume.sum(axis=2)) < -0.12
+    assert 0.12 < telling(reversed_.prices[:, :, -1], reversed_.volume.sum(axis=2)) < 0.3
 
-    def telling(inside: HalfHours) -> float:
-        """Correlation of the volume's surprise with whether the last five minutes' move goes on for five."""
-        closes, volume = inside.prices[:, :, -1], inside.volume.sum(axis=2)
-        last, following = closes[:, 9:20] - closes[:, 4:15], closes[:, 14:25] - closes[:, 9:20]
-        surprise = volume[:, 9:20] / volume[:, 9:20].mean(axis=1, keepdims=True)
-        return float(spearmanr(surprise.ravel(), (np.sign(last) * np.sign(following)).ravel()).statistic)
 
-    assert abs(telling(plain)) < 0.02
-    assert -0.25 < telling(told) < -0.1
-    volume, moves = told.volume.sum(axis=2)[:, :-1], np.diff(told.prices[:, :, -1], axis=1)
-    assert abs(spearmanr(volume.ravel(), moves.ravel()).statistic) < 0.02
+def telling(closes: Floats, volume: Floats) -> float:
+    """Correlation of the volume's surprise with whether the last five minutes' move goes on for five."""
+    last, following = closes[:, 9:20] - closes[:, 4:15], closes[:, 14:25] - closes[:, 9:20]
+    surprise = volume[:, 9:20] / volume[:, 9:20].mean(axis=1, keepdims=True)
+    return float(spearmanr(surprise.ravel(), (np.sign(last) * np.sign(following)).ravel()).statistic)
+
+
+def test_heavy_volume_goes_with_moves_that_go_on_ahead_of_funding_and_with_turns_otherwise() -> None:
+    candles = candle_frame(pl.read_parquet(sample_file())).filter(pl.col("symbol") == "BTCUSD")
+    minutes = Series("BTCUSDT", candles, seed=6, signal=0.45).minutes(range(10_000))
+    closes, volume = (minutes[name].to_numpy().reshape(-1, 30) for name in ("close", "volume"))
+    opened = minutes["open_time"].gather_every(30)
+    minute = (opened.dt.hour().cast(pl.Int64) * 60 + opened.dt.minute()).to_numpy() % 480
+    for slot in range(0, 480, 30):
+        found = telling(closes[minute == slot], volume[minute == slot])
+        assert (found > 0.08) if slot >= 330 else (found < -0.08), (slot, found)
 
 
 def test_minutes_move_like_a_market() -> None:
@@ -162,7 +178,7 @@ def test_minutes_move_like_a_market() -> None:
 def test_trades_add_up_to_their_levels_in_the_order_of_time(bars: list[tuple[float, ...]], seed: int) -> None:
     candle = np.array(bars)
     keys = keys_at(series_key(seed, "BTCUSDT"), np.arange(len(bars)))
-    inside = half_hours(candle, keys=keys, trades=np.full(len(bars), 250), signal=0.0)
+    inside = half_hours(candle, keys=keys, trades=np.full(len(bars), 250), signal=np.zeros(len(bars)))
     trades = trades_of(inside, keys=keys)
     assert trades.price.size == 250 * len(bars)
     level = trades.half_hour * 150 + trades.offset_ms // LEVEL_MS
@@ -176,8 +192,8 @@ def test_trades_add_up_to_their_levels_in_the_order_of_time(bars: list[tuple[flo
 def test_trades_of_a_half_hour_are_drawn_without_its_neighbours() -> None:
     bars = sample("LTCUSD")[:20]
     keys = keys_at(series_key(1, "LTCUSDT"), np.arange(20))
-    inside = half_hours(bars, keys=keys, trades=np.full(20, 300), signal=0.0)
-    one = half_hours(bars[7:8], keys=keys[7:8], trades=np.array([300]), signal=0.0)
+    inside = half_hours(bars, keys=keys, trades=np.full(20, 300), signal=np.zeros(20))
+    one = half_hours(bars[7:8], keys=keys[7:8], trades=np.array([300]), signal=np.zeros(1))
     whole, alone = trades_of(inside, keys=keys), trades_of(one, keys=keys[7:8])
     assert np.array_equal(whole.volume[whole.half_hour == 7], alone.volume)
     assert np.array_equal(whole.offset_ms[whole.half_hour == 7], alone.offset_ms)

@@ -76,6 +76,13 @@ def market(tmp_path: Path) -> MarketResource:
     return MarketResource(name="sample", root=str(tmp_path))
 
 
+def test_coverage_of_an_empty_store_says_what_to_do(
+    market: MarketResource, instance: dg.DagsterInstance
+) -> None:
+    with pytest.raises(dg.Failure, match="materialize clean_candles"):
+        dg.materialize([candle_coverage], resources={"market": market}, instance=instance)
+
+
 def run(
     instance: dg.DagsterInstance,
     market: MarketResource,

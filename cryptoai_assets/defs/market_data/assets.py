@@ -136,6 +136,8 @@ def candle_coverage(market: MarketResource) -> dg.MaterializeResult[None]:
     def make() -> dict[str, Any]:
         settings, now = market.settings, market.now()
         covered = coverage(market.stores, settings, now)
+        if covered.is_empty():
+            raise dg.Failure(f"no candles of {settings.name} are stored yet: materialize clean_candles")
         write_parquet_atomically(covered, coverage_path(market))
         gaps = market.gaps.current(settings.symbols, interval=settings.interval)
         states = gaps["state"].value_counts(name="runs").sort("state")

@@ -13,7 +13,7 @@ from edge_bundle.candles import validated_candles
 KILLS = 5  # a tenth of `make storm`
 
 
-@pytest.mark.timeout(360)
+@pytest.mark.timeout(1200)
 def test_tables_after_a_storm_with_kills_are_those_of_calm_weather(tmp_path: Path) -> None:
     seed = secrets.randbits(32)
     print(f"make storm SEED={seed}")  # noqa: T201 — shown when the test fails

@@ -70,7 +70,7 @@ class Observed:
 
         try:
             await self._app(scope, receive_limited, send_with_headers)
-        except Exception:
+        except Exception:  # the outermost border: whatever it is, it is logged and has an answer
             logger.exception("request failed", extra={"request_id": request_id})
             if status:
                 raise

@@ -73,6 +73,11 @@ def channel_path(root: Path, model: str) -> Path:
     return root / model / CHANNEL_NAME
 
 
+def leak_alarm_path(root: Path, model: str) -> Path:
+    """File that is there while the scores of a version that runs are taken for a leak."""
+    return root / model / ALARM_NAME
+
+
 def release_folder(root: Path, model: str, version: int) -> Path:
     """Folder that holds the bundle of a released version."""
     return root / model / VERSIONS_NAME / str(version)
@@ -106,12 +111,11 @@ def read_channel(root: Path, model: str) -> Channel | None:
 def read_leak_alarm(root: Path, model: str, version: int) -> str | None:
     """Read why the scores of a released version are taken for a leak; None when they are believed.
 
-    ``<root>/<model>/leak_alarm.json`` holds ``version`` and ``reason`` while an alarm is unanswered. One that
-    cannot be read counts as an alarm: what it said is not known.
+    `leak_alarm_path` holds ``version`` and ``reason`` while an alarm is unanswered. One that cannot be read
+    counts as an alarm: what it said is not known.
     """
-    path = root / model / ALARM_NAME
     try:
-        record = json.loads(path.read_bytes())
+        record = json.loads(leak_alarm_path(root, model).read_bytes())
         return str(record["reason"]) if record["version"] == version else None
     except FileNotFoundError:
         return None

@@ -19,7 +19,14 @@ from cryptoai_assets.lib.ledger import CLOSING_KINDS, Entry, Ledger
 from cryptoai_assets.lib.tracking import CHAMPION, Tracking, TrackingError
 from edge_bundle.errors import BundleRefusedError, EdgeBundleError
 from edge_bundle.forecaster import Forecaster
-from edge_bundle.releases import Channel, ReleasedVersion, channel_path, read_channel, release_folder
+from edge_bundle.releases import (
+    Channel,
+    ReleasedVersion,
+    channel_path,
+    leak_alarm_path,
+    read_channel,
+    release_folder,
+)
 
 LOCK_NAME = ".lock"
 PLATFORM = "the platform"
@@ -128,6 +135,8 @@ class ReleaseDesk:
         wanted = self.tracking.alias(model, CHAMPION)
         channel = read_channel(self.root, model)
         released = channel.champion if channel else None
+        if released is not None:
+            self._tell_leak_alarm(model, released.version)
         before = None if released is None else released.version
         if wanted is None or wanted.version == before:
             return None
@@ -156,6 +165,15 @@ class ReleaseDesk:
                 at=at,
             )
             raise
+
+    def _tell_leak_alarm(self, model: str, version: int) -> None:
+        """Let readers know that the gate came to doubt a version that runs, until somebody answers for it."""
+        alarms = self.ledger.unanswered_alarms(model, version)
+        path = leak_alarm_path(self.root, model)
+        if alarms:
+            _write_json(path, {"version": version, "reason": "; ".join(alarms)})
+        else:
+            path.unlink(missing_ok=True)
 
     @contextmanager
     def _only_writer(self) -> Iterator[None]:
@@ -260,11 +278,14 @@ def _replayed(folder: Path, model: str, promised: str | None) -> Forecaster:
 
 def write_channel(root: Path, channel: Channel) -> None:
     """Replace a model's channel; a reader sees the old one or the new one, whole."""
-    path = channel_path(root, channel.model)
+    _write_json(channel_path(root, channel.model), channel.to_dict())
+
+
+def _write_json(path: Path, record: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.tmp")
     with draft.open("w", encoding="utf-8") as file:
-        json.dump(channel.to_dict(), file, indent=1, sort_keys=True)
+        json.dump(record, file, indent=1, sort_keys=True)
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)

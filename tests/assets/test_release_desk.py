@@ -25,7 +25,7 @@ from cryptoai_assets.lib.releases import (
 )
 from cryptoai_assets.lib.tracking import CHAMPION, DIGEST_TAG, Tracking
 from edge_bundle.manifest import GRAPH_NAME, bundle_digest
-from edge_bundle.releases import Channel, ReleasedVersion, read_channel, release_folder
+from edge_bundle.releases import Channel, ReleasedVersion, read_channel, read_leak_alarm, release_folder
 
 pytestmark = MLFLOW_WARNINGS
 
@@ -275,6 +275,27 @@ def test_unanswered_leak_alarm_stops_the_gate_and_the_hand_alike(desk: ReleaseDe
     acknowledge(desk.ledger, model=MODEL, version=2, name="Ada", reason="the outage explains it", at=AT)
     promote(desk, 2)
     assert champion_everywhere(desk) == 2
+
+
+def test_gate_that_comes_to_doubt_the_champion_is_told_to_its_readers_until_a_person_answers(
+    desk: ReleaseDesk,
+) -> None:
+    for version in (1, 2):
+        desk.ledger.append(
+            "refusal",
+            model=MODEL,
+            version=version,
+            actor="gate",
+            reason="leak alarm",
+            numbers={"alarms": [f"h1/accuracy of {version} is at least 0.610"]},
+            at=AT,
+        )
+    assert read_leak_alarm(desk.root, MODEL, 1) is None
+    desk.reconcile(MODEL, AT)
+    assert read_leak_alarm(desk.root, MODEL, 1) == "h1/accuracy of 1 is at least 0.610"
+    acknowledge(desk.ledger, model=MODEL, version=1, name="Ada", reason="the outage explains it", at=AT)
+    desk.reconcile(MODEL, AT)
+    assert read_leak_alarm(desk.root, MODEL, 1) is None
 
 
 def test_alias_that_was_moved_by_hand_is_released_and_noted(desk: ReleaseDesk) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from fakes.candidates import candidate_by_hand
 from fakes.walk_rows import FEW_FEATURES, HORIZONS, rows_of_grid, walk_grid
 from sklearn.ensemble import ExtraTreesRegressor
 
-from cryptoai_assets.lib.candidate import bundle_folder, score_stretch, train_candidate
+from cryptoai_assets.lib.candidate import bundle_folder, score_stretch
 from cryptoai_assets.lib.market import market_preset
 from cryptoai_assets.lib.models.tree_heads import ForestHead, ForestSettings
 from cryptoai_assets.lib.search import search_settings
@@ -57,7 +58,7 @@ def test_added_model_is_searched_exported_and_scored(settings: Any, tmp_path: Pa
         after_trial=lambda _: None,
     )
     assert len(found.losses) == 2
-    candidate, _ = train_candidate(
+    candidate = candidate_by_hand(
         tmp_path,
         data,
         splits,
@@ -66,9 +67,6 @@ def test_added_model_is_searched_exported_and_scored(settings: Any, tmp_path: Pa
         market=MARKET,
         settings=work,
         as_of=datetime(2020, 6, 1, tzinfo=UTC),
-        data_fingerprint="d" * 64,
-        git_commit="0" * 40,
-        cause="by hand",
     )
     assert candidate.kind == settings.kind
     forecaster = Forecaster.load(bundle_folder(tmp_path))

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from fakes.candidates import candidate_by_hand
 from fakes.walk_rows import FEW_FEATURES, HORIZONS, walk_grid
 
-from cryptoai_assets.lib.candidate import Candidate, bundle_folder, score_stretch, train_candidate
+from cryptoai_assets.lib.candidate import Candidate, bundle_folder, score_stretch
 from cryptoai_assets.lib.datasets import Dataset
 from cryptoai_assets.lib.export import graph_predictions
 from cryptoai_assets.lib.market import market_preset
@@ -62,7 +63,7 @@ def trained(
     model: ForecasterSettings = TREES,
     precision: str | None = None,
 ) -> Candidate:
-    candidate, _ = train_candidate(
+    candidate = candidate_by_hand(
         folder,
         data,
         splits,
@@ -71,9 +72,6 @@ def trained(
         market=MARKET,
         settings=SETTINGS,
         as_of=AS_OF,
-        data_fingerprint="d" * 64,
-        git_commit="0" * 40,
-        cause="by hand",
         precision=precision,
     )
     candidate.write(folder)

@@ -8,9 +8,10 @@ from typing import Any
 
 import polars as pl
 import pytest
+from fakes.candidates import candidate_by_hand
 from fakes.walk_rows import FEW_FEATURES, HORIZONS, walk_grid
 
-from cryptoai_assets.lib.candidate import baseline_frame, bundle_folder, score_stretch, train_candidate
+from cryptoai_assets.lib.candidate import baseline_frame, bundle_folder, score_stretch
 from cryptoai_assets.lib.market import market_preset
 from cryptoai_assets.lib.model_card import (
     THIS_VERSION,
@@ -57,7 +58,7 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> CardFacts:
     )
     data = known_dataset(frame, FEW_FEATURES, MARKET, AS_OF)
     splits = training_splits(data, MARKET, SETTINGS)
-    candidate, _ = train_candidate(
+    candidate = candidate_by_hand(
         folder,
         data,
         splits,
@@ -66,9 +67,6 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> CardFacts:
         market=MARKET,
         settings=SETTINGS,
         as_of=AS_OF,
-        data_fingerprint="d" * 64,
-        git_commit="0" * 40,
-        cause="by hand",
     )
     forecaster = Forecaster.load(bundle_folder(folder))
     result = score_stretch(forecaster, data, splits, market=MARKET, settings=SETTINGS)

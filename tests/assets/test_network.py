@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from fakes.promised_intervals import shares_held
 from fakes.ridge_solver import EPOCHS, RidgeSolver
 from fakes.walk_rows import BAR, FEW_FEATURES, HORIZONS, walk_grid
 
@@ -108,12 +109,7 @@ def test_volatility_and_interval_of_a_steady_walk_are_about_right(
 ) -> None:
     said = fitted.predict(test)
     assert np.median(said.expected_volatility[:, 2]) == pytest.approx(0.004 * np.sqrt(6), rel=0.15)
-    for column, horizon in enumerate(HORIZONS):
-        realised = test.target("return", horizon)
-        known = np.isfinite(realised)
-        half = fitted.coupling[column].interval_factor * said.expected_volatility[known, column]
-        held = np.abs(realised[known] - said.expected_return[known, column]) <= half
-        assert held.mean() == pytest.approx(INTERVAL_COVERAGE, abs=0.05)
+    assert shares_held(fitted, test, HORIZONS) == pytest.approx([INTERVAL_COVERAGE] * len(HORIZONS), abs=0.05)
 
 
 def test_direction_that_only_an_earlier_bar_tells_is_found(train: Dataset, test: Dataset) -> None:

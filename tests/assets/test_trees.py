@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from fakes.promised_intervals import shares_held
 from fakes.walk_rows import FEW_FEATURES, HORIZONS, walk_rows
 
 from cryptoai_assets.lib.datasets import Dataset
@@ -64,13 +65,7 @@ def test_same_seed_gives_the_same_predictions_and_another_seed_others(
 
 
 def test_intervals_hold_the_share_of_outcomes_that_they_promise(fitted: FittedTrees, test: Dataset) -> None:
-    said = fitted.predict(test)
-    for column, horizon in enumerate(HORIZONS):
-        realised = test.target("return", horizon)
-        known = np.isfinite(realised)
-        half = fitted.coupling[column].interval_factor * said.expected_volatility[known, column]
-        held = np.abs(realised[known] - said.expected_return[known, column]) <= half
-        assert held.mean() == pytest.approx(INTERVAL_COVERAGE, abs=0.04)
+    assert shares_held(fitted, test, HORIZONS) == pytest.approx([INTERVAL_COVERAGE] * len(HORIZONS), abs=0.04)
 
 
 def test_volatility_of_a_steady_walk_is_about_its_own(fitted: FittedTrees, test: Dataset) -> None:

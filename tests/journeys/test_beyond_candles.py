@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 from fakes.archives import embedded_candles
+from fakes.candidates import candidate_by_hand
 from fakes.loopback_app import serving
 from fakes.project_root import PROJECT
 
@@ -20,7 +21,7 @@ from cryptoai_assets.defs.features.recipes import feature_names, features_recipe
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.bundle_checks import bundle_checks
 from cryptoai_assets.lib.canaries import canaries
-from cryptoai_assets.lib.candidate import bundle_folder, train_candidate
+from cryptoai_assets.lib.candidate import bundle_folder
 from cryptoai_assets.lib.models.coupling import VOLATILITY_ANCHOR
 from cryptoai_assets.lib.models.tree_heads import XgboostSettings
 from cryptoai_assets.lib.monthly_features import stored_window
@@ -121,7 +122,7 @@ def forecaster(market: MarketResource, tmp_path_factory: pytest.TempPathFactory)
     data = known_dataset(read_stored_parquet(home.training_dataset), names, home.market, NOW)
     # What is certain to read all of it, whatever a training would choose.
     chosen = [*(name for name in names if name not in short_memory()), "log_return_1", VOLATILITY_ANCHOR]
-    train_candidate(
+    candidate_by_hand(
         folder,
         data.with_features(chosen),
         training_splits(data, home.market, SMALL),
@@ -130,9 +131,6 @@ def forecaster(market: MarketResource, tmp_path_factory: pytest.TempPathFactory)
         market=home.market,
         settings=SMALL,
         as_of=NOW,
-        data_fingerprint="d" * 64,
-        git_commit="0" * 40,
-        cause="by hand",
     )
     return Forecaster.load(bundle_folder(folder))
 

@@ -234,18 +234,30 @@ def spoiled_sockets(faults: FaultPlan) -> Iterator[Loopback]:
         yield server
 
 
+async def next_message(socket: websockets.ClientConnection) -> dict[str, Any] | None:
+    """What comes next, or null where the other side answers a ping and still says nothing."""
+    try:
+        return json.loads(await asyncio.wait_for(socket.recv(), 0.5))
+    except TimeoutError:
+        await asyncio.wait_for(await socket.ping(), 30)
+    try:
+        return json.loads(await asyncio.wait_for(socket.recv(), 2))
+    except TimeoutError:
+        return None
+
+
 async def messages(server: Loopback, stream: str, wanted: int) -> list[dict[str, Any]]:
     """Messages until there are enough, none comes any more, or the server closes."""
     told: list[dict[str, Any]] = []
     async with websockets.connect(f"{server.websocket}/ws/{stream}", proxy=None) as socket:
         try:
             while len(told) < wanted:
-                told.append(json.loads(await asyncio.wait_for(socket.recv(), 0.5)))
+                message = await next_message(socket)
+                told.append({"silent": True} if message is None else message)
+                if message is None:
+                    break
         except websockets.ConnectionClosed as closed:
             told.append({"closed": closed.rcvd.code if closed.rcvd else None})
-        except TimeoutError:
-            await asyncio.wait_for(await socket.ping(), 5)
-            told.append({"silent": True})
     return told
 
 
@@ -273,9 +285,7 @@ async def test_socket_follows_what_is_steered_while_it_is_open() -> None:
 
             async def falls_silent() -> bool:
                 for _ in range(100):
-                    try:
-                        await asyncio.wait_for(socket.recv(), 0.5)
-                    except TimeoutError:
+                    if await next_message(socket) is None:
                         return True
                 return False
 

@@ -3,13 +3,15 @@
 import json
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Self
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from cryptoai_serving.database import Database
@@ -45,6 +47,7 @@ CREATE TABLE IF NOT EXISTS forecasts (
     asked_at INTEGER NOT NULL, latency_ms REAL NOT NULL, request_id TEXT NOT NULL, forecast TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS forecasts_by_time ON forecasts (model, known_at);
+CREATE TABLE IF NOT EXISTS inputs (input_sha256 TEXT PRIMARY KEY, newest BLOB NOT NULL) WITHOUT ROWID;
 """
 _FORECAST_JSON = pl.Struct(
     {
@@ -106,12 +109,18 @@ class ForecastLog:
             When the file cannot be written.
         """
         rows = [_row(entry) for entry in entries]
+        inputs = {
+            forecast.input_sha256: forecast.newest_input
+            for forecast in (entry.forecast for entry in entries)
+            if forecast.newest_input is not None
+        }
         with self._database.transaction() as connection:
             connection.executemany(
                 "INSERT INTO forecasts (model, version, role, origin, symbol, known_at, abstention, "
                 "asked_at, latency_ms, request_id, forecast) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 rows,
             )
+            connection.executemany("INSERT OR IGNORE INTO inputs VALUES (?, ?)", inputs.items())
 
     def read(
         self, *, model: str, since: datetime | None = None, until: datetime | None = None
@@ -148,6 +157,16 @@ class ForecastLog:
             .sort("symbol", "known_at", "horizon_bars", maintain_order=True)
             .select(*LOG_SCHEMA)
         )
+
+    def newest_inputs(self, hashes: Iterable[str]) -> dict[str, npt.NDArray[np.float32]]:
+        """Features of the last bar that was read, (features,), by the hash of the whole input.
+
+        What was logged by earlier versions of this code is absent.
+        """
+        query = "SELECT newest FROM inputs WHERE input_sha256 = ?"
+        with self._database.transaction() as connection:
+            found = {sha256: connection.execute(query, (sha256,)).fetchone() for sha256 in set(hashes)}
+        return {sha256: np.frombuffer(row[0], "<f4") for sha256, row in found.items() if row}
 
     def request_ids(self, *, model: str) -> set[str]:
         """Every request that the model answered, also those that `read` gives once."""

@@ -1,7 +1,7 @@
 """The forecast record, which the service and the device write and monitoring reads."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Self
 
@@ -57,6 +57,9 @@ class Forecast:
         Share of outcomes that the interval is made to hold.
     input_sha256
         Of the float32 input that the model read; None when there was none.
+    newest_input
+        Features of its last bar as float32 bytes, for who keeps what a forecast was made from. It is not part
+        of what goes over the wire.
     """
 
     symbol: str
@@ -69,10 +72,12 @@ class Forecast:
     horizons: tuple[HorizonForecast, ...]
     abstention: Abstention | None
     input_sha256: str | None
+    newest_input: bytes | None = field(default=None, compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it ready for JSON, with times in ISO 8601."""
         record = asdict(self)
+        del record["newest_input"]
         record["horizons"] = list(record["horizons"])
         return record | {"open_time": self.open_time.isoformat(), "known_at": self.known_at.isoformat()}
 

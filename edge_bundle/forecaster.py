@@ -208,7 +208,7 @@ class Forecaster:
     def _symbol_forecast(self, tail: pl.DataFrame, abstention: Abstention | None) -> Forecast:
         open_time = tail["open_time"][-1]
         values: Mapping[str, npt.NDArray[np.float32]] | None = None
-        input_sha256 = None
+        input_sha256 = newest_input = None
         if abstention is None:
             newest = self._newest_input(tail)
             if not len(newest.values):
@@ -216,6 +216,7 @@ class Forecaster:
             else:
                 values = self.outputs(newest.values)
                 input_sha256 = newest.input_sha256(0)
+                newest_input = newest.values[0, -1].tobytes()
                 abstention = self._outside(float(values[OUTSIDE_RANGE][0]))
         answered = values if abstention is None else None
         return Forecast(
@@ -235,6 +236,7 @@ class Forecaster:
             ),
             abstention=abstention,
             input_sha256=input_sha256,
+            newest_input=newest_input,
         )
 
     def _unfit(self, grid: pl.DataFrame, now: datetime) -> Abstention | None:

@@ -78,6 +78,25 @@ def month_window(home: Home, symbol: str, month: str, names: Sequence[str]) -> M
     return MarketWindow(candles, _with_facts(home, quiet, names, symbols, first, end))
 
 
+def known_window(
+    home: Home,
+    names: Sequence[str],
+    *,
+    symbols: Sequence[str],
+    since: datetime,
+    until: datetime,
+    at: datetime,
+) -> MarketWindow:
+    """Bars that opened from `since` to `until` as they were known at a time, and the facts known then."""
+    market, end = home.market, until + home.market.bar
+    said = home.stores.clean_facts.read(symbols, since, end)
+    candles = known_candles(
+        home.stores.clean_candles.read(symbols, since, end), said, interval=market.interval, known_by=at
+    )
+    facts = _with_facts(home, said, names, symbols, since, end)
+    return MarketWindow(candles, facts.filter(pl.col("known_at") <= at))
+
+
 def symbols_read(market: Market, symbol: str, names: Sequence[str]) -> tuple[str, ...]:
     """Symbols whose bars a symbol's features read."""
     return market.symbols if reads_market(names) else (symbol,)

@@ -30,7 +30,7 @@ from edge_bundle.features.plan import Plan
 FAMILIES = (price, trend, momentum, volatility, volume, statistics, candlesticks, calendar)
 # Bars: a longer memory costs a small history its first rows, of the whole training set.
 SHORT_MEMORY_BARS = 800
-# Bars that are computed at once, six weeks of minutes: a processor keeps them near, and no warm-up is as long.
+# Bars that are computed at once, six weeks of minutes: near a processor, and longer than any warm-up.
 BLOCK_BARS = 65_536
 KEY_COLUMNS = ("open_time", "symbol", "traded", "missing_run", "segment")
 

@@ -1,9 +1,10 @@
 """Whether the market still is what the champion was trained on."""
 
-from typing import Any
+from typing import Any, get_args
 
 import dagster as dg
 
+from cryptoai_assets.defs.features.assets import features
 from cryptoai_assets.defs.materialization import materialized, picture, table
 from cryptoai_assets.defs.monitoring.recipes import drift_report_recipe
 from cryptoai_assets.defs.release.assets import released_bundle
@@ -12,7 +13,8 @@ from cryptoai_assets.defs.training.assets import training_dataset
 from cryptoai_assets.lib.figures import drift_figure
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.releases import champion_forecaster
-from cryptoai_assets.lib.store import read_stored_parquet
+from cryptoai_assets.lib.replay import REPLAY_NAME, Status, replayed, sentence, served_forecasts
+from cryptoai_assets.lib.store import read_stored_parquet, write_parquet_atomically
 from cryptoai_assets.lib.watch import drift_alert, outcomes_of, raise_alert, watch
 from edge_bundle.alerts import Outbox
 
@@ -50,6 +52,22 @@ def drift_report(
         }
 
     return materialized(drift_report_recipe(market), make)
+
+
+@dg.asset(
+    group_name="monitoring",
+    deps=[released_bundle, features],
+)
+def replayed_forecasts(market: MarketResource) -> dg.MaterializeResult[None]:
+    """A sample of the forecasts that were served, made again from the store as it was known then."""
+    home = market.home
+    found = replayed(home, served_forecasts(home))
+    write_parquet_atomically(found, home.monitoring / REPLAY_NAME)
+    differing = found.filter(status="differs")
+    counted = {status: found.filter(status=status).height for status in get_args(Status)}
+    return dg.MaterializeResult(
+        metadata={"found": sentence(found), **counted, "differing": table(differing, differing.height)}
+    )
 
 
 def _promised(home: Home, bundle: str) -> dict[int, float]:

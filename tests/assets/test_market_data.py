@@ -559,10 +559,10 @@ def refilled(slots: dict[int, timedelta]) -> pl.DataFrame:
 
 def test_moments_that_no_bar_tells_apart_are_one() -> None:
     minute = timedelta(minutes=1)
-    facts = refilled({1: minute, 2: minute - BAR, 3: 3 * minute - 2 * BAR, 5: BAR, 6: minute, 7: -BAR})
-    # Bars 1 to 3 come while bar 2 is open; 5 at the close of the bar behind it; 6 a minute after that.
+    facts = refilled({1: BAR + minute, 2: 3 * minute, 5: BAR, 6: minute, 9: timedelta(0)})
+    # Bars 1 and 2 come while bar 3 is open, 5 at the close of the bar behind it, 6 a minute after its close.
     assert late_moments(facts, interval="30m", until=END) == [
-        START + 2 * BAR + minute,
+        START + 3 * BAR + 3 * minute,
         START + 7 * BAR,
         START + 7 * BAR + minute,
     ]
@@ -584,15 +584,18 @@ def test_behind_a_moment_only_what_is_near_is_known_of_slots(real_bars: pl.DataF
     assert third.facts["name"].to_list() == [REFILLED, "difficulty"]
 
 
-def test_late_moments_of_the_month_before_neither_double_nor_lose_a_row(
+def test_late_moments_of_a_month_and_of_the_one_before_neither_double_nor_lose_a_row(
     real_bars: pl.DataFrame, tmp_path: Path
 ) -> None:
     home, names = Home(tmp_path, PRESETS["sample"]), ("log_return_1",)
     home.stores.clean_candles.write("BTCUSD", "2018-01", real_bars)
     later = real_bars.with_columns(pl.col("open_time") + timedelta(days=31))
     home.stores.clean_candles.write("BTCUSD", "2018-02", later)
-    home.stores.clean_facts.write("BTCUSD", "2018-01", refilled(dict.fromkeys(range(100, 200, 2), BAR)))
-    home.stores.clean_facts.write("BTCUSD", "2018-02", refilled({}))
+    late = refilled(dict.fromkeys(range(100, 120, 2), BAR))
+    home.stores.clean_facts.write("BTCUSD", "2018-01", late)
+    home.stores.clean_facts.write(
+        "BTCUSD", "2018-02", late.with_columns(pl.col("event_time", "known_at") + timedelta(days=31))
+    )
     found = month_features(home, "BTCUSD", "2018-02", names)
     assert found["open_time"].to_list() == later["open_time"].to_list()
     assert found["log_return_1"].null_count() == 1

@@ -61,8 +61,6 @@ def month_features(home: Home, symbol: str, month: str, names: Sequence[str]) ->
         )
         frame = later_features(grid.filter(symbol=symbol), names, since=opened)
         own = (closed < until) & (pl.col("open_time") < end)
-        if known.since is not None:
-            own &= closed >= known.since
         parts.append(frame.filter(own).select(*INPUT_KEYS, *names))
     return pl.concat(parts)
 

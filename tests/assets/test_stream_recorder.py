@@ -127,8 +127,8 @@ def test_venue_without_numbers_is_recorded_and_told_by_name(tmp_path: Path) -> N
 
 
 def test_venue_without_streams_is_refused_by_name(tmp_path: Path) -> None:
-    assert not is_streamed("btcbox")
-    assert not is_recorded("btcbox")
+    assert not is_streamed("bigone")
+    assert not is_recorded("bigone")
     assert is_recorded("Coinbase")
-    with pytest.raises(SourceRefusedError, match="'btcbox' has no streams"):
-        recorder_of(market_at("btcbox", tmp_path))
+    with pytest.raises(SourceRefusedError, match="'bigone' has no streams"):
+        recorder_of(market_at("bigone", tmp_path))

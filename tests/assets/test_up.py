@@ -143,7 +143,7 @@ def test_market_that_grows_is_streamed_and_trained_first_until_something_is_rele
 
 
 def test_books_are_recorded_where_the_venue_can_be(tmp_path: Path) -> None:
-    for venue, recorded in (("Kraken", True), ("btcbox", False)):
+    for venue, recorded in (("Kraken", True), ("bigone", False)):
         elsewhere = replace(market_preset("live"), venue=venue)
         names = [task.name for task in tasks_beside(Home(tmp_path, elsewhere))]
         assert ("record" in names) == recorded

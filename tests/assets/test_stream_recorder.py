@@ -1,22 +1,30 @@
 """The recorder through ccxt.pro against the simulated venue: every trade once, whole books, bars of both."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from time import monotonic
 
+import polars as pl
 import pytest
 from fakes.archives import embedded_candles
 from fakes.loopback_app import Loopback, serving
 
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.microstructure_days import day_bars
+from cryptoai_assets.lib.orderbook.events import Snapshot, Trade
 from cryptoai_assets.lib.sources.candle_source import SourceRefusedError
-from cryptoai_assets.lib.sources.exchange_stream import counts_changes, is_streamed
-from cryptoai_assets.lib.sources.stream_recorder import KEPT_TRADES, StreamRecorder, TradeNumbers
+from cryptoai_assets.lib.sources.exchange_stream import (
+    TRADE_SCHEMA,
+    StreamedBook,
+    StreamedTrades,
+    counts_changes,
+    is_streamed,
+)
+from cryptoai_assets.lib.sources.stream_recorder import KEPT_TRADES, LEVELS, StreamRecorder, TradeNumbers
 from cryptoai_assets.record import is_recorded, recorder_of, unnumbered
 from cryptoai_assets.sandbox.__main__ import sandbox_app
 from cryptoai_assets.sandbox.market import SandboxMarket
@@ -101,6 +109,48 @@ def test_what_was_recorded_becomes_bars_with_a_book_and_null_flow_where_trades_w
         assert (bars["spread_bps"].drop_nulls() > 0).all()
         assert (bars["trade_intensity"].drop_nulls() > 0).any()
         assert {str(anomaly.kind) for anomaly in anomalies} <= {"gap"}
+
+
+class ToldStream:
+    """Says what it is given, a second of receipt apart."""
+
+    def __init__(self, told: list[StreamedBook | StreamedTrades]) -> None:
+        self.told, self.clock_ns = told, count(int(START.timestamp()) * 10**9, 10**9).__next__
+
+    async def books_and_trades(
+        self, _symbols: Sequence[str], *, levels: int
+    ) -> AsyncGenerator[StreamedBook | StreamedTrades, None]:
+        assert levels == LEVELS
+        for one in self.told:
+            yield one
+
+
+def trades_of(*ids: str, after_gap: bool = False, buy: bool | None = True) -> StreamedTrades:
+    rows = [(START, "BTCUSDT", name, 10.0, 1.0, buy) for name in ids]
+    return StreamedTrades("BTCUSDT", pl.DataFrame(rows, TRADE_SCHEMA, orient="row"), after_gap=after_gap)
+
+
+def test_trades_count_as_missed_around_a_lost_connection_and_where_the_takers_side_is_not_told(
+    tmp_path: Path,
+) -> None:
+    home = MarketResource(name="sandbox", root=str(tmp_path)).home
+    book = StreamedBook("BTCUSDT", None, None, ((10.0, 1.0),), ((11.0, 3.0),))
+    told = [
+        trades_of("a", after_gap=True),
+        book,
+        trades_of("b"),
+        # The venue tells its last trades once more.
+        trades_of("b", "c", after_gap=True),
+        trades_of("d", buy=None),
+        trades_of("e"),
+    ]
+    stream = ToldStream(told)
+    StreamRecorder(home.recordings, ("BTCUSDT",), stream, stream.clock_ns).record(lambda: False)
+    events = list(home.recordings.events("BTCUSDT", START.date(), snapshot_limit=1000))
+    numbers = [event.id for event in events if isinstance(event, Trade)]
+    assert [after - before for before, after in pairwise(numbers)] == [1, 2, 2]
+    [snapshot] = [event for event in events if isinstance(event, Snapshot)]
+    assert (snapshot.bids, snapshot.asks, snapshot.limit) == ([(10.0, 1.0)], [(11.0, 3.0)], LEVELS)
 
 
 def test_trade_that_came_before_has_no_number_and_one_without_a_name_always_has() -> None:

@@ -247,13 +247,7 @@ class ExchangeStream:
 
     async def _books_of(self, symbol: str, levels: int) -> AsyncGenerator[StreamedBook, None]:
         async def watch(client: Any, market: str) -> StreamedBook:
-            book = await client.watch_order_book(market)
-            time = None if book["timestamp"] is None else _moment(book["timestamp"])
-            sides = (tuple((row[0], row[1]) for row in book[side][:levels]) for side in ("bids", "asks"))
-            bids, asks = sides
-            if bids and asks and bids[0][0] >= asks[0][0]:
-                raise LostConnectionError(f"the book is crossed: bid {bids[0][0]:g}, ask {asks[0][0]:g}")
-            return StreamedBook(symbol, time, book["nonce"], bids, asks)
+            return streamed_book(symbol, await client.watch_order_book(market), levels=levels)
 
         async with aclosing(self._messages(symbol, watch)) as messages:
             async for told in messages:
@@ -322,6 +316,21 @@ class ExchangeStream:
         if len(names) != 1:
             raise SourceRefusedError(f"{self.name} offers {len(names)} spot markets {symbol}, 1 needed")
         return str(names[0])
+
+
+def streamed_book(symbol: str, book: Mapping[str, Any], *, levels: int) -> StreamedBook:
+    """The best levels of a book that ccxt.pro keeps.
+
+    Raises
+    ------
+    LostConnectionError
+        When it is crossed, which only a lost change makes it: only another connection brings a whole book.
+    """
+    bids, asks = (tuple((row[0], row[1]) for row in book[side][:levels]) for side in ("bids", "asks"))
+    if bids and asks and bids[0][0] >= asks[0][0]:
+        raise LostConnectionError(f"the book is crossed: bid {bids[0][0]:g}, ask {asks[0][0]:g}")
+    time = None if book["timestamp"] is None else _moment(book["timestamp"])
+    return StreamedBook(symbol, time, book["nonce"], bids, asks)
 
 
 def _client_class(identity: str) -> type[Any]:

@@ -446,10 +446,11 @@ def test_run_that_failed_before_any_step_is_told_by_its_job(
     market: MarketResource, instance_on_disk: dg.DagsterInstance
 ) -> None:
     looks = Looks(market, instance_on_disk, failed_runs_are_told)
-    run = instance_on_disk.create_run_for_job(hourly)
-    instance_on_disk.report_run_failed(run, "the process was killed")
     canceled = instance_on_disk.create_run_for_job(hourly)
     instance_on_disk.report_run_canceled(canceled)
+    assert looks.look() == NO_RUN
+    run = instance_on_disk.create_run_for_job(hourly)
+    instance_on_disk.report_run_failed(run, "the process was killed")
     assert looks.look() == RUN_TOLD
     [alert] = looks.alerts
     assert alert.facts == (("hourly", "the process was killed"),)

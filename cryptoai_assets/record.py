@@ -14,6 +14,8 @@ from typing import Any
 from cryptoai_assets.defs.resources import MarketResource, configured_resource
 from cryptoai_assets.lib.sources.binance_recorder import BinanceRecorder, EventStamp, Stamp
 from cryptoai_assets.lib.sources.candle_source import SourceError, SourceRefusedError
+from cryptoai_assets.lib.sources.exchange_stream import counts_changes, is_streamed
+from cryptoai_assets.lib.sources.stream_recorder import StreamRecorder
 from cryptoai_assets.lib.sources.web import WebClient
 
 # Where each venue that speaks Binance's protocol is: REST, and websockets.
@@ -26,17 +28,23 @@ SNAPSHOTS_PER_SECOND = 1.0
 PAUSE_SECONDS = 60.0
 
 
-def recorder_of(market: MarketResource, kept_days: int | None = None) -> BinanceRecorder:
-    """Recorder of a market's venue, or of its simulation.
+def is_recorded(venue: str) -> bool:
+    """Whether books and trades of a venue can be recorded."""
+    return venue in ADDRESSES or is_streamed(venue)
+
+
+def recorder_of(market: MarketResource, kept_days: int | None = None) -> BinanceRecorder | StreamRecorder:
+    """Recorder of a market's venue, or of its simulation: of its own messages, or of what ccxt.pro tells.
 
     Raises
     ------
     SourceRefusedError
-        When the venue does not speak Binance's protocol.
+        When the venue has no streams.
     """
     venue = market.settings.venue
+    recordings = replace(market.home.recordings, kept_days=kept_days)
     if venue not in ADDRESSES:
-        raise SourceRefusedError(f"{venue} is not recorded: choose one of {', '.join(ADDRESSES)}")
+        return StreamRecorder(recordings, market.settings.symbols, market.stream(), time.time_ns)
     rest, socket = ADDRESSES[venue]
     stamp: Stamp = _received
     if market.settings.source == "sandbox":
@@ -51,7 +59,7 @@ def recorder_of(market: MarketResource, kept_days: int | None = None) -> Binance
         clock=market.clock,
     )
     return BinanceRecorder(
-        replace(market.home.recordings, kept_days=kept_days),
+        recordings,
         market.settings.symbols,
         web,
         socket,
@@ -72,13 +80,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SourceRefusedError as error:
         parser.error(str(error))
     sys.stdout.write(f"Recording {', '.join(market.settings.symbols)} into {market.home.recordings.root}\n")
+    if not counts_changes(market.settings.venue):
+        sys.stdout.write(f"{unnumbered(market.settings.venue)}\n")
     sys.stdout.flush()
     with suppress(KeyboardInterrupt):
-        record(recorder, lambda: False)
+        record(recorder, lambda: False, time.sleep)
     return 0
 
 
-def record(recorder: BinanceRecorder, stopped: Callable[[], bool]) -> None:
+def unnumbered(venue: str) -> str:
+    """What is to be known of the books of a venue that counts no changes."""
+    return (
+        f"{venue} gives no sequence numbers that ccxt reads: a change of the book that is lost shows only "
+        "when the book crosses; trades count as missed around each lost connection."
+    )
+
+
+def record(
+    recorder: BinanceRecorder | StreamRecorder, stopped: Callable[[], bool], sleep: Callable[[float], None]
+) -> None:
     """Record until `stopped`; a venue that cannot be had is tried again after a pause."""
     while not stopped():
         try:
@@ -86,7 +106,7 @@ def record(recorder: BinanceRecorder, stopped: Callable[[], bool]) -> None:
         except SourceError as error:
             sys.stderr.write(f"{error}; the next try is in {PAUSE_SECONDS:g} s\n")
             sys.stderr.flush()
-            recorder.patience.sleep(PAUSE_SECONDS)
+            sleep(PAUSE_SECONDS)
 
 
 def _received(_message: Mapping[str, Any]) -> int:

@@ -23,7 +23,7 @@ import httpx
 from cryptoai_assets.defs.resources import configured_resource
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.sources.exchange import SIMULATED_HEADER
-from cryptoai_assets.record import ADDRESSES as RECORDED
+from cryptoai_assets.record import is_recorded
 from cryptoai_serving.bars import BarStore
 from edge_bundle.releases import read_channel
 
@@ -270,7 +270,7 @@ def tasks_beside(home: Home) -> tuple[Task, ...]:
         return ()
     python = (sys.executable, "-m")
     tasks = [Task("stream", "Stream of bars", (*python, "cryptoai_assets.stream"))]
-    if home.market.venue in RECORDED:
+    if is_recorded(home.market.venue):
         keep = ("--keep-days", str(KEPT_DAYS))
         tasks.append(Task("record", "Recorder of books", (*python, "cryptoai_assets.record", *keep)))
     if read_channel(home.releases, home.market.model) is None:

@@ -400,7 +400,7 @@ class Knowledge:
 
 
 def knowledge(
-    candles: pl.DataFrame, facts: pl.DataFrame, *, interval: str, until: datetime
+    candles: pl.DataFrame, facts: pl.DataFrame, *, interval: str, until: datetime, reach: timedelta
 ) -> Iterator[Knowledge]:
     """What was known, in order of time: a new one from each moment on at which something came late.
 
@@ -411,22 +411,37 @@ def knowledge(
     ----------
     until
         What came late after it is known in none.
+    reach
+        Bars, and what is said about slots, that open longer before a moment are left out behind it.
     """
+    about_slot, late = _about_slot(), _came_late(interval)
     for since, end in pairwise((None, *late_moments(facts, interval=interval, until=until), None)):
-        late = _came_late(interval)
-        known = facts.filter(~(late if since is None else late & (pl.col("known_at") > since)))
-        yield Knowledge(_as_told(candles, facts, known), known, since, end)
+        if since is None:
+            bars, near, known = candles, facts, facts.filter(~late)
+        else:
+            bars = candles.filter(pl.col("open_time") >= since - reach)
+            near = facts.filter(~about_slot | (pl.col("event_time") >= since - reach))
+            known = near.filter(~(late & (pl.col("known_at") > since)))
+        yield Knowledge(_as_told(bars, near, known), known, since, end)
 
 
 def late_moments(facts: pl.DataFrame, *, interval: str, until: datetime) -> list[datetime]:
-    """Times up to `until`, in order, at which something about a slot became known after its close."""
+    """Times up to `until`, in order, at which something about a slot became known after its close.
+
+    Of those between the closes of two bars the last one: no bar tells them apart.
+    """
+    step_us = interval_duration(interval) // timedelta(microseconds=1)
+    next_close = -(-pl.col("known_at").dt.epoch("us") // step_us)
     late = facts.filter(_came_late(interval) & (pl.col("known_at") <= until))
-    return late["known_at"].unique().sort().to_list()
+    return late.group_by(next_close.alias("close")).agg(pl.col("known_at").max())["known_at"].sort().to_list()
+
+
+def _about_slot() -> pl.Expr:
+    return pl.col("name").is_in([REFILLED, NO_TRADE]) | pl.col("name").str.starts_with(REVISED)
 
 
 def _came_late(interval: str) -> pl.Expr:
-    about = pl.col("name").is_in([REFILLED, NO_TRADE]) | pl.col("name").str.starts_with(REVISED)
-    return about & (pl.col("known_at") > pl.col("event_time") + interval_duration(interval))
+    return _about_slot() & (pl.col("known_at") > pl.col("event_time") + interval_duration(interval))
 
 
 def cleaned(

@@ -44,6 +44,7 @@ def day_bars(
         home.recordings,
         symbol,
         day,
+        # What ccxt.pro streamed holds no changes, and its trades count up as Binance's do.
         rules=BINANCE_SPOT,
         settings=settings,
         snapshot_limit=SNAPSHOT_LEVELS,

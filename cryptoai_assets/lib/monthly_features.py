@@ -10,7 +10,7 @@ from cryptoai_assets.lib.market import Market, month_after, month_start
 from cryptoai_assets.lib.market_data import knowledge, known_candles
 from cryptoai_assets.lib.microstructure_days import microstructure_facts
 from cryptoai_assets.lib.targets import target_frame
-from edge_bundle.features.catalog import feature_frame, largest_warmup
+from edge_bundle.features.catalog import largest_warmup, later_features
 from edge_bundle.features.microstructure import PREFIX
 from edge_bundle.features.sources import facts_read, reads_market
 from edge_bundle.windows import INPUT_KEYS, MarketWindow, sourced_grid, window_grid
@@ -34,7 +34,6 @@ def month_features(home: Home, symbol: str, month: str, names: Sequence[str]) ->
     from the whole history.
     """
     market = home.market
-    first = month_start(months_read(market, month, names)[0])
     start, end = month_start(month), month_start(month_after(month))
     window = month_window(home, symbol, month, names)
     if reads_market(names):
@@ -46,24 +45,22 @@ def month_features(home: Home, symbol: str, month: str, names: Sequence[str]) ->
     # The bar behind a hole decides whether it is bridged; no feature reads it before its time.
     bridged = (market.max_missing_bars + 1) * market.bar
     parts = []
-    for known in knowledge(window.candles, window.facts, interval=market.interval, until=end):
-        since, until = (
-            max(start, known.since or start),
-            min(end + market.bar, known.until or end + market.bar),
-        )
+    for known in knowledge(window.candles, window.facts, interval=market.interval, until=end, reach=reach):
+        # Bars of the month that close from `since` on, and before `until`.
+        opened = max(start, (known.since or start) - market.bar)
+        until = end + market.bar if known.until is None else known.until
+        if until <= start:
+            continue
         closed = pl.col("open_time") + market.bar
-        own = closed.is_between(since, until, closed="left") & pl.col("open_time").is_between(
-            start, end, closed="left"
-        )
-        near = pl.col("open_time") >= (first if known.since is None else since - reach)
         grid = sourced_grid(
-            MarketWindow(known.candles.filter(near & (closed < until + bridged)), known.facts),
+            MarketWindow(known.candles.filter(closed < until + bridged), known.facts),
             names,
             interval=market.interval,
             max_missing_bars=market.max_missing_bars,
             greatest_age=market.greatest_age,
         )
-        frame = feature_frame(grid.filter(symbol=symbol), names)
+        frame = later_features(grid.filter(symbol=symbol), names, since=opened)
+        own = (closed < until) & (pl.col("open_time") < end)
         parts.append(frame.filter(own).select(*INPUT_KEYS, *names))
     return pl.concat(parts)
 

@@ -1,7 +1,7 @@
 """The watch: what monitoring is shown of the platform's data, and what its verdict sets in motion."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -198,30 +198,54 @@ def failure_alert(
     )
 
 
-def untold_failures(
-    told: Mapping[str, str], outcomes: Mapping[str, str | None], day: str
-) -> tuple[dict[str, str], dict[str, str]]:
-    """What of the checks of a run is to be told: what failed, unless that was told that day already.
+def recovery_alert(
+    home: Home, run_id: str, recovered: Sequence[str], *, kind: str, links: Mapping[str, str], now: datetime
+) -> Alert:
+    """What a person is told of steps or checks that were told as failed, and are well again in a run."""
+    return Alert(
+        cause=f"recovered-{kind}:{run_id}",
+        severity="info",
+        title=f"{kind.capitalize()} well again in {home.market.name}",
+        summary=f"well again: {', '.join(recovered)}",
+        facts=(),
+        links=tuple(links.items()),
+        raised_at=now,
+    )
 
-    A check that held in between, and failed anew, is told again.
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What of the outcomes of a run is to be told.
+
+    Parameters
+    ----------
+    failed
+        What failed and was not told that day, and what it says.
+    recovered
+        What was told as failed, and is well again.
+    told
+        Day on which each of those that fail was told last, as ``YYYY-MM-DD``.
+    """
+
+    failed: dict[str, str]
+    recovered: tuple[str, ...]
+    told: dict[str, str]
+
+
+def news_of(told: Mapping[str, str], outcomes: Mapping[str, str | None], day: str) -> News:
+    """What failed is told once a day, until it is well; what was well in between, and fails anew, at once.
 
     Parameters
     ----------
     told
-        Day on which each check that fails was told last, as ``YYYY-MM-DD``.
+        Of the runs before; see `News`.
     outcomes
-        By check what it says that failed; None when it held.
-
-    Returns
-    -------
-    tuple
-        `told` as it is after the run, and what is to be told now.
+        By step or check what went wrong; None when all is well. What the run did not come to is absent.
     """
-    after = {check: last for check, last in told.items() if outcomes.get(check, "not looked at") is not None}
-    untold = {
-        check: said for check, said in outcomes.items() if said is not None and after.get(check, "") < day
-    }
-    return after | dict.fromkeys(untold, day), untold
+    recovered = tuple(name for name in told if outcomes.get(name, "not looked at") is None)
+    still = {name: last for name, last in told.items() if name not in recovered}
+    failed = {name: said for name, said in outcomes.items() if said is not None and still.get(name, "") < day}
+    return News(failed, recovered, still | dict.fromkeys(failed, day))
 
 
 def raise_alert(home: Home, alert: Alert) -> bool:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from functools import cache
 from types import MappingProxyType
 
@@ -157,6 +158,17 @@ def newest_features(segment: pl.DataFrame, names: Sequence[str], *, bars: int) -
     for plan in _newest_plans(tuple(names)):
         newest.hstack(plan.newest_rows(segment, bars=newest.height).get_columns(), in_place=True)
     return newest[[*KEY_COLUMNS, *names]]
+
+
+def later_features(grid: pl.DataFrame, names: Sequence[str], *, since: datetime) -> pl.DataFrame:
+    """Rows of the `feature_frame` of the bars that open at a time or later; see `newest_features`."""
+    frames = []
+    for segment in runs(grid, "symbol", "segment"):
+        first = segment["open_time"].search_sorted(since)
+        for start in range(first, segment.height, BLOCK_BARS):
+            block = segment.head(start + BLOCK_BARS)
+            frames.append(newest_features(block, names, bars=block.height - start))
+    return pl.concat(frames) if frames else feature_frame(grid.clear(), names)
 
 
 @cache

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,6 @@ from fakes.project_root import PROJECT
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.microstructure_days import day_bars, days_to_go_on_with, microstructure_facts
-from cryptoai_assets.lib.sources.candle_source import SourceRefusedError
 from cryptoai_assets.lib.store import write_parquet_atomically
 from cryptoai_assets.record import PAUSE_SECONDS, record, recorder_of
 from cryptoai_assets.sandbox.__main__ import sandbox_app
@@ -123,17 +121,9 @@ def test_venue_that_cannot_be_had_is_tried_again_after_a_pause(
     pauses: list[float] = []
     market = MarketResource(name="sandbox", root=str(tmp_path), sandbox="http://127.0.0.1:9", tries=1)
     recorder = recorder_of(market)
-    recorder.patience = replace(recorder.patience, sleep=pauses.append)
-    record(recorder, lambda: len(pauses) == 2)
+    record(recorder, lambda: len(pauses) == 2, pauses.append)
     assert pauses == [PAUSE_SECONDS] * 2
     assert "ended (ConnectionRefusedError)" in capsys.readouterr().err
-
-
-def test_venue_of_another_protocol_is_refused_by_name(tmp_path: Path) -> None:
-    (tmp_path / "markets").mkdir()
-    (tmp_path / "markets" / "kraken.toml").write_text('venue = "Kraken"\n')
-    with pytest.raises(SourceRefusedError, match=r"Kraken is not recorded: choose one of Binance\.US"):
-        recorder_of(MarketResource(name="kraken", root=str(tmp_path)))
 
 
 def test_asset_keeps_a_day_of_bars_and_says_what_was_wrong_with_the_stream(recorded: MarketResource) -> None:

@@ -17,7 +17,12 @@ from cryptoai_assets.lib.freshness import FreshnessWatch
 from cryptoai_assets.lib.sources.bar_sequence import StreamedBars
 from cryptoai_assets.lib.sources.candle_source import Fetched, SourceError, SourceRefusedError
 from cryptoai_assets.lib.sources.exchange import ExchangeSource
-from cryptoai_assets.lib.sources.exchange_stream import ExchangeStream, Reconnecting
+from cryptoai_assets.lib.sources.exchange_stream import (
+    ExchangeStream,
+    LostConnectionError,
+    Reconnecting,
+    streamed_book,
+)
 from cryptoai_assets.lib.sources.patience import Patience
 from cryptoai_assets.lib.sources.sample import sample_file
 from cryptoai_assets.sandbox.binance import binance_app
@@ -287,6 +292,15 @@ async def test_order_book_is_that_of_the_market_and_a_hole_in_its_numbers_starts
                 book.update_id,
                 list(map(tuple, true.bids[:10].tolist())),
             )
+
+
+async def test_book_that_crosses_is_a_lost_connection() -> None:
+    book = {"timestamp": None, "nonce": None, "bids": [[10.0, 1.0]], "asks": [[11.0, 1.0], [12.0, 1.0]]}
+    told = streamed_book("BTCUSD", book, levels=1)
+    assert (told.time, told.update_id, told.bids, told.asks) == (None, None, ((10.0, 1.0),), ((11.0, 1.0),))
+    assert streamed_book("BTCUSD", book | {"bids": []}, levels=1).bids == ()
+    with pytest.raises(LostConnectionError, match="the book is crossed: bid 11, ask 11"):
+        streamed_book("BTCUSD", book | {"bids": [[11.0, 2.0]]}, levels=1)
 
 
 async def test_what_is_not_traded_is_refused() -> None:

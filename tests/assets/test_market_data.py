@@ -17,13 +17,16 @@ from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.leaks import features_ignore_later_bars
 from cryptoai_assets.lib.market import PRESETS
 from cryptoai_assets.lib.market_data import (
+    REFILLED,
     MarketStores,
     TakenIn,
     appended,
     awaited_bars,
     cleaned,
     ingested,
+    knowledge,
     known_candles,
+    late_moments,
 )
 from cryptoai_assets.lib.monthly_features import month_features
 from cryptoai_assets.lib.quality import Plausibility
@@ -540,3 +543,59 @@ def test_stored_features_of_each_bar_hold_what_was_known_when_it_closed(
             cuts=[START + timedelta(days=day, hours=7) for day in range(1, DAYS)],
         )
         assert found.holds, found.sentence
+
+
+def refilled(slots: dict[int, timedelta]) -> pl.DataFrame:
+    """Facts about bars that came that long after their close."""
+    return pl.DataFrame(
+        [
+            ("BTCUSD", START + slot * BAR, START + (slot + 1) * BAR + late, "venue", REFILLED, 1.0)
+            for slot, late in slots.items()
+        ],
+        schema=FACT_SCHEMA,
+        orient="row",
+    )
+
+
+def test_moments_that_no_bar_tells_apart_are_one() -> None:
+    minute = timedelta(minutes=1)
+    facts = refilled({1: BAR + minute, 2: 3 * minute, 5: BAR, 6: minute, 9: timedelta(0)})
+    # Bars 1 and 2 come while bar 3 is open, 5 at the close of the bar behind it, 6 a minute after its close.
+    assert late_moments(facts, interval="30m", until=END) == [
+        START + 3 * BAR + 3 * minute,
+        START + 7 * BAR,
+        START + 7 * BAR + minute,
+    ]
+    assert late_moments(facts, interval="30m", until=START + 7 * BAR)[-1] == START + 7 * BAR
+
+
+def test_behind_a_moment_only_what_is_near_is_known_of_slots(real_bars: pl.DataFrame) -> None:
+    facts = refilled({20: BAR, 100: BAR})
+    other = facts.head(1).with_columns(name=pl.lit("difficulty"))
+    first, second, third = knowledge(
+        real_bars, pl.concat([facts, other]), interval="30m", until=END, reach=10 * BAR
+    )
+    assert first.candles.height == real_bars.height - 2
+    assert (second.since, third.since) == (START + 22 * BAR, START + 102 * BAR)
+    # Bar 100 is not known yet to the second, bar 20 is out of reach of the third.
+    assert second.candles["open_time"][0] == START + 12 * BAR
+    assert second.candles.height == real_bars.height - 12 - 1
+    assert third.candles["open_time"][0] == START + 92 * BAR
+    assert third.facts["name"].to_list() == [REFILLED, "difficulty"]
+
+
+def test_late_moments_of_a_month_and_of_the_one_before_neither_double_nor_lose_a_row(
+    real_bars: pl.DataFrame, tmp_path: Path
+) -> None:
+    home, names = Home(tmp_path, PRESETS["sample"]), ("log_return_1",)
+    home.stores.clean_candles.write("BTCUSD", "2018-01", real_bars)
+    later = real_bars.with_columns(pl.col("open_time") + timedelta(days=31))
+    home.stores.clean_candles.write("BTCUSD", "2018-02", later)
+    late = refilled(dict.fromkeys(range(100, 120, 2), BAR))
+    home.stores.clean_facts.write("BTCUSD", "2018-01", late)
+    home.stores.clean_facts.write(
+        "BTCUSD", "2018-02", late.with_columns(pl.col("event_time", "known_at") + timedelta(days=31))
+    )
+    found = month_features(home, "BTCUSD", "2018-02", names)
+    assert found["open_time"].to_list() == later["open_time"].to_list()
+    assert found["log_return_1"].null_count() == 1

@@ -145,13 +145,7 @@ def test_source_that_fails_fails_its_run_and_leaves_the_others(
     assert metadata(result, "mempool_space")["state"] == "configured"
     assert str(unanswered("fear_greed_facts", result)).startswith("simulated Fear & Greed answered")
     assert unanswered("raw_candles", result) is None
-    context = dg.build_run_status_sensor_context(
-        sensor_name="failed_runs_are_told",
-        dagster_event=result.get_run_failure_event(),
-        dagster_instance=instance,
-        dagster_run=result.dagster_run,
-        resources={"market": lost, "alerts": AlertsResource()},
-    ).for_run_failure()
+    context = dg.build_sensor_context(instance, resources={"market": lost, "alerts": AlertsResource()})
     failed_runs_are_told(context)
     [alert] = Outbox(lost.home.alerts_database).undelivered("log")
     assert "Fear & Greed answered" in str(alert)

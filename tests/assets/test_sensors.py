@@ -206,46 +206,6 @@ def test_outbox_is_delivered_once_and_says_why_it_waits(market: MarketResource, 
     assert len(slack.posted) == 1
 
 
-@dg.op(name="walk_forward_scores")
-def crash() -> None:
-    raise ZeroDivisionError("a month without a single trade\nand its details")
-
-
-@dg.job
-def crashing() -> None:
-    crash()
-
-
-def test_failed_run_is_told_once_with_what_failed_why_it_ran_and_a_link(
-    market: MarketResource, instance: dg.DagsterInstance, slack: SlackServer
-) -> None:
-    result = crashing.execute_in_process(
-        instance=instance, raise_on_error=False, tags={CAUSE_TAG: RETRAIN.cause}
-    )
-    for _ in range(2):
-        context = dg.build_run_status_sensor_context(
-            sensor_name="failed_runs_are_told",
-            dagster_event=result.get_run_failure_event(),
-            dagster_instance=instance,
-            dagster_run=result.dagster_run,
-            resources={
-                "market": market,
-                "alerts": AlertsResource(dagster_address="http://dagster.example"),
-            },
-        ).for_run_failure()
-        failed_runs_are_told(context)
-    [alert] = Outbox(market.home.alerts_database).alerts()
-    assert alert.cause == f"failed:{result.run_id}"
-    assert alert.severity == "critical"
-    assert alert.facts == (
-        ("walk_forward_scores", "ZeroDivisionError: a month without a single trade"),
-        ("started because of", RETRAIN.cause),
-    )
-    assert alert.links == (("Dagster run", f"http://dagster.example/runs/{result.run_id}"),)
-    assert delivered(market, slack) == "nothing waits"
-    assert "walk_forward_scores" in json.dumps(slack.posted)
-
-
 @dg.asset
 def tables() -> None: ...
 
@@ -259,10 +219,15 @@ def checks_of(passed: bool, severity: dg.AssetCheckSeverity) -> list[dg.AssetChe
 
 
 class Looks:
-    """The sensor of failed checks, look after look."""
+    """A sensor of what failed, look after look."""
 
-    def __init__(self, market: MarketResource, instance: dg.DagsterInstance) -> None:
-        self.market, self.instance, self.cursor = market, instance, ""
+    def __init__(
+        self,
+        market: MarketResource,
+        instance: dg.DagsterInstance,
+        sensor: dg.SensorDefinition = failed_checks_are_told,
+    ) -> None:
+        self.market, self.instance, self.sensor, self.cursor = market, instance, sensor, ""
 
     def run(self, passed: bool, severity: dg.AssetCheckSeverity, month: str | None = None) -> str:
         """Run of an asset and its check, of one partition where a month is given."""
@@ -280,7 +245,7 @@ class Looks:
         context = dg.build_sensor_context(
             instance=self.instance, cursor=self.cursor or None, resources=resources
         )
-        result = failed_checks_are_told(context)
+        result = self.sensor(context)
         assert isinstance(result, dg.SensorResult)
         assert result.skip_reason is not None
         self.cursor = result.cursor or ""
@@ -302,7 +267,7 @@ def test_failed_check_of_a_run_that_succeeded_is_told_once_and_a_warning_or_succ
     assert looks.look() == NOTHING_NEW
     run_ids = [looks.run(passed, severity) for passed, severity in ((True, ERROR), (False, WARNING))]
     run_ids.append(looks.run(False, ERROR))
-    assert [looks.look() for _ in range(2)] == ["failed checks in 1 runs are told", NOTHING_NEW]
+    assert [looks.look() for _ in range(2)] == ["alerts about failed checks: 1", NOTHING_NEW]
     [alert] = looks.alerts
     assert alert.cause == f"failed-checks:{run_ids[2]}"
     assert alert.facts == (("tables: rows_are_unique", "rows against: 7"),)
@@ -320,8 +285,9 @@ def test_check_that_keeps_failing_is_told_once_a_day_and_again_when_it_fails_ane
         assert [looks.look() for _ in range(2)] == [NOTHING_NEW] * 2
     looks.run(False, WARNING)
     anew = looks.run(False, ERROR)
-    assert [looks.look() for _ in range(2)] == ["failed checks in 1 runs are told", NOTHING_NEW]
-    assert {alert.cause for alert in looks.alerts} == {f"failed-checks:{run}" for run in (first, anew)}
+    assert [looks.look() for _ in range(2)] == ["alerts about failed checks: 1", NOTHING_NEW]
+    failures = [alert for alert in looks.alerts if alert.severity == "critical"]
+    assert {alert.cause for alert in failures} == {f"failed-checks:{run}" for run in (first, anew)}
 
 
 def test_run_that_was_looked_at_is_not_taken_for_a_new_failure_when_the_check_held_since(
@@ -335,7 +301,7 @@ def test_run_that_was_looked_at_is_not_taken_for_a_new_failure_when_the_check_he
     since.cursor = before.cursor
     since.run(True, ERROR)
     assert [since.look() for _ in range(2)] == [NOTHING_NEW] * 2
-    assert since.alerts == []
+    assert [alert.severity for alert in since.alerts] == ["info"]
 
 
 def test_check_that_holds_for_one_partition_still_fails_for_another(
@@ -362,6 +328,23 @@ def test_cursor_that_is_lost_tells_nothing_again(
     assert len(looks.alerts) == 1
 
 
+def test_what_is_well_again_is_told_once_with_the_run_that_found_it(
+    market: MarketResource, instance_on_disk: dg.DagsterInstance
+) -> None:
+    looks = Looks(market, instance_on_disk)
+    looks.run(True, ERROR)
+    looks.run(False, ERROR)
+    looks.look()
+    well = looks.run(True, ERROR)
+    for _ in range(2):
+        looks.run(True, ERROR)
+        looks.look()
+    _, alert = looks.alerts
+    assert (alert.cause, alert.severity) == (f"recovered-check:{well}", "info")
+    assert alert.summary == "well again: tables: rows_are_unique"
+    assert alert.links == (("Dagster run", f"http://dagster.example/runs/{well}"),)
+
+
 def test_run_that_a_blocking_check_stopped_is_told_by_its_check_alone(
     market: MarketResource, instance_on_disk: dg.DagsterInstance
 ) -> None:
@@ -369,21 +352,111 @@ def test_run_that_a_blocking_check_stopped_is_told_by_its_check_alone(
     def rows_are_whole() -> dg.AssetCheckResult:
         return dg.AssetCheckResult(passed=False, description="3 rows are cut")
 
-    result = dg.materialize([tables, rows_are_whole], instance=instance_on_disk, raise_on_error=False)
+    @dg.asset(deps=[tables])
+    def sums() -> None: ...
+
+    result = dg.materialize([tables, rows_are_whole, sums], instance=instance_on_disk, raise_on_error=False)
     assert not result.success
-    context = dg.build_run_status_sensor_context(
-        sensor_name="failed_runs_are_told",
-        dagster_event=result.get_run_failure_event(),
-        dagster_instance=instance_on_disk,
-        dagster_run=result.dagster_run,
-        resources={"market": market, "alerts": AlertsResource()},
-    ).for_run_failure()
-    failed_runs_are_told(context)
+    runs = Looks(market, instance_on_disk, failed_runs_are_told)
+    assert runs.look() == NO_RUN
     looks = Looks(market, instance_on_disk)
-    assert looks.alerts == []
     looks.look()
     [alert] = looks.alerts
     assert alert.facts == (("tables: rows_are_whole", "3 rows are cut"),)
+
+
+@dg.op(name="walk_forward_scores")
+def scores(context: dg.OpExecutionContext) -> None:
+    if context.has_tag("broken"):
+        raise ZeroDivisionError("a month without a single trade\nand its details")
+
+
+@dg.job
+def hourly() -> None:
+    scores()
+
+
+NO_RUN = "no run fails that was not told"
+RUN_TOLD = "alerts about failed runs: 1"
+
+
+def run_hourly(instance: dg.DagsterInstance, *, broken: bool, **tags: str) -> str:
+    """Run of a job of one step."""
+    told = {**tags, "broken": "yes"} if broken else tags
+    return hourly.execute_in_process(instance=instance, raise_on_error=False, tags=told).run_id
+
+
+def test_failed_run_is_told_once_with_what_failed_why_it_ran_and_a_link(
+    market: MarketResource, instance_on_disk: dg.DagsterInstance, slack: SlackServer
+) -> None:
+    looks = Looks(market, instance_on_disk, failed_runs_are_told)
+    run_id = run_hourly(instance_on_disk, broken=True, **{CAUSE_TAG: RETRAIN.cause})
+    assert [looks.look() for _ in range(2)] == [RUN_TOLD, NO_RUN]
+    [alert] = looks.alerts
+    assert alert.cause == f"failed:{run_id}"
+    assert alert.severity == "critical"
+    assert alert.facts == (
+        ("walk_forward_scores", "ZeroDivisionError: a month without a single trade"),
+        ("started because of", RETRAIN.cause),
+    )
+    assert alert.links == (("Dagster run", f"http://dagster.example/runs/{run_id}"),)
+    assert delivered(market, slack) == "nothing waits"
+    assert "walk_forward_scores" in json.dumps(slack.posted)
+
+
+def test_job_that_fails_hour_after_hour_is_one_alert_and_one_when_it_is_well_again(
+    market: MarketResource, instance_on_disk: dg.DagsterInstance
+) -> None:
+    looks = Looks(market, instance_on_disk, failed_runs_are_told)
+    first = run_hourly(instance_on_disk, broken=True)
+    for _ in range(3):
+        looks.look()
+        run_hourly(instance_on_disk, broken=True)
+    assert looks.look() == NO_RUN
+    well = run_hourly(instance_on_disk, broken=False)
+    looks.look()
+    _, told_well = looks.alerts
+    assert told_well.cause == f"recovered-run:{well}"
+    assert told_well.summary == "well again: walk_forward_scores"
+    anew = run_hourly(instance_on_disk, broken=True)
+    assert [looks.look() for _ in range(2)] == [RUN_TOLD, NO_RUN]
+    assert {alert.cause for alert in looks.alerts} == {
+        f"failed:{first}",
+        f"recovered-run:{well}",
+        f"failed:{anew}",
+    }
+
+
+def test_step_that_fails_for_two_months_is_told_for_each_and_one_month_that_is_well_is_not_the_other(
+    market: MarketResource, instance_on_disk: dg.DagsterInstance
+) -> None:
+    looks = Looks(market, instance_on_disk, failed_runs_are_told)
+    for month in ("2019-07|BTCUSD", "2019-08|BTCUSD"):
+        run_hourly(instance_on_disk, broken=True, **{"dagster/partition": month})
+    run_hourly(instance_on_disk, broken=False, **{"dagster/partition": "2019-07|BTCUSD"})
+    looks.look()
+    assert {alert.summary for alert in looks.alerts} == {
+        "failed: walk_forward_scores of 2019-07|BTCUSD",
+        "failed: walk_forward_scores of 2019-08|BTCUSD",
+        "well again: walk_forward_scores of 2019-07|BTCUSD",
+    }
+
+
+def test_run_that_failed_before_any_step_is_told_by_its_job(
+    market: MarketResource, instance_on_disk: dg.DagsterInstance
+) -> None:
+    looks = Looks(market, instance_on_disk, failed_runs_are_told)
+    canceled = instance_on_disk.create_run_for_job(hourly)
+    instance_on_disk.report_run_canceled(canceled)
+    assert looks.look() == NO_RUN
+    run = instance_on_disk.create_run_for_job(hourly)
+    instance_on_disk.report_run_failed(run, "the process was killed")
+    assert looks.look() == RUN_TOLD
+    [alert] = looks.alerts
+    assert alert.facts == (("hourly", "the process was killed"),)
+    well = run_hourly(instance_on_disk, broken=False)
+    looks.look()
+    assert {alert.cause for alert in looks.alerts} == {f"failed:{run.run_id}", f"recovered-run:{well}"}
 
 
 FAILING_LOCATION = """

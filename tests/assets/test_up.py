@@ -143,8 +143,10 @@ def test_market_that_grows_is_streamed_and_trained_first_until_something_is_rele
 
 
 def test_books_are_recorded_where_the_venue_can_be(tmp_path: Path) -> None:
-    elsewhere = replace(market_preset("live"), venue="Kraken")
-    assert "record" not in [task.name for task in tasks_beside(Home(tmp_path, elsewhere))]
+    for venue, recorded in (("Kraken", True), ("bigone", False)):
+        elsewhere = replace(market_preset("live"), venue=venue)
+        names = [task.name for task in tasks_beside(Home(tmp_path, elsewhere))]
+        assert ("record" in names) == recorded
 
 
 def test_three_servers_are_announced_and_ended_and_a_bystander_lives(

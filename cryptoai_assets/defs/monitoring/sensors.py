@@ -1,23 +1,17 @@
 """From a verdict to a training, from whatever failed to the outbox, and from the outbox to a person."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
-from dagster._core.errors import DagsterAssetCheckFailedError
 from dagster._core.scheduler.instigation import TickStatus
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-    PARTITION_NAME_TAG,
-)
-from dagster_shared.error import SerializableErrorInfo
 
+from cryptoai_assets.defs.monitoring.outcomes import check_outcomes, step_outcomes, what_went_wrong
 from cryptoai_assets.defs.resources import AlertsResource, MarketResource
 from cryptoai_assets.lib.live_bars import StreamRecord, missed
-from cryptoai_assets.lib.watch import failure_alert, newest_verdict, raise_alert, untold_failures
+from cryptoai_assets.lib.watch import failure_alert, newest_verdict, news_of, raise_alert, recovery_alert
 from edge_bundle.alerts import Outbox
 
 CAUSE_TAG = "cryptoai/cause"
@@ -25,7 +19,6 @@ RUNS_AT_ONCE = 500
 # Runs that end at the same time may be seen in another order than that of their times.
 LOOK_BACK = timedelta(minutes=1)
 ENDED_RUNS = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
-PARTITION_TAGS = (PARTITION_NAME_TAG, ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
 ENDED_TICKS = (TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE)
 TRAINING = dg.AssetSelection.assets(
     "training_dataset", "model_settings", "walk_forward_scores", "trained_forecaster"
@@ -66,57 +59,16 @@ def drift_asks_for_training(market: MarketResource) -> dg.SensorResult | dg.Skip
     return dg.SensorResult(run_requests=[request])
 
 
-@dg.run_failure_sensor(minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.sensor(target=None, minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
 def failed_runs_are_told(
-    context: dg.RunFailureSensorContext, market: MarketResource, alerts: AlertsResource
-) -> None:
-    """Put an alert into the outbox for each run that failed, whatever its job.
+    context: dg.SensorEvaluationContext, market: MarketResource, alerts: AlertsResource
+) -> dg.SensorResult:
+    """Put an alert into the outbox for each step that fails, once a day until it succeeds, whatever its job.
 
-    A step that a blocking check stopped is told by `failed_checks_are_told`.
+    A run that failed without a step, such as one whose process died, is told by its job. What a blocking
+    check stopped is told by `failed_checks_are_told`.
     """
-    run = context.dagster_run
-    failed = {
-        str(event.step_key): _what_went_wrong(event.step_failure_data.error)
-        for event in context.get_step_failure_events()
-        if not _stopped_at_a_check(event.step_failure_data.error)
-    }
-    if not failed and context.get_step_failure_events():
-        return
-    nameless = {run.job_name: context.failure_event.message or "no error was recorded"}
-    tell_failed_run(market, alerts, run, failed or nameless)
-
-
-def tell_failed_run(
-    market: MarketResource, alerts: AlertsResource, run: dg.DagsterRun, failed: Mapping[str, str]
-) -> None:
-    """Put an alert into the outbox for a run of which steps failed, once whoever tells it.
-
-    Parameters
-    ----------
-    failed
-        Step, and what went wrong there.
-    """
-    alert = failure_alert(
-        market.home,
-        f"failed:{run.run_id}",
-        failed,
-        kind="run",
-        because=run.tags.get(CAUSE_TAG),
-        links={"Dagster run": alerts.run_address(run.run_id)},
-        now=market.clock(),
-    )
-    raise_alert(market.home, alert)
-
-
-def _stopped_at_a_check(error: SerializableErrorInfo | None) -> bool:
-    return error is not None and error.cls_name == DagsterAssetCheckFailedError.__name__
-
-
-def _what_went_wrong(error: SerializableErrorInfo | None) -> str:
-    """First line of an error, of the one behind it where Dagster wrapped it."""
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return error.message.strip().partition("\n")[0] if error else "no error was recorded"
+    return _ended_runs_told(context, market, alerts, kind="run", outcomes=step_outcomes)
 
 
 @dg.sensor(target=None, minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
@@ -125,9 +77,21 @@ def failed_checks_are_told(
 ) -> dg.SensorResult:
     """Put an alert into the outbox for each check that fails as an error, once a day until it holds again.
 
-    A failed check does not fail its run in Dagster, so the run's own sensor does not see it. A check that
-    fails as a warning is a note for those who look at the asset. What fails anew in one run is one alert.
+    A failed check does not fail its run in Dagster, so it is no failed step. A check that fails as a warning
+    is a note for those who look at the asset. What fails anew in one run is one alert.
     """
+    return _ended_runs_told(context, market, alerts, kind="check", outcomes=check_outcomes)
+
+
+def _ended_runs_told(
+    context: dg.SensorEvaluationContext,
+    market: MarketResource,
+    alerts: AlertsResource,
+    *,
+    kind: Literal["run", "check"],
+    outcomes: Callable[[dg.DagsterInstance, dg.DagsterRun], Mapping[str, str | None]],
+) -> dg.SensorResult:
+    """Tell what failed in the runs that ended since the last look, and what is well again."""
     before = _looked(context.cursor)
     seen = before["seen"] and datetime.fromisoformat(before["seen"]) - LOOK_BACK
     ended = context.instance.get_run_records(
@@ -142,23 +106,21 @@ def failed_checks_are_told(
         if run.run_id in before["runs"]:
             continue
         day = f"{record.update_timestamp.astimezone(UTC):%Y-%m-%d}"
-        told, untold = untold_failures(told, _check_outcomes(context.instance, run), day)
-        if untold:
-            alert = failure_alert(
-                market.home,
-                f"failed-checks:{run.run_id}",
-                untold,
-                kind="check",
-                because=None,
-                links={"Dagster run": alerts.run_address(run.run_id)},
-                now=market.clock(),
+        news = news_of(told, outcomes(context.instance, run), day)
+        told = news.told
+        if news.failed:
+            alerted += _tell_failures(market, alerts, run, news.failed, kind=kind)
+        if news.recovered:
+            links = {"Dagster run": alerts.run_address(run.run_id)}
+            alert = recovery_alert(
+                market.home, run.run_id, news.recovered, kind=kind, links=links, now=market.clock()
             )
-            alerted += raise_alert(market.home, alert)
+            raise_alert(market.home, alert)
     if ended:
         newest = ended[-1].update_timestamp
         again = [one.dagster_run.run_id for one in ended if one.update_timestamp >= newest - LOOK_BACK]
         before = {"seen": str(newest), "runs": again}
-    skipped = f"failed checks in {alerted} runs are told" if alerted else "no check fails that was not told"
+    skipped = f"alerts about failed {kind}s: {alerted}" if alerted else f"no {kind} fails that was not told"
     return dg.SensorResult(skip_reason=skipped, cursor=json.dumps({**before, "told": told}))
 
 
@@ -171,31 +133,37 @@ def _looked(cursor: str | None) -> dict[str, Any]:
     return known
 
 
-def _check_outcomes(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, str | None]:
-    """What each check of a run says that failed as an error, by name and partitions; None of any other."""
-    # Event by run: the default storage keeps a file a run, and knows no place among the events of all.
-    evaluated = instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
-    found = [
-        event.asset_check_evaluation_data
-        for record in evaluated.records
-        if (event := record.event_log_entry.dagster_event) is not None
-    ]
-    return {_check_name(check, run): _failure_said(check) for check in found}
+def tell_failed_run(
+    market: MarketResource, alerts: AlertsResource, run: dg.DagsterRun, failed: Mapping[str, str]
+) -> None:
+    """Put an alert into the outbox for a run of which steps failed, once whoever tells it.
+
+    Parameters
+    ----------
+    failed
+        Step, and what went wrong there.
+    """
+    _tell_failures(market, alerts, run, failed, kind="run")
 
 
-def _check_name(check: dg.AssetCheckEvaluation, run: dg.DagsterRun) -> str:
-    spans = [run.tags[tag] for tag in PARTITION_TAGS if tag in run.tags]
-    where = check.partition or " … ".join(spans)
-    return f"{check.asset_key.to_user_string()}: {check.check_name}" + (f" of {where}" if where else "")
-
-
-def _failure_said(check: dg.AssetCheckEvaluation) -> str | None:
-    """What a check says that failed as an error; None of any other."""
-    if check.passed or check.severity is not dg.AssetCheckSeverity.ERROR:
-        return None
-    counted = {name: entry.value for name, entry in check.metadata.items() if isinstance(entry.value, int)}
-    numbers = ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in counted.items())
-    return check.description or numbers or "it is not true"
+def _tell_failures(
+    market: MarketResource,
+    alerts: AlertsResource,
+    run: dg.DagsterRun,
+    failed: Mapping[str, str],
+    *,
+    kind: Literal["run", "check"],
+) -> bool:
+    alert = failure_alert(
+        market.home,
+        f"{'failed' if kind == 'run' else 'failed-checks'}:{run.run_id}",
+        failed,
+        kind=kind,
+        because=run.tags.get(CAUSE_TAG),
+        links={"Dagster run": alerts.run_address(run.run_id)},
+        now=market.clock(),
+    )
+    return raise_alert(market.home, alert)
 
 
 @dg.sensor(target=None, minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)
@@ -215,7 +183,7 @@ def failed_ticks_are_told(
         alert = failure_alert(
             market.home,
             f"failed-tick:{name}:{datetime.fromtimestamp(ticks[0].timestamp, UTC):%Y-%m-%d}",
-            {name: _what_went_wrong(ticks[0].error)},
+            {name: what_went_wrong(ticks[0].error)},
             kind=state.instigator_type.value.lower(),
             because=None,
             links={"Dagster": f"{alerts.dagster_address}/automation"},

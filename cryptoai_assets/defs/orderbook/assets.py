@@ -11,6 +11,7 @@ from cryptoai_assets.defs.orderbook.partitions import SYMBOL_DAY, symbol_and_day
 from cryptoai_assets.defs.orderbook.recipes import microstructure_bars_recipe
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.microstructure_days import day_bars
+from cryptoai_assets.lib.sources.exchange_stream import counts_changes
 
 
 class BarsConfig(dg.Config):
@@ -43,6 +44,7 @@ def microstructure_bars(
             "dagster/row_count": bars.height,
             "state": "configured" if market.home.recordings.path(symbol, day).is_file() else "not recorded",
             "bars_without_a_book": bars["top_imbalance"].null_count(),
+            "lost_changes_are_noticed": counts_changes(market.settings.venue),
             "anomalies": dict(Counter(str(anomaly.kind) for anomaly in anomalies)),
             "preview": table(bars.tail(10)),
         }

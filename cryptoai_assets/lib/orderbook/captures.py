@@ -182,19 +182,62 @@ def binance_capture(stream: BufferedIOBase, *, symbol: str, snapshot_limit: int)
     CaptureError
         At the first line that cannot be read.
     """
+    return _nanosecond_capture(
+        stream, partial(_binance_event_or_snapshot, symbol=symbol, snapshot_limit=snapshot_limit)
+    )
+
+
+def recorded_capture(stream: BufferedIOBase, *, symbol: str, snapshot_limit: int) -> Iterator[Event]:
+    """Events of our own recordings: as `binance_capture` reads them, or what `streamed_event` reads.
+
+    Raises
+    ------
+    CaptureError
+        At the first line that cannot be read.
+    """
 
     def parse(message: object, known_at_ns: int) -> Event | None:
-        if isinstance(message, dict) and "lastUpdateId" in message:
-            return binance_snapshot(message, known_at_ns, symbol=symbol, limit=snapshot_limit)
-        return binance_event(message, known_at_ns)
+        if isinstance(message, dict) and message.keys() & {"streamed_book", "streamed_trade"}:
+            return streamed_event(message, known_at_ns, symbol=symbol)
+        return _binance_event_or_snapshot(message, known_at_ns, symbol=symbol, snapshot_limit=snapshot_limit)
 
-    for number, line in _numbered_lines(stream):
-        match = _NANOSECOND_LINE.fullmatch(line)
-        if match is None:
-            raise CaptureError(number, f"{_shown(line)} is not '<receive ns> <JSON>'")
-        event = _read(number, int(match["time"]), match["message"], parse)
-        if event is not None:
-            yield event
+    return _nanosecond_capture(stream, parse)
+
+
+def streamed_event(message: object, known_at_ns: int, *, symbol: str) -> Event:
+    """Event of a line that was recorded through ccxt.pro: a whole book, or a trade.
+
+    The book is numbered by its receipt; trades are numbered by the recorder, with a hole where some may lie
+    between two of them.
+
+    Raises
+    ------
+    MessageError
+        When a field is absent or not as told.
+    """
+    data = _object(message)
+    if "streamed_book" in data:
+        book = _object(data["streamed_book"])
+        return Snapshot(
+            symbol=symbol,
+            known_at_ns=known_at_ns,
+            event_time_ns=_streamed_time(book),
+            last_id=known_at_ns,
+            bids=_levels(book, "bids"),
+            asks=_levels(book, "asks"),
+            limit=_whole(book, "levels"),
+        )
+    trade = _object(data.get("streamed_trade"))
+    price, quantity = _level([trade.get("price"), trade.get("quantity")])
+    return Trade(
+        symbol=symbol,
+        known_at_ns=known_at_ns,
+        event_time_ns=_streamed_time(trade),
+        id=_whole(trade, "number"),
+        price=price,
+        quantity=_positive(quantity),
+        taker_side=_side(trade.get("buy"), buy=True, sell=False),
+    )
 
 
 def stream_capture(stream: BufferedIOBase, parse: Parser) -> Iterator[Event]:
@@ -249,6 +292,16 @@ def _read(
         raise CaptureError(number, f"{_shown(text)} is not JSON: {error}") from error
 
 
+def _nanosecond_capture(stream: BufferedIOBase, parse: Parser) -> Iterator[Event]:
+    for number, line in _numbered_lines(stream):
+        match = _NANOSECOND_LINE.fullmatch(line)
+        if match is None:
+            raise CaptureError(number, f"{_shown(line)} is not '<receive ns> <JSON>'")
+        event = _read(number, int(match["time"]), match["message"], parse)
+        if event is not None:
+            yield event
+
+
 def _numbered_lines(stream: BufferedIOBase) -> Iterator[tuple[int, str]]:
     """Lines that are not blank, without their end."""
     number = 0
@@ -279,6 +332,14 @@ def _second_lines(stream: BufferedIOBase) -> Iterator[tuple[int, re.Match[str]]]
 
 def _second_ns(match: re.Match[str]) -> int:
     return int(match["seconds"]) * 10**9 + int((match["fraction"] or "").ljust(9, "0"))
+
+
+def _binance_event_or_snapshot(
+    message: object, known_at_ns: int, *, symbol: str, snapshot_limit: int
+) -> Event | None:
+    if isinstance(message, dict) and "lastUpdateId" in message:
+        return binance_snapshot(message, known_at_ns, symbol=symbol, limit=snapshot_limit)
+    return binance_event(message, known_at_ns)
 
 
 def _binance_diff(data: dict[str, object], known_at_ns: int) -> Diff:
@@ -379,6 +440,10 @@ def _binance_time(data: dict[str, object], *, required: bool) -> int | None:
     if name not in data and not required:
         return None
     return _plausible_ns(_whole(data, name) * 10**6)
+
+
+def _streamed_time(data: dict[str, object]) -> int | None:
+    return None if data.get("time_ms") is None else _plausible_ns(_whole(data, "time_ms") * 10**6)
 
 
 def _plausible_ns(moment: int) -> int:

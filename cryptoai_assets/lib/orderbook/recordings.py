@@ -1,7 +1,7 @@
 """Recordings of raw order-book streams, one file a symbol and day, and the bars that are made of a day."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from io import BytesIO
 from itertools import groupby
@@ -10,13 +10,14 @@ from pathlib import Path
 import polars as pl
 
 from cryptoai_assets.lib.orderbook.book import Anomaly, LocalBook, SequenceRules, TradeTape
-from cryptoai_assets.lib.orderbook.captures import binance_capture
+from cryptoai_assets.lib.orderbook.captures import recorded_capture
 from cryptoai_assets.lib.orderbook.events import Event
 from cryptoai_assets.lib.orderbook.microstructure import BarRecorder, BarSettings, bar_frame, recording
 
 # Of the day before: a snapshot lies in it, so that the day's first bar finds a book.
 LEAD = timedelta(minutes=15)
 KEPT_DIFFS, KEPT_TRADES = 100_000, 100_000
+LINES_AT_ONCE, KEPT_BACK_NS = 200, 10 * 10**9
 _DAY = timedelta(days=1)
 _BLOCK_BYTES = 65_536
 Line = tuple[int, str]
@@ -24,7 +25,7 @@ Line = tuple[int, str]
 
 @dataclass(frozen=True, slots=True)
 class Recordings:
-    """Lines ``<receive ns> <JSON>``, answers of ``/depth`` among the messages; a file is only added to.
+    """Lines ``<receive ns> <JSON>`` as `recorded_capture` reads them; a file is only added to.
 
     Parameters
     ----------
@@ -92,7 +93,30 @@ class Recordings:
             path = self.path(symbol, part)
             if path.is_file():
                 late = BytesIO(_lines_since(path, first))
-                yield from binance_capture(late, symbol=symbol, snapshot_limit=snapshot_limit)
+                yield from recorded_capture(late, symbol=symbol, snapshot_limit=snapshot_limit)
+
+
+@dataclass(slots=True)
+class LineBuffer:
+    """Messages on their way into the recordings, which are written a few at a time.
+
+    At the latest they are written with the first message after so much time, or so many; and by `flush`.
+    """
+
+    recordings: Recordings
+    _lines: dict[str, list[Line]] = field(default_factory=dict)
+
+    def add(self, symbol: str, known_at_ns: int, text: str) -> None:
+        """Take the next message of a symbol."""
+        lines = self._lines.setdefault(symbol, [])
+        lines.append((known_at_ns, text))
+        if len(lines) >= LINES_AT_ONCE or known_at_ns - lines[0][0] >= KEPT_BACK_NS:
+            self.recordings.append(symbol, self._lines.pop(symbol))
+
+    def flush(self) -> None:
+        """Write all that was taken."""
+        while self._lines:
+            self.recordings.append(*self._lines.popitem())
 
 
 def recorded_bars(

@@ -11,7 +11,7 @@ from typing import Any
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-from cryptoai_assets.lib.orderbook.recordings import Line, Recordings
+from cryptoai_assets.lib.orderbook.recordings import LineBuffer, Recordings
 from cryptoai_assets.lib.sources.candle_source import SourceError
 from cryptoai_assets.lib.sources.patience import Patience, SourceUnavailableError
 from cryptoai_assets.lib.sources.web import WebClient
@@ -20,8 +20,6 @@ CHANNELS = ("depth@100ms", "bookTicker", "trade")
 SNAPSHOT_LEVELS = 1_000
 # A book that lost a message is put right by the next snapshot.
 SNAPSHOT_EVERY_NS = 600 * 10**9
-# What came is written at the latest with the first message after so much, or so many.
-LINES_AT_ONCE, KEPT_BACK_NS = 200, 10 * 10**9
 _DEPTH_PATH = "/api/v3/depth"
 
 # Time of receipt of a message, in epoch nanoseconds.
@@ -89,26 +87,21 @@ class BinanceRecorder:
             ) from error
 
     def _take(self, socket: ClientConnection, stopped: Callable[[], bool]) -> None:
-        lines: dict[str, list[Line]] = {symbol: [] for symbol in self.symbols}
+        lines = LineBuffer(self.recordings)
         asked: dict[str, int] = {}
         try:
             while not stopped():
                 text = str(socket.recv(timeout=self.silence_seconds))
                 message = json.loads(text).get("data", {})
                 symbol, known_at_ns = message.get("s"), self.stamp(message)
-                if symbol not in lines or not known_at_ns:
+                if symbol not in self.symbols or not known_at_ns:
                     continue
-                lines[symbol].append((known_at_ns, text))
+                lines.add(symbol, known_at_ns, text)
                 if message.get("e") == "depthUpdate" and _due(asked.get(symbol), known_at_ns):
                     asked[symbol] = known_at_ns
-                    lines[symbol].append((known_at_ns, self._snapshot(symbol)))
-                waited_ns = known_at_ns - lines[symbol][0][0]
-                if len(lines[symbol]) >= LINES_AT_ONCE or waited_ns >= KEPT_BACK_NS:
-                    self.recordings.append(symbol, lines.pop(symbol))
-                    lines[symbol] = []
+                    lines.add(symbol, known_at_ns, self._snapshot(symbol))
         finally:
-            for symbol, rest in lines.items():
-                self.recordings.append(symbol, rest)
+            lines.flush()
 
     def _snapshot(self, symbol: str) -> str:
         answer = self.web.json(_DEPTH_PATH, {"symbol": symbol, "limit": SNAPSHOT_LEVELS})

@@ -6,7 +6,16 @@ connection that is silent is given up for a new one. Whether the stream is fresh
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -32,6 +41,11 @@ TRADE_SCHEMA: dict[str, pl.DataType] = {
 }
 # These say with a bar whether it is closed; elsewhere a bar is closed when a later one is told of.
 TELLS_CLOSING = frozenset({"binance", "binanceus", "binanceusdm", "binancecoinm"})
+# Of these ccxt.pro holds each change of a book against the venue's numbers or its checksum, and starts the
+# book anew when one is missing. Coinbase numbers the messages of a connection, which ccxt.pro does not read;
+# Kraken's checksum is off there, for it was not reliable; Bitstamp numbers nothing.
+# Source: `handle_order_book` of each in ccxt.pro.
+COUNTS_CHANGES = TELLS_CLOSING | {"bitfinex", "cryptocom", "gate", "gateio", "htx", "huobi", "okx"}
 _REFUSALS = (ccxt.AuthenticationError, ccxt.BadSymbol, ccxt.BadRequest, ccxt.NotSupported)
 _TRADES_KEPT = 10_000
 _EPOCH = datetime.fromtimestamp(0, tz=UTC)
@@ -43,7 +57,9 @@ class LostConnectionError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StreamedTrades:
-    """Trades of one symbol in the order in which they came, in `TRADE_SCHEMA`; ``buy``: the taker bought.
+    """Trades of one symbol in the order in which they came, in `TRADE_SCHEMA`.
+
+    ``buy``: the taker bought; null where the venue does not tell.
 
     Parameters
     ----------
@@ -103,6 +119,16 @@ class Reconnecting:
         await self.sleep(longest * (0.5 + 0.5 * self.jitter()))
 
 
+def is_streamed(venue: str) -> bool:
+    """Whether ccxt.pro knows a venue, by its name or id."""
+    return VENUES.get(venue, venue) in ccxt.pro.exchanges
+
+
+def counts_changes(venue: str) -> bool:
+    """Whether a lost change of a book is noticed there; elsewhere only a book that crosses is."""
+    return VENUES.get(venue, venue) in COUNTS_CHANGES
+
+
 class ExchangeStream:
     """Streams of one venue's spot markets; each symbol has a connection of its own.
 
@@ -134,12 +160,11 @@ class ExchangeStream:
         reconnecting: Reconnecting,
         looks: int,
     ) -> None:
-        identity = VENUES.get(venue, venue)
-        if identity not in ccxt.pro.exchanges:
+        if not is_streamed(venue):
             raise SourceRefusedError(
                 f"venue {venue!r} has no streams in ccxt; use REST alone, or another one"
             )
-        self._identity, self._interval, self._source = identity, interval, source
+        self._identity, self._interval, self._source = VENUES.get(venue, venue), interval, source
         self._base_url, self._reconnecting, self._looks = base_url, reconnecting, looks
         self._markets: dict[str, Any] = {}
         self.last_failure: str | None = None
@@ -174,8 +199,17 @@ class ExchangeStream:
         return _merged([self._trades_of(symbol) for symbol in symbols])
 
     def order_books(self, symbols: Iterable[str], *, levels: int) -> AsyncGenerator[StreamedBook, None]:
-        """The book after each difference; a hole in its numbers starts it anew from a snapshot."""
+        """The book after each difference; a hole in its numbers, or a crossing, starts it from a snapshot."""
         return _merged([self._books_of(symbol, levels) for symbol in symbols])
+
+    def books_and_trades(
+        self, symbols: Sequence[str], *, levels: int
+    ) -> AsyncGenerator[StreamedBook | StreamedTrades, None]:
+        """Both, as they come."""
+        streams: list[AsyncGenerator[StreamedBook | StreamedTrades, None]] = []
+        for symbol in symbols:
+            streams += [self._books_of(symbol, levels), self._trades_of(symbol)]
+        return _merged(streams)
 
     async def _bars_of(self, symbol: str, cursor: datetime) -> AsyncGenerator[StreamedBars, None]:
         step = interval_duration(self._interval)
@@ -213,10 +247,7 @@ class ExchangeStream:
 
     async def _books_of(self, symbol: str, levels: int) -> AsyncGenerator[StreamedBook, None]:
         async def watch(client: Any, market: str) -> StreamedBook:
-            book = await client.watch_order_book(market)
-            time = None if book["timestamp"] is None else _moment(book["timestamp"])
-            sides = (tuple((row[0], row[1]) for row in book[side][:levels]) for side in ("bids", "asks"))
-            return StreamedBook(symbol, time, book["nonce"], *sides)
+            return streamed_book(symbol, await client.watch_order_book(market), levels=levels)
 
         async with aclosing(self._messages(symbol, watch)) as messages:
             async for told in messages:
@@ -250,7 +281,7 @@ class ExchangeStream:
         except TimeoutError as error:
             silence = self._reconnecting.silence_seconds
             raise LostConnectionError(f"no message in {silence:g} seconds") from error
-        except SourceRefusedError:
+        except (SourceRefusedError, LostConnectionError):
             raise
         except _REFUSALS as error:
             raise SourceRefusedError(
@@ -285,6 +316,21 @@ class ExchangeStream:
         if len(names) != 1:
             raise SourceRefusedError(f"{self.name} offers {len(names)} spot markets {symbol}, 1 needed")
         return str(names[0])
+
+
+def streamed_book(symbol: str, book: Mapping[str, Any], *, levels: int) -> StreamedBook:
+    """The best levels of a book that ccxt.pro keeps.
+
+    Raises
+    ------
+    LostConnectionError
+        When it is crossed, which only a lost change makes it: only another connection brings a whole book.
+    """
+    bids, asks = (tuple((row[0], row[1]) for row in book[side][:levels]) for side in ("bids", "asks"))
+    if bids and asks and bids[0][0] >= asks[0][0]:
+        raise LostConnectionError(f"the book is crossed: bid {bids[0][0]:g}, ask {asks[0][0]:g}")
+    time = None if book["timestamp"] is None else _moment(book["timestamp"])
+    return StreamedBook(symbol, time, book["nonce"], bids, asks)
 
 
 def _client_class(identity: str) -> type[Any]:
@@ -385,7 +431,7 @@ def _trade_frame(symbol: str, trades: list[dict[str, Any]]) -> pl.DataFrame:
             trade["id"],
             trade["price"],
             trade["amount"],
-            trade["side"] == "buy",
+            None if trade["side"] is None else trade["side"] == "buy",
         )
         for trade in trades
     ]

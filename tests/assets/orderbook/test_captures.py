@@ -23,7 +23,9 @@ from cryptoai_assets.lib.orderbook.captures import (
     bitstamp_http_capture,
     bitstamp_snapshot,
     open_capture,
+    recorded_capture,
     stream_capture,
+    streamed_event,
 )
 from cryptoai_assets.lib.orderbook.events import BestQuote, Diff, Event, MessageError, Snapshot, Trade
 
@@ -60,6 +62,25 @@ BITSTAMP_TRADE = {
     "channel": "live_trades_btcusd",
     "data": {"id": 9, "price_str": "100.5", "amount_str": "2", "type": 1, "microtimestamp": f"{MS}000"},
 }
+STREAMED_BOOK = {
+    "streamed_book": {
+        "time_ms": MS,
+        "update_id": None,
+        "levels": 100,
+        "bids": [["100.5", "2"]],
+        "asks": [["101", "3"]],
+    }
+}
+STREAMED_TRADE = {
+    "streamed_trade": {
+        "time_ms": MS,
+        "number": 9,
+        "trade_id": "a",
+        "price": "100.5",
+        "quantity": "2",
+        "buy": False,
+    }
+}
 
 
 def test_binance_messages_become_events() -> None:
@@ -73,6 +94,24 @@ def test_binance_messages_become_events() -> None:
     assert binance_snapshot(BOOK, NOW, symbol="BTCUSDT", limit=1000) == Snapshot(
         "BTCUSDT", NOW, None, 6, [(100.5, 2.0)], [(101.0, 3.0)], 1000
     )
+
+
+def test_streamed_messages_become_events() -> None:
+    book = streamed_event(STREAMED_BOOK, NOW, symbol="BTCUSD")
+    assert book == Snapshot("BTCUSD", NOW, MS * 10**6, NOW, [(100.5, 2.0)], [(101.0, 3.0)], 100)
+    trade = streamed_event(STREAMED_TRADE, NOW, symbol="BTCUSD")
+    assert trade == Trade("BTCUSD", NOW, MS * 10**6, 9, 100.5, 2.0, -1)
+    lines = "".join(f"{NOW} {json.dumps(one)}\n" for one in (STREAMED_BOOK, DIFF, BOOK))
+    kinds = recorded_capture(io.BytesIO(lines.encode()), symbol="BTCUSDT", snapshot_limit=1000)
+    assert [type(event) for event in kinds] == [Snapshot, Diff, Snapshot]
+
+
+@pytest.mark.parametrize("change", [{"buy": None}, {"buy": 0}, {"number": "9"}, {"time_ms": 12}])
+def test_streamed_trade_that_is_not_as_told_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(MessageError):
+        streamed_event(
+            {"streamed_trade": {**STREAMED_TRADE["streamed_trade"], **change}}, NOW, symbol="BTCUSD"
+        )
 
 
 def test_bitstamp_messages_become_events() -> None:
@@ -227,27 +266,33 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=8,
 )
-MESSAGES: list[dict[str, object]] = [DIFF, QUOTE, TRADE, BOOK, BITSTAMP_DIFF, BITSTAMP_TRADE, BITSTAMP_BOOK]
+MESSAGES: list[dict[str, object]] = [
+    *(DIFF, QUOTE, TRADE, BOOK),
+    *(BITSTAMP_DIFF, BITSTAMP_TRADE, BITSTAMP_BOOK),
+    *(dict(STREAMED_BOOK), dict(STREAMED_TRADE)),
+]
 
 
 @st.composite
 def changed_messages(draw: st.DrawFn) -> object:
     """A real message with fields that are gone, exchanged, or anything."""
     message = dict(draw(st.sampled_from(MESSAGES)))
-    inner = message.get("data")
+    within = next((name for name in ("data", *STREAMED_BOOK, *STREAMED_TRADE) if name in message), "")
+    inner = message.get(within)
     data = dict(inner) if isinstance(inner, dict) and draw(st.booleans()) else message
     for name in draw(st.lists(st.sampled_from(sorted(data)), max_size=3)):
         if draw(st.booleans()):
             data.pop(name, None)
         else:
             data[name] = draw(JSON | st.sampled_from(list(data.values()) or [None]))
-    return {**message, "data": data} if data is not message else message
+    return {**message, within: data} if data is not message else message
 
 
 def read_all(text: bytes) -> list[Event]:
     """What every reader makes of the same bytes, up to its first named error."""
     readers: list[Callable[[io.BytesIO], object]] = [
         lambda stream: binance_capture(stream, symbol="BTCUSDT", snapshot_limit=1000),
+        lambda stream: recorded_capture(stream, symbol="BTCUSDT", snapshot_limit=1000),
         lambda stream: stream_capture(stream, binance_event),
         lambda stream: stream_capture(stream, bitstamp_event),
         bitstamp_http_capture,

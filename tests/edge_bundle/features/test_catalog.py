@@ -8,7 +8,7 @@ A changed expression shows in golden.json. Raise the feature's revision, then wr
 import json
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from edge_bundle.features.catalog import (
     feature_frame,
     fingerprint,
     largest_warmup,
+    later_features,
     newest_features,
     short_memory,
 )
@@ -239,6 +240,10 @@ def test_long_segment_is_the_same_from_block_to_block() -> None:
         tail = newest_features(grid.head(end), NAMES, bars=1)
         for name in NAMES:
             assert_close(name, values(tail, name), values(whole.slice(end - 1, 1), name))
+    later = later_features(grid, NAMES, since=grid["open_time"][600])
+    assert later.select(KEY_COLUMNS).equals(grid[600:].select(KEY_COLUMNS))
+    for name in NAMES:
+        assert_close(name, values(later, name), values(whole[600:], name))
 
 
 @pytest.mark.parametrize("bars", [1, 7])
@@ -481,3 +486,23 @@ def write_golden() -> None:
 
 if __name__ == "__main__":
     write_golden()
+
+
+def test_later_features_are_those_of_all_segments_from_a_time_on() -> None:
+    candles = walk_candles(("BTCUSD", "ETHUSD"), bars=300, interval="30m", seed=3)
+    start = candles["open_time"][0]
+    hole = (start + 100 * timedelta(minutes=30), start + 110 * timedelta(minutes=30))
+    grid = bar_grid(
+        candles.filter(~pl.col("open_time").is_between(*hole)), interval="30m", max_missing_bars=3
+    )
+    names = ("log_return_1", "ema_distance_20")
+    whole = feature_frame(grid, names)
+    for since in (start, hole[0] - timedelta(hours=1), hole[0], hole[1] + timedelta(hours=9)):
+        found = later_features(grid, names, since=since)
+        wanted = whole.filter(pl.col("open_time") >= since)
+        assert found.select(KEY_COLUMNS).equals(wanted.select(KEY_COLUMNS))
+        for name in names:
+            assert_close(name, values(found, name), values(wanted, name))
+    nothing = later_features(grid, names, since=datetime(2100, 1, 1, tzinfo=UTC))
+    assert nothing.is_empty()
+    assert nothing.schema == whole.schema

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import optuna
 import polars as pl
 import pytest
 from fakes.mortal_search import SEED, TRIALS, searched_rows
+from fakes.postgresql_server import postgresql_address
 from optuna.trial import TrialState
 
 from cryptoai_assets.lib.datasets import Dataset, Float64Array
@@ -47,6 +48,16 @@ def data() -> Dataset:
 @pytest.fixture
 def studies(tmp_path: Path) -> Studies:
     return Studies(f"sqlite:///{tmp_path / 'studies.db'}")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def everywhere(request: pytest.FixtureRequest, studies: Studies) -> Iterator[Studies]:
+    """Studies in each database that is supported."""
+    if request.param == "sqlite":
+        yield studies
+        return
+    with postgresql_address() as address:
+        yield Studies(address)
 
 
 def search(
@@ -161,23 +172,23 @@ def told_of(tried: Sequence[Tried]) -> list[tuple[object, ...]]:
 
 
 def test_search_that_was_killed_twice_finds_what_it_would_have_found_and_counts_each_trial_once(
-    data: Dataset, studies: Studies
+    data: Dataset, everywhere: Studies
 ) -> None:
     """Killed in the first trial, whose settings are the start's, and between the folds of a later one."""
     undisturbed, wanted = search(data, trials=TRIALS)
     assert any(tried.pruned for tried in wanted), "the kills come before a trial that is given up"
     assert len({str(tried.parameters) for tried in wanted}) == TRIALS, "no trial suggests what another did"
-    killed(studies, heads=2)
-    assert trials_in(studies, data) == 0
-    killed(studies, heads=6)
-    assert trials_in(studies, data) == 2
-    found, told = search(data, trials=TRIALS, studies=studies)
+    killed(everywhere, heads=2)
+    assert trials_in(everywhere, data) == 0
+    killed(everywhere, heads=6)
+    assert trials_in(everywhere, data) == 2
+    found, told = search(data, trials=TRIALS, studies=everywhere)
     assert found == undisturbed
     assert told_of(told) == told_of(wanted)
     assert len({tried.study for tried in told}) == 1
-    assert search(data, trials=TRIALS, studies=studies)[0] == undisturbed
-    assert trials_in(studies, data) == TRIALS
-    with studies.opened() as storage:
+    assert search(data, trials=TRIALS, studies=everywhere)[0] == undisturbed
+    assert trials_in(everywhere, data) == TRIALS
+    with everywhere.opened() as storage:
         study = optuna.load_study(study_name=told[0].study, storage=storage)
         assert len(study.get_trials(states=(TrialState.FAIL,))) == 2
 

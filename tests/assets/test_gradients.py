@@ -14,8 +14,9 @@ from fakes import mortal_network
 from fakes.network_problem import SETTINGS, small_problem
 
 from cryptoai_assets.lib.models.networks.gradients import GradientSolver, NetworkModule
+from cryptoai_assets.lib.models.networks.last_bar import last_bar_weights
 from cryptoai_assets.lib.models.networks.problem import Epoch, Solution, TrainingProblem
-from cryptoai_assets.lib.models.networks.weights import first_weights, head_outputs
+from cryptoai_assets.lib.models.networks.weights import LAST_BAR, first_weights, head_outputs
 from cryptoai_assets.lib.side_by_side import side_by_side
 
 KINDS = tuple(SETTINGS)
@@ -153,3 +154,35 @@ def test_training_stops_after_as_many_epochs_without_a_better_one_as_it_is_patie
         replace(problem, settings=settings, stopping=stopping, epochs=40, planned=40), told=told
     )
     assert len(told) == solution.epochs + 2 < 40
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_whose_every_epoch_is_worse_leaves_the_regression_on_the_last_bar(kind: str) -> None:
+    """What the bar before the last tells in training, it tells the other way round afterwards."""
+    problem = small_problem(kind)
+    assert problem.stopping is not None
+    parts = []
+    for part, earlier in ((problem.training, 2), (problem.stopping, -2)):
+        lead = problem.bars[part.last, 0] + earlier * problem.bars[part.last - 1, 2]
+        told = np.stack([lead, lead > 0, lead], axis=1)[:, :, None] + np.zeros(2)
+        parts.append(replace(part, targets=told.astype(np.float32)))
+    training = replace(problem.settings.training, patience=2)
+    wild = replace(
+        problem,
+        settings=replace(problem.settings, training=training),
+        training=parts[0],
+        stopping=parts[1],
+    )
+    epochs: list[Epoch] = []
+    solution = solved(wild, told=epochs)
+    assert (solution.epochs, len(epochs)) == (0, 2)
+    assert np.array_equal(solution.weights[LAST_BAR], last_bar_weights(wild)[LAST_BAR])
+    again = solved(replace(wild, stopping=None, epochs=0))
+    assert again.epochs == 0
+    assert all(np.array_equal(again.weights[name], solution.weights[name]) for name in solution.weights)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_regression_on_the_last_bar_is_not_trained(kind: str) -> None:
+    problem = small_problem(kind, epochs=2)
+    assert np.array_equal(solved(problem).weights[LAST_BAR], last_bar_weights(problem)[LAST_BAR])

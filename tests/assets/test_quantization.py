@@ -15,6 +15,7 @@ from cryptoai_assets.lib.export import forecaster_graph
 from cryptoai_assets.lib.models.networks.fitted import FittedNetwork
 from cryptoai_assets.lib.models.networks.settings import TransformerSettings
 from cryptoai_assets.lib.quantization import (
+    KEPT_IN_FP32,
     ChosenPrecision,
     QuantizationError,
     _fitting,
@@ -105,9 +106,9 @@ def test_only_a_graph_with_integer_operators_is_called_int8(
     assert integer_operators(forecaster_graph(fitted)) == frozenset()
 
 
-def test_last_layer_stays_in_fp32(chosen: ChosenPrecision) -> None:
+def test_last_layer_and_regression_beside_it_stay_in_fp32(chosen: ChosenPrecision) -> None:
     kinds = {node.name: node.op_type for node in chosen.graph.graph.node}
-    assert kinds["heads.product"] == "MatMul"
+    assert [kinds[name] for name in KEPT_IN_FP32] == ["MatMul", "MatMul"]
 
 
 def test_weights_that_eight_bits_cannot_hold_keep_the_graph_in_fp32(

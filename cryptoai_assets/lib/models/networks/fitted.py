@@ -11,7 +11,7 @@ from cryptoai_assets.lib.datasets import Dataset, Float64Array
 from cryptoai_assets.lib.models.coupling import Coupling, TrainingRange, coupled
 from cryptoai_assets.lib.models.forecaster_model import Predictions, rows_of
 from cryptoai_assets.lib.models.networks.settings import NetworkSettings
-from cryptoai_assets.lib.models.networks.weights import Weights, head_outputs
+from cryptoai_assets.lib.models.networks.weights import LAST_BAR, Weights, head_outputs
 from edge_bundle.windows import Float32Array
 
 CLIP = 5.0
@@ -128,8 +128,9 @@ class FittedNetwork:
         return replace(self, calibration=calibration, coupling=coupling)
 
     def importance(self) -> Mapping[str, float]:
-        """Share of each feature in the size of the first layer's weights, largest first."""
-        first = next(iter(self.weights.values()))  # (outputs, features)
-        size = np.abs(first).sum(axis=0) * (self.scaling.inverse > 0)
-        share = zip(self.names, (size / max(float(size.sum()), 1e-12)).tolist(), strict=True)
+        """Share of each feature in the weights of the first layer and of the last bar's, largest first."""
+        parts = next(iter(self.weights.values())), self.weights[LAST_BAR]  # each (outputs, features)
+        sizes = [np.abs(part).sum(axis=0) * (self.scaling.inverse > 0) for part in parts]
+        mean = np.mean([size / max(float(size.sum()), 1e-12) for size in sizes], axis=0)
+        share = zip(self.names, (mean / max(float(mean.sum()), 1e-12)).tolist(), strict=True)
         return dict(sorted(share, key=lambda item: -item[1]))

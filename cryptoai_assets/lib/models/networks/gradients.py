@@ -17,9 +17,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cryptoai_assets.lib.models.networks.last_bar import last_bar_weights
 from cryptoai_assets.lib.models.networks.problem import AfterEpoch, Epoch, Solution, TrainingProblem, Windows
 from cryptoai_assets.lib.models.networks.settings import LstmSettings, NetworkSettings, TransformerSettings
-from cryptoai_assets.lib.models.networks.weights import OUTPUTS, Weights, first_weights, positions
+from cryptoai_assets.lib.models.networks.weights import (
+    LAST_BAR,
+    OUTPUTS,
+    Weights,
+    first_weights,
+    positions,
+)
 
 STOPPING_BATCH = 1024
 LONGEST_GRADIENT = 1.0
@@ -41,7 +48,11 @@ class GradientSolver:
     checkpoints: Path | None
 
     def __call__(self, problem: TrainingProblem, *, after_epoch: AfterEpoch) -> Solution:
-        """Train until the stopping windows stop getting better; the weights of the best epoch."""
+        """Train until the stopping windows stop getting better, and return the weights of the best epoch.
+
+        It begins with `last_bar_weights`, which it leaves as they are; where no epoch is better, with them
+        it ends.
+        """
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         with _deterministic(self.threads):
             run = _Run(problem, device)
@@ -60,16 +71,17 @@ class NetworkModule(nn.Module):
 
     def __init__(self, settings: NetworkSettings, weights: Weights) -> None:
         super().__init__()
-        features = next(iter(weights.values())).shape[1]
+        outputs, features = weights[LAST_BAR].shape
         self.body: nn.Module = (
             _Lstm(settings, features) if isinstance(settings, LstmSettings) else _Encoder(settings, features)
         )
-        self.heads = nn.Linear(settings.width, len(weights["heads.bias"]))
+        self.heads = nn.Linear(settings.width, outputs)
+        self.last_bar = nn.Linear(features, outputs, bias=False).requires_grad_(False)
         self.load_state_dict({_module_name(name): torch.tensor(values) for name, values in weights.items()})
 
     def forward(self, scaled: Tensor) -> Tensor:
         """(rows, 3, horizons) of scaled windows (rows, lookback, features)."""
-        outputs: Tensor = self.heads(self.body(scaled))
+        outputs: Tensor = self.heads(self.body(scaled)) + self.last_bar(scaled[:, -1])
         return outputs.reshape(len(scaled), OUTPUTS, -1)
 
     def weights(self) -> Weights:
@@ -81,7 +93,7 @@ class NetworkModule(nn.Module):
 
 
 def _module_name(name: str) -> str:
-    return name if name.startswith("heads.") else f"body.{name}"
+    return name if name.startswith("heads.") or name == LAST_BAR else f"body.{name}"
 
 
 class _Lstm(nn.Module):
@@ -146,8 +158,8 @@ class _Run:
         self._problem, self._device = problem, device
         settings = problem.settings
         features = problem.bars.shape[1]
-        weights = first_weights(settings, features=features, horizons=problem.horizons, seed=problem.seed)
-        self._module = NetworkModule(settings, weights).to(device)
+        first = first_weights(settings, features=features, horizons=problem.horizons, seed=problem.seed)
+        self._module = NetworkModule(settings, {**first, **last_bar_weights(problem)}).to(device)
         self._bars = torch.tensor(problem.bars, device=device)
         self._training = _Targets.of(problem.training, device)
         self._stopping = None if problem.stopping is None else _Targets.of(problem.stopping, device)
@@ -157,7 +169,10 @@ class _Run:
             lr=settings.training.learning_rate,
             weight_decay=settings.training.weight_decay,
         )
-        self._done, self.best_epoch, self._best_loss = 0, 0, float("inf")
+        self._done, self.best_epoch = 0, 0
+        # Where no epoch is better than the regression that the training begins with, that is the solution.
+        stopping_loss = self._stopping_loss()
+        self._best_loss = float("inf") if stopping_loss is None else stopping_loss
         self._best = {name: tensor.clone() for name, tensor in self._module.state_dict().items()}
 
     @property

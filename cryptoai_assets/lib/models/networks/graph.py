@@ -5,7 +5,7 @@ import numpy as np
 from cryptoai_assets.lib.graph_builder import GraphBuilder, HeadNodes
 from cryptoai_assets.lib.models.networks.fitted import CLIP, FittedNetwork
 from cryptoai_assets.lib.models.networks.settings import LstmSettings, TransformerSettings
-from cryptoai_assets.lib.models.networks.weights import NORM_EPSILON, Weights, positions
+from cryptoai_assets.lib.models.networks.weights import LAST_BAR, NORM_EPSILON, Weights, positions
 from edge_bundle.windows import Float32Array
 
 
@@ -22,7 +22,14 @@ def network_heads(graph: GraphBuilder, fitted: FittedNetwork) -> HeadNodes:
         if isinstance(fitted.settings, LstmSettings)
         else _encoder(graph, fitted.settings, fitted.weights, scaled)
     )
-    heads = _named(graph, fitted.weights, "heads", body)
+    added = _named(graph, fitted.weights, "heads", body)
+    newest = graph.node(
+        "Gather", [scaled, graph.constant("newest", fitted.lookback - 1, np.int64)], "last_bar", axis=1
+    )
+    regression = graph.node(
+        "MatMul", [newest, graph.constant(LAST_BAR, fitted.weights[LAST_BAR].T)], "told_by_last_bar"
+    )
+    heads = graph.node("Add", [regression, added], "all_heads")
     sizes = graph.constant("head_sizes", [len(fitted.horizons)] * 3, np.int64)
     lead, logit, relative = graph.node_of_many(
         "Split", [heads, sizes], ["lead", "logit", "relative_volatility"], axis=1

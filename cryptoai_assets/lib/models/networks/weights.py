@@ -3,6 +3,8 @@
 The names and shapes are those of PyTorch's layers: a dense layer's weight is (outputs, inputs), an LSTM's
 gates are input, forget, cell, output. It is the network's definition; the program that trains it and the
 graph that runs it are both compared with it.
+
+What the heads say is a regression on the last bar, `LAST_BAR`, and what the body adds to it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,6 +17,7 @@ from edge_bundle.windows import Float32Array
 
 Weights = Mapping[str, Float32Array]
 OUTPUTS = 3  # a lead, the logit of up, a relative volatility
+LAST_BAR = "last_bar.weight"
 NORM_EPSILON = 1e-5
 
 
@@ -27,7 +30,8 @@ def weight_shapes(
         if isinstance(settings, LstmSettings)
         else _encoder_shapes(settings, features)
     )
-    return dict(body) | dict(_dense("heads", settings.width, OUTPUTS * horizons))
+    heads = _dense("heads", settings.width, OUTPUTS * horizons)
+    return {**dict(body), **dict(heads), LAST_BAR: (OUTPUTS * horizons, features)}
 
 
 def _dense(name: str, inputs: int, outputs: int) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -66,12 +70,14 @@ def first_weights(settings: NetworkSettings, *, features: int, horizons: int, se
     """Weights before any training: the same for the same seed, on every machine.
 
     Matrices are uniform as by Glorot and Bengio (2010), those of the heads a tenth of it, so that a training
-    starts near the mean; an LSTM's forget gate is open.
+    starts near the regression on the last bar, which is none yet; an LSTM's forget gate is open.
     """
     random = np.random.default_rng(seed)
     found = {}
     for name, shape in weight_shapes(settings, features=features, horizons=horizons).items():
-        if len(shape) == 2:
+        if name == LAST_BAR:
+            found[name] = np.zeros(shape, dtype=np.float32)
+        elif len(shape) == 2:
             gates = 4 if "_hh_" in name or "_ih_" in name else 1
             limit = (6 / (shape[1] + shape[0] / gates)) ** 0.5 * (0.1 if name.startswith("heads") else 1)
             found[name] = random.uniform(-limit, limit, shape).astype(np.float32)
@@ -105,7 +111,8 @@ def head_outputs(settings: NetworkSettings, weights: Weights, scaled: Float32Arr
         if isinstance(settings, LstmSettings)
         else _encoder(settings, weights, scaled)
     )
-    return _applied(weights, "heads", body).reshape(len(scaled), OUTPUTS, -1)
+    said = _applied(weights, "heads", body) + scaled[:, -1] @ weights[LAST_BAR].T
+    return np.asarray(said.reshape(len(scaled), OUTPUTS, -1), dtype=np.float32)
 
 
 def _applied(weights: Weights, name: str, values: Float32Array) -> Float32Array:

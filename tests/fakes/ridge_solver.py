@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cryptoai_assets.lib.models.networks.problem import AfterEpoch, Epoch, Solution, TrainingProblem, Windows
-from cryptoai_assets.lib.models.networks.weights import OUTPUTS, first_weights, head_outputs
+from cryptoai_assets.lib.models.networks.weights import LAST_BAR, OUTPUTS, first_weights, head_outputs
 
 RIDGE = 10.0
 EPOCHS = 3
@@ -47,7 +47,11 @@ class RidgeSolver:
                 settings, features=problem.bars.shape[1], horizons=problem.horizons, seed=problem.seed
             )
         )
-        through = {"heads.weight": np.eye(settings.width), "heads.bias": np.zeros(settings.width)}
+        through = {
+            "heads.weight": np.eye(settings.width),
+            "heads.bias": np.zeros(settings.width),
+            LAST_BAR: np.zeros((settings.width, problem.bars.shape[1])),
+        }
         places = windows.last[:, None] + np.arange(1 - settings.lookback, 1)
         outputs = head_outputs(settings, {**weights, **through}, problem.bars[places])
         return outputs.reshape(len(places), settings.width), weights

@@ -24,10 +24,10 @@ def network_heads(graph: GraphBuilder, fitted: FittedNetwork) -> HeadNodes:
     )
     added = _named(graph, fitted.weights, "heads", body)
     newest = graph.node(
-        "Gather", [scaled, graph.constant("newest", fitted.lookback - 1, np.int64)], "last_bar", axis=1
+        "Gather", [scaled, graph.constant("newest", fitted.lookback - 1, np.int64)], "scaled_last_bar", axis=1
     )
     regression = graph.node(
-        "MatMul", [newest, graph.constant(LAST_BAR, fitted.weights[LAST_BAR].T)], "told_by_last_bar"
+        "MatMul", [newest, graph.constant(LAST_BAR, fitted.weights[LAST_BAR].T)], "last_bar.product"
     )
     heads = graph.node("Add", [regression, added], "all_heads")
     sizes = graph.constant("head_sizes", [len(fitted.horizons)] * 3, np.int64)

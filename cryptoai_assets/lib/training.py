@@ -2,7 +2,7 @@
 
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Self
@@ -17,7 +17,7 @@ from cryptoai_assets.lib.models.ensemble import fitted_alone
 from cryptoai_assets.lib.models.fitted import FittedForecaster
 from cryptoai_assets.lib.models.forecaster_model import ForecasterSettings, Predictions
 from cryptoai_assets.lib.models.networks.problem import UNTOLD, NetworkRun
-from cryptoai_assets.lib.models.zoo import forecaster, model_record, refuse_untrainable
+from cryptoai_assets.lib.models.zoo import forecaster, refuse_untrainable
 from cryptoai_assets.lib.scoring import (
     BootstrapSettings,
     Interval,
@@ -314,10 +314,3 @@ def git_commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return commit + ("+" if changed else "")
-
-
-def settings_record(settings: TrainingSettings, model: ForecasterSettings) -> dict[str, object]:
-    """Settings of a training, flat, for MLflow and the fingerprint."""
-    return {f"training/{k}": v for k, v in asdict(settings).items()} | {
-        f"model/{k}": v for k, v in model_record(model).items()
-    }

@@ -1,6 +1,7 @@
 """What MLflow is told of a training: a parent run, a nested run a fold, figures, the registered version."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from datetime import datetime
 from math import isfinite
 from pathlib import Path
@@ -20,12 +21,14 @@ from cryptoai_assets.lib.figures import (
     score_figure,
 )
 from cryptoai_assets.lib.models.baselines import DIRECTION_BASELINES, VOLATILITY_BASELINES
+from cryptoai_assets.lib.models.forecaster_model import ForecasterSettings
+from cryptoai_assets.lib.models.zoo import model_record
 from cryptoai_assets.lib.scoring import BootstrapSettings, direction_scores
 from cryptoai_assets.lib.search import Tried
 from cryptoai_assets.lib.skill_tests import skill_tests
 from cryptoai_assets.lib.strategy import Backtest
 from cryptoai_assets.lib.tracking import VERSION_TAG, Tracking
-from cryptoai_assets.lib.training import settings_record
+from cryptoai_assets.lib.training import TrainingSettings
 
 CANDIDATE_RECORD = "candidate"
 # Tag of a training's run, by which the training finds the run that its search began.
@@ -33,6 +36,31 @@ TRAINING_TAG = "training"
 TRIAL_TAG = "trial"
 # Metrics of a version's own score, as MLflow groups them.
 STRETCH_GROUP = "final_stretch/"
+
+
+def shown_settings(settings: TrainingSettings, model: ForecasterSettings) -> Mapping[str, str]:
+    """Settings of a training as columns that runs are compared by: a member's stand below its kind."""
+    return {**_shown("training", asdict(settings)), **_shown("model", model_record(model))}
+
+
+def _shown(group: str, record: Mapping[str, Any]) -> dict[str, str]:
+    """Values by ``group/name``; exact ones are in the record of the candidate."""
+    found = {}
+    for name, value in record.items():
+        if name == "members":
+            for member in value:
+                found |= _shown(f"{group}/{member['kind']}", {**member, "kind": None})
+        elif isinstance(value, Mapping):
+            found |= _shown(f"{group}/{name}", value)
+        elif value is not None:
+            found[f"{group}/{name}"] = _cell(value)
+    return found
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, (tuple, list)):
+        return ", ".join(map(_cell, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def procedure_figures(scores: pl.DataFrame, predictions: pl.DataFrame, *, kind: str) -> Mapping[str, Figure]:
@@ -95,7 +123,7 @@ def trial_recorder(tracking: Tracking, run_id: str) -> Callable[[Tried], None]:
             tracking.nest(
                 run_id,
                 f"{tried.kind} trial {tried.number + 1}",
-                parameters={f"model/{key}": value for key, value in tried.parameters.items()},
+                parameters=_shown("model", tried.parameters),
                 metrics=folds if tried.pruned else {"search/log_loss": tried.losses[-1], **folds},
                 tags={TRIAL_TAG: name, "kind": tried.kind, "pruned": str(tried.pruned)},
                 began=tried.began,
@@ -144,7 +172,7 @@ def record_training(
         figures["precision"] = precision_figure(candidate.precisions)
     run_id = training_run(tracking, candidate.model, candidate.as_of, key=key)
     with tracking.resumed(run_id):
-        parameters = settings_record(candidate.settings, candidate.model_settings)
+        parameters = shown_settings(candidate.settings, candidate.model_settings)
         tracking.log(run_id, parameters=parameters, tags=tags)
         ours = scores.filter(pl.col("model") == candidate.kind)
         metrics = dict(zip(("procedure/" + ours["metric"]).to_list(), ours["value"].to_list(), strict=True))

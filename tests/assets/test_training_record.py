@@ -1,14 +1,19 @@
 """What MLflow is told of a training: its trials below it, each once, whoever was killed in between."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import mlflow
 import pytest
 from fakes.mortal_desk import MLFLOW_WARNINGS, MODEL, tracking_at
 
+from cryptoai_assets.lib.models.blend import BlendSettings
+from cryptoai_assets.lib.models.networks.settings import LstmSettings
+from cryptoai_assets.lib.models.tree_heads import LightgbmSettings
 from cryptoai_assets.lib.search import Tried
 from cryptoai_assets.lib.tracking import VERSION_TAG, Tracking
-from cryptoai_assets.lib.training_record import training_run, trial_recorder
+from cryptoai_assets.lib.training import SMALL
+from cryptoai_assets.lib.training_record import shown_settings, training_run, trial_recorder
 
 pytestmark = MLFLOW_WARNINGS
 AT = datetime(2019, 10, 1, 12, tzinfo=UTC)
@@ -22,7 +27,7 @@ def tracking(tmp_path_factory: pytest.TempPathFactory) -> Tracking:
 
 def tried(number: int, *, pruned: bool = False) -> Tried:
     losses = (0.692,) if pruned else (0.692, 0.691)
-    parameters = {"trees": 80 + number, "l2": 0.5}
+    parameters = {"trees": 80 + number, "l2": 0.5004999}
     return Tried(
         "xgboost", "xgboost 1a 2b", number, parameters, losses, pruned, AT, AT + timedelta(seconds=90)
     )
@@ -43,7 +48,7 @@ def test_trials_lie_below_their_training_with_parameters_losses_and_times(tracki
     record(tried(1, pruned=True))
     first, second = nested(tracking, parent)
     assert (first.info.run_name, second.info.run_name) == ("xgboost trial 1", "xgboost trial 2")
-    assert first.data.params == {"model/trees": "80", "model/l2": "0.5"}
+    assert first.data.params == {"model/trees": "80", "model/l2": "0.5005"}
     assert first.data.metrics["search/log_loss"] == 0.691
     assert "search/log_loss" not in second.data.metrics, "one that was given up has no loss over all folds"
     assert second.data.metrics == {"search/log_loss_after_fold_1": 0.692}
@@ -74,3 +79,16 @@ def test_training_after_one_that_made_a_version_and_of_something_else_has_a_run_
     tracking.log(first, tags={VERSION_TAG: "1"})
     second = training_run(tracking, MODEL, AT, key="again")
     assert len({first, other, second}) == 3
+
+
+def test_settings_of_members_stand_in_columns_of_their_own_and_no_cell_holds_a_structure() -> None:
+    trees = LightgbmSettings.start()
+    network = LstmSettings.start()
+    shown = shown_settings(SMALL, BlendSettings((replace(trees, l2=1 / 3), network)))
+    assert shown["model/kind"] == "blend"
+    assert shown["model/lightgbm/l2"] == "0.3333"
+    assert shown["model/lstm/units"] == "128, 64, 32"
+    assert shown["model/lstm/training/epochs"] == str(network.training.epochs)
+    assert shown["training/kinds"] == "xgboost, lightgbm, tree_ensemble"
+    assert "training/search_minutes" not in shown, "what has no value has no column"
+    assert not [name for name, cell in shown.items() if len(cell) > 60 or set(cell) & set("{[(")]

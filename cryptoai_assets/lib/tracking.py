@@ -39,6 +39,8 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 BUNDLE_ARTIFACT = "bundle"
 # Of the run that made a version; one without it goes on.
 VERSION_TAG = "version"
+# By which MLflow names a run.
+NAME_TAG = "mlflow.runName"
 DIGEST_TAG = "bundle_sha256"
 # MLflow takes at most so many parameters, or tags, in one call.
 _ROWS_A_CALL = 100

@@ -27,7 +27,7 @@ from cryptoai_assets.lib.scoring import BootstrapSettings, direction_scores
 from cryptoai_assets.lib.search import Tried
 from cryptoai_assets.lib.skill_tests import skill_tests
 from cryptoai_assets.lib.strategy import Backtest
-from cryptoai_assets.lib.tracking import VERSION_TAG, Tracking
+from cryptoai_assets.lib.tracking import NAME_TAG, VERSION_TAG, Tracking
 from cryptoai_assets.lib.training import TrainingSettings
 
 CANDIDATE_RECORD = "candidate"
@@ -45,7 +45,7 @@ def shown_settings(settings: TrainingSettings, model: ForecasterSettings) -> Map
 
 def _shown(group: str, record: Mapping[str, Any]) -> dict[str, str]:
     """Values by ``group/name``; exact ones are in the record of the candidate."""
-    found = {}
+    found: dict[str, str] = {}
     for name, value in record.items():
         if name == "members":
             for member in value:
@@ -107,6 +107,11 @@ def training_run(tracking: Tracking, model: str, as_of: datetime, *, key: str) -
         Says what is trained on what; a training that was killed has the same one again.
     """
     return tracking.begun_run(f"{model} {as_of:%Y-%m-%d}", tag=TRAINING_TAG, value=key)
+
+
+def version_tags(version: int, model: str, *, kind: str) -> Mapping[str, str]:
+    """Tags of the run of a training that made a version; its name tells it apart in a comparison."""
+    return {VERSION_TAG: str(version), NAME_TAG: f"{model} version {version}, {kind}"}
 
 
 def trial_recorder(tracking: Tracking, run_id: str) -> Callable[[Tried], None]:
@@ -185,7 +190,7 @@ def record_training(
         _record_folds(tracking, predictions.filter(pl.col("model") == candidate.kind), bootstrap)
         tracking.log_record(run_id, candidate.to_json(), CANDIDATE_RECORD)
         version = tracking.register(run_id, bundle_folder(folder), model=candidate.model, tags=tags)
-        tracking.log(run_id, tags={VERSION_TAG: str(version.version)})
+        tracking.log(run_id, tags=version_tags(version.version, candidate.model, kind=candidate.kind))
     registered = candidate.registered(version.version, run_id)
     registered.write(folder)
     return registered

@@ -11,9 +11,9 @@ from cryptoai_assets.lib.models.blend import BlendSettings
 from cryptoai_assets.lib.models.networks.settings import LstmSettings
 from cryptoai_assets.lib.models.tree_heads import LightgbmSettings
 from cryptoai_assets.lib.search import Tried
-from cryptoai_assets.lib.tracking import VERSION_TAG, Tracking
+from cryptoai_assets.lib.tracking import Tracking
 from cryptoai_assets.lib.training import SMALL
-from cryptoai_assets.lib.training_record import shown_settings, training_run, trial_recorder
+from cryptoai_assets.lib.training_record import shown_settings, training_run, trial_recorder, version_tags
 
 pytestmark = MLFLOW_WARNINGS
 AT = datetime(2019, 10, 1, 12, tzinfo=UTC)
@@ -76,7 +76,9 @@ def test_training_after_one_that_made_a_version_and_of_something_else_has_a_run_
 ) -> None:
     first = training_run(tracking, MODEL, AT, key="again")
     other = training_run(tracking, MODEL, AT, key="else")
-    tracking.log(first, tags={VERSION_TAG: "1"})
+    tracking.log(first, tags=version_tags(1, MODEL, kind="xgboost"))
+    name = mlflow.MlflowClient(tracking.uri).get_run(first).info.run_name
+    assert name == f"{MODEL} version 1, xgboost"
     second = training_run(tracking, MODEL, AT, key="again")
     assert len({first, other, second}) == 3
 

@@ -12,7 +12,7 @@ from fakes.walk_rows import BAR, FEW_FEATURES, HORIZONS, walk_grid
 from cryptoai_assets.lib.datasets import Dataset, LookbackError, dataset
 from cryptoai_assets.lib.models.coupling import INTERVAL_COVERAGE
 from cryptoai_assets.lib.models.networks.fitted import FittedNetwork
-from cryptoai_assets.lib.models.networks.network import Network
+from cryptoai_assets.lib.models.networks.network import Network, _calibration
 from cryptoai_assets.lib.models.networks.problem import Epoch
 from cryptoai_assets.lib.models.networks.settings import LstmSettings, NetworkSettings, TransformerSettings
 from cryptoai_assets.lib.targets import target_frame
@@ -146,6 +146,18 @@ def test_network_that_is_wrong_where_it_is_calibrated_says_the_share_of_ups(trai
     assert found.calibration[0].slope == 0
     share = up[cut:].mean()
     assert found.predict(train).probability_up[:, 0] == pytest.approx(share, abs=0.02)
+
+
+def test_body_that_points_to_the_wrong_side_has_no_say_beside_a_regression_that_does_not() -> None:
+    random = np.random.default_rng(2)
+    parts = random.normal(0, 0.3, (20_000, 2))
+    up = (parts @ [-0.5, 1.0] + random.logistic(size=len(parts)) > 0).astype(float)
+    found = _calibration(parts, up)
+    assert found.slope == 0
+    assert found.regression == pytest.approx(1, abs=0.15)
+    turned = _calibration(parts * [-1, 1], up)
+    assert turned.slope == pytest.approx(0.5, abs=0.15)
+    assert turned.regression == pytest.approx(1, abs=0.15)
 
 
 def test_rows_of_the_future_do_not_change_a_network_of_the_past(data: Dataset, train: Dataset) -> None:

@@ -155,7 +155,7 @@ def test_network_that_knows_nothing_of_a_horizon_is_exported_all_the_same(
 ) -> None:
     """Its probability hardly moves: the nearest float32 is what a graph can say, and it says that one."""
     fitted = untrained_network(TINY_LSTM, data, horizons=HORIZONS, seed=1)
-    calibration = (Calibration(slope, 0.02), *fitted.calibration[1:])
+    calibration = (Calibration(slope, slope, 0.02), *fitted.calibration[1:])
     fitted = replace(fitted, calibration=calibration)
     asked = data.between(data.times[-500], None)
     exported = session_predictions(session_of(forecaster_graph(fitted), tmp_path), asked, fitted.lookback)

@@ -29,7 +29,9 @@ def untrained_network(
         names=data.names,
         scaling=RobustScaling.of(data),
         weights=weights,
-        calibration=tuple(Calibration(0.5 + 0.1 * k, 0.05 * k - 0.1) for k in range(len(horizons))),
+        calibration=tuple(
+            Calibration(0.5 + 0.1 * k, 0.9 - 0.1 * k, 0.05 * k - 0.1) for k in range(len(horizons))
+        ),
         coupling=tuple(Coupling(1.1 + 0.1 * k, 0.3 + 0.1 * k, 1.3) for k in range(len(horizons))),
         training_range=TrainingRange.of(data),
         epochs=0,

@@ -1,7 +1,7 @@
 """A fitted network: scaling, weights, calibration; it needs no PyTorch to say what it says."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -11,7 +11,7 @@ from cryptoai_assets.lib.datasets import Dataset, Float64Array
 from cryptoai_assets.lib.models.coupling import Coupling, TrainingRange, coupled
 from cryptoai_assets.lib.models.forecaster_model import Predictions, rows_of
 from cryptoai_assets.lib.models.networks.settings import NetworkSettings
-from cryptoai_assets.lib.models.networks.weights import LAST_BAR, Weights, head_outputs
+from cryptoai_assets.lib.models.networks.weights import LAST_BAR, OUTPUTS, Weights, head_outputs
 from edge_bundle.windows import Float32Array
 
 CLIP = 5.0
@@ -56,9 +56,17 @@ class Calibration:
     """Platt's scaling of one horizon's logit, fitted on rows that the network did not see.
 
     Source: Platt, "Probabilistic outputs for support vector machines", 1999.
+
+    Parameters
+    ----------
+    slope
+        Of what the body adds; 0 where that pointed to the wrong side.
+    regression
+        Slope of what the regression on the last bar says, likewise.
     """
 
     slope: float
+    regression: float
     intercept: float
 
 
@@ -98,11 +106,12 @@ class FittedNetwork:
 
     def told(self, outputs: Float64Array, data: Dataset) -> Predictions:
         """Predictions by what `head_outputs` gave of the same rows."""
-        slopes = np.array([one.slope for one in self.calibration])
-        intercepts = np.array([one.intercept for one in self.calibration])
+        slopes, regressions, intercepts = np.array([astuple(one) for one in self.calibration]).T
+        known = self.regression_logits(data)
+        logits = slopes * (outputs[:, 1] - known) + regressions * known + intercepts
         return coupled(
             self.coupling,
-            probability_up=expit(slopes * outputs[:, 1] + intercepts),
+            probability_up=expit(logits),
             lead=outputs[:, 0],
             relative_volatility=outputs[:, 2],
             data=data,
@@ -122,6 +131,11 @@ class FittedNetwork:
             for rows in batches
         ]
         return np.concatenate(parts).astype(np.float64)
+
+    def regression_logits(self, data: Dataset) -> Float64Array:
+        """(rows, horizons) what the regression on the last bar adds to the logits of `head_outputs`."""
+        _, logits, _ = np.split(self.weights[LAST_BAR], OUTPUTS)
+        return (self.scaling.scaled(rows_of(data.values)) @ logits.T).astype(np.float64)
 
     def tied(self, calibration: tuple[Calibration, ...], coupling: tuple[Coupling, ...]) -> Self:
         """Return it with what was fitted on rows that a network like it did not see."""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cryptoai_assets.lib.fingerprints import code_fingerprint
 from cryptoai_assets.lib.models.networks.last_bar import last_bar_weights
 from cryptoai_assets.lib.models.networks.problem import AfterEpoch, Epoch, Solution, TrainingProblem, Windows
 from cryptoai_assets.lib.models.networks.settings import LstmSettings, NetworkSettings, TransformerSettings
@@ -29,6 +30,8 @@ from cryptoai_assets.lib.models.networks.weights import (
 )
 
 STOPPING_BATCH = 1024
+# Code whose change makes a checkpoint that of another training.
+_CODE = ("cryptoai_assets.lib.models.networks",)
 LONGEST_GRADIENT = 1.0
 # PyTorch has one stream of random numbers and one number of threads for a whole process.
 _ONE_AT_A_TIME = Lock()
@@ -241,17 +244,15 @@ class _Run:
 
     def _step(self, rows: Tensor) -> float:
         said = self._module(self._windows(self._training, rows))
-        settings = self._problem.settings.training
-        lead, up, volatility = _losses(said, self._training.targets[rows], self._means)
-        loss = up + settings.return_weight * lead + settings.volatility_weight * volatility
+        loss = self._loss(said, self._training.targets[rows])
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self._module.parameters(), LONGEST_GRADIENT)
         self._optimizer.step()
         return float(loss.detach())
 
     def _stopping_loss(self) -> float | None:
-        """Loss of the direction on the stopping windows."""
+        """Loss of the stopping windows."""
         if self._stopping is None:
             return None
         self._module.eval()
@@ -260,7 +261,13 @@ class _Run:
             starts = range(0, len(rows), STOPPING_BATCH)
             parts = [self._windows(self._stopping, rows[start : start + STOPPING_BATCH]) for start in starts]
             said = torch.cat([self._module(part) for part in parts])
-            return float(_losses(said, self._stopping.targets, self._means)[1])
+            return float(self._loss(said, self._stopping.targets))
+
+    def _loss(self, said: Tensor, targets: Tensor) -> Tensor:
+        settings = self._problem.settings.training
+        lead, up, volatility = _losses(said, targets, self._means)
+        whole: Tensor = up + settings.return_weight * lead + settings.volatility_weight * volatility
+        return whole
 
     def _windows(self, part: "_Targets", rows: Tensor) -> Tensor:
         """(rows, lookback, features)."""
@@ -336,6 +343,7 @@ def _fingerprint(problem: TrainingProblem) -> str:
                 problem.epochs,
                 problem.planned,
                 problem.seed,
+                code_fingerprint(*_CODE),
             )
         ).encode()
     )

@@ -1,11 +1,13 @@
 """A network's graph, built node by node from its weights: scaling first, the three heads last."""
 
+from dataclasses import astuple
+
 import numpy as np
 
 from cryptoai_assets.lib.graph_builder import GraphBuilder, HeadNodes
 from cryptoai_assets.lib.models.networks.fitted import CLIP, FittedNetwork
 from cryptoai_assets.lib.models.networks.settings import LstmSettings, TransformerSettings
-from cryptoai_assets.lib.models.networks.weights import LAST_BAR, NORM_EPSILON, Weights, positions
+from cryptoai_assets.lib.models.networks.weights import LAST_BAR, NORM_EPSILON, OUTPUTS, Weights, positions
 from edge_bundle.windows import Float32Array
 
 
@@ -29,16 +31,30 @@ def network_heads(graph: GraphBuilder, fitted: FittedNetwork) -> HeadNodes:
     regression = graph.node(
         "MatMul", [newest, graph.constant(LAST_BAR, fitted.weights[LAST_BAR].T)], "last_bar.product"
     )
-    heads = graph.node("Add", [regression, added], "all_heads")
-    sizes = graph.constant("head_sizes", [len(fitted.horizons)] * 3, np.int64)
-    lead, logit, relative = graph.node_of_many(
-        "Split", [heads, sizes], ["lead", "logit", "relative_volatility"], axis=1
-    )
+    sizes = graph.constant("head_sizes", [len(fitted.horizons)] * OUTPUTS, np.int64)
+    names = "lead", "logit", "relative_volatility"
+    parts = [
+        graph.node_of_many("Split", [values, sizes], [f"{name}_{part}" for name in names], axis=1)
+        for part, values in (("added", added), ("known", regression))
+    ]
+    lead, relative = (graph.node("Add", [part[k] for part in parts], names[k]) for k in (0, 2))
     # Near one half a step of float32 is much of what a market lets a probability move.
-    slopes = graph.constant("calibration_slopes", [one.slope for one in fitted.calibration], np.float64)
-    shifts = graph.constant("calibration_shifts", [one.intercept for one in fitted.calibration], np.float64)
-    scaled_logit = graph.node("Mul", [graph.precise(logit), slopes], "scaled_logit")
-    calibrated = graph.node("Add", [scaled_logit, shifts], "calibrated_logit")
+    added_slopes, known_slopes, shifts = (
+        graph.constant(name, values, np.float64)
+        for name, values in zip(
+            ("added_slopes", "known_slopes", "calibration_shifts"),
+            np.array([astuple(one) for one in fitted.calibration]).T,
+            strict=True,
+        )
+    )
+    logits = [
+        graph.node("Mul", [graph.precise(part[1]), slopes], name)
+        for part, slopes, name in zip(
+            parts, (added_slopes, known_slopes), ("added_calibrated", "known_calibrated"), strict=True
+        )
+    ]
+    shifted = graph.node("Add", [logits[0], shifts], "shifted_logit")
+    calibrated = graph.node("Add", [shifted, logits[1]], "calibrated_logit")
     up = graph.said(graph.node("Sigmoid", [calibrated], "precise_probability_up"), "probability_up")
     return HeadNodes(up, lead, relative)
 

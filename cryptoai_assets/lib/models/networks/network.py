@@ -120,7 +120,7 @@ class Network:
             names=data.names,
             scaling=scaling,
             weights=solution.weights,
-            calibration=tuple(Calibration(1.0, 0.0) for _ in horizons),
+            calibration=tuple(Calibration(1.0, 1.0, 0.0) for _ in horizons),
             coupling=tuple(Coupling(1.0, 1.0, 1.0) for _ in horizons),
             training_range=TrainingRange.of(data),
             epochs=solution.epochs,
@@ -130,22 +130,33 @@ class Network:
 def calibrated(fitted: FittedNetwork, later: Dataset) -> FittedNetwork:
     """Network with its probabilities calibrated and its heads coupled on rows that it did not see."""
     outputs = fitted.head_outputs(later)
+    known = fitted.regression_logits(later)
+    parts = np.stack([outputs[:, 1] - known, known], axis=1)  # (rows, 2, horizons)
     calibration = tuple(
-        _calibration(outputs[:, 1, column], later.target("up", horizon))
+        _calibration(parts[:, :, column], later.target("up", horizon))
         for column, horizon in enumerate(fitted.horizons)
     )
     volatility = fitted.told(outputs, later).expected_volatility
     return fitted.tied(calibration, couplings(volatility, outputs[:, 0], later, fitted.horizons))
 
 
-def _calibration(logits: Float64Array, up: Float64Array) -> Calibration:
-    """Slope and intercept of least log loss; a network that says the wrong side is given no slope."""
+def _calibration(parts: Float64Array, up: Float64Array) -> Calibration:
+    """Slopes and intercept of least log loss; a part that says the wrong side is given no slope.
+
+    Parameters
+    ----------
+    parts
+        (rows, 2) logits that the body adds, and those of the regression.
+    """
     known = np.isfinite(up)
     if len(np.unique(up[known])) < 2:
-        return Calibration(1.0, 0.0)
-    regression = LogisticRegression(C=_CALIBRATION_STRENGTH).fit(logits[known, None], up[known])
-    slope, intercept = float(regression.coef_[0, 0]), float(regression.intercept_[0])
-    if slope > 0:
-        return Calibration(slope, intercept)
+        return Calibration(1.0, 1.0, 0.0)
+    slopes, kept = np.zeros(2), [0, 1]
+    while kept:
+        found = LogisticRegression(C=_CALIBRATION_STRENGTH).fit(parts[known][:, kept], up[known])
+        if (found.coef_[0] > 0).all():
+            slopes[kept] = found.coef_[0]
+            return Calibration(float(slopes[0]), float(slopes[1]), float(found.intercept_[0]))
+        kept.pop(int(found.coef_[0].argmin()))
     share = float(up[known].mean())
-    return Calibration(0.0, float(np.log(share / (1 - share))))
+    return Calibration(0.0, 0.0, float(np.log(share / (1 - share))))

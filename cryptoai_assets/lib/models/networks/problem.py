@@ -86,7 +86,7 @@ class Epoch:
     loss
         Of the training windows, in shares of what saying the mean costs.
     stopping_loss
-        Of the direction on the windows that decide when to stop; None where there are none.
+        Of the windows that decide when to stop, likewise; None where there are none.
     """
 
     number: int

@@ -75,9 +75,15 @@ class FeedSource:
                 title=title,
                 text=text,
                 language=entry.get("language") or language,
-                published=_moment(entry.get("published_parsed") or entry.get("updated_parsed")),
+                published=_moment(_dated(entry)),
                 found_at=found_at,
             )
+
+
+def _dated(entry: Any) -> time.struct_time | None:
+    """Time of an entry; feedparser warns where it would answer for the one with the other."""
+    times = (entry[name] for name in ("published_parsed", "updated_parsed") if name in entry)
+    return next((moment for moment in times if moment), None)
 
 
 def _moment(parsed: time.struct_time | None) -> datetime | None:

@@ -47,6 +47,8 @@ class ModelSession:
         outputs = tuple(output.name for output in session.get_outputs())
         return cls(session, session.get_inputs()[0].name, outputs)
 
-    def run(self, values: npt.NDArray[np.float32] | npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.float32]]:
+    def run(
+        self, values: npt.NDArray[np.float32] | npt.NDArray[np.int64]
+    ) -> dict[str, npt.NDArray[np.float32]]:
         """Outputs by name for a batch of inputs."""
         return dict(zip(self._outputs, self._session.run(self._outputs, {self._input: values}), strict=True))

@@ -71,7 +71,8 @@ async def _feed(request: Request, *, market: Market, seed: int) -> Response:
         f"<link>https://news.example/{item.number}</link><pubDate>{format_datetime(item.published)}</pubDate></item>"
         for item in found
     )
-    body = f'<?xml version="1.0"?><rss version="2.0"><channel><title>Simulated news</title>{told}</channel></rss>'
+    channel = f"<channel><title>Simulated news</title>{told}</channel>"
+    body = f'<?xml version="1.0"?><rss version="2.0">{channel}</rss>'
     return Response(body, media_type="application/rss+xml", headers={"ETag": tag, **MARK})
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from edge_bundle.sentiment.method import Sentiment, of_polarity, plain_text
 
-POSITIVE = frozenset(
-    """
+_POSITIVE = """
     accelerate accelerates accelerating accumulate accumulation adopt adopts adopted adoption advance advances
-    approve approves approved approval attractive beat beats best better bid boom boost boosts boosted boosting
+    approve approves approved approval attractive beat beats best better bid boom boost boosts boosted
+    boosting
     bounce bounces breakout bull bulls bullish buy buying buys cheer cheers climb climbs climbed climbing
     comeback confident firm firms gain gains gained gainer gainers gaining good great green grow grows growing
     growth halving halvening high higher highs hodl improve improved improves inflow inflows jump jumps jumped
@@ -20,10 +20,8 @@ POSITIVE = frozenset(
     soars soared soaring spurt spurts spike spikes stabilise strength strengthen strengthens strong stronger
     success successful surge surges surged surging surpass surpasses tailwind top tops topped undervalued
     unlock upbeat upgrade upgrades upgraded upside upswing uptrend upturn win wins winner winning zoom zooms
-    """.split()
-)
-NEGATIVE = frozenset(
-    """
+"""
+_NEGATIVE = """
     abandon abandons attack attacked ban banned bans bankrupt bankruptcy bear bears bearish bleed bleeding
     breach bubble bust capitulation caution cautious charged collapse collapses collapsed concern concerns
     correction crackdown crash crashed crashes crashing crisis cut cuts debacle decline declines declined
@@ -40,11 +38,9 @@ NEGATIVE = frozenset(
     tanking theft threat tough trim trims trouble tumble tumbled tumbles tumbling turmoil underperform
     underperforms underweight volatile volatility vulnerable warn warning warns weak weaken weakens weaker
     weakness weigh weighs woe woes worry worries worst wipe wiped
-    """.split()
-)
-NEGATIONS = frozenset(
-    "no not never neither nor without cannot can't won't don't doesn't didn't isn't aren't wasn't".split()
-)
+"""
+_NEGATIONS = "no not never neither nor without cannot can't won't don't doesn't didn't isn't aren't wasn't"
+POSITIVE, NEGATIVE, NEGATIONS = (frozenset(words.split()) for words in (_POSITIVE, _NEGATIVE, _NEGATIONS))
 # Words after a negation that it turns.
 REACH = 3
 _WORD = re.compile(r"[a-z']+")

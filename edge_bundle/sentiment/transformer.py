@@ -1,4 +1,4 @@
-"""Our transformer: a small encoder, fine-tuned on labelled headlines and tweets, INT8, with its words' table."""
+"""Our transformer: a small encoder, fine-tuned on labelled headlines and tweets, in INT8."""
 
 import json
 from collections.abc import Sequence

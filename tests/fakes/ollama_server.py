@@ -33,7 +33,7 @@ WRONG_ANSWERS = {
 
 @dataclass(slots=True)
 class OllamaServer:
-    """A running server: `says` is the model's answer, `fault` what becomes of it, `asked` what it was asked."""
+    """A running server: `says` is the model's answer, `fault` what becomes of it, `asked` the questions."""
 
     url: str = ""
     says: str = json.dumps(GOOD)

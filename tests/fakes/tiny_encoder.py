@@ -14,7 +14,9 @@ from cryptoai_assets.lib.sentiment_methods.shipment import write_weights
 from edge_bundle.sentiment.transformer import MOST_PIECES
 from edge_bundle.windows import Float32Array
 
-WORDS = "[PAD] [UNK] bitcoin price rises falls sharply stays flat after the report today".split()
+_NO_WORD = "[UNK]"
+_SAID = "bitcoin price rises falls sharply stays flat after the report today"
+WORDS = ["[PAD]", _NO_WORD, *_SAID.split()]
 WIDTH, INNER, LAYERS = 32, 48, 2
 
 
@@ -43,7 +45,7 @@ def tiny_weights(*, seed: int, head: bool = True) -> dict[str, Float32Array]:
 
 def write_words(folder: Path) -> Path:
     """Table of words of a tiny encoder."""
-    words = Tokenizer(WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    words = Tokenizer(WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token=_NO_WORD))
     words.normalizer, words.pre_tokenizer = Lowercase(), Whitespace()
     folder.mkdir(parents=True, exist_ok=True)
     words.save(str(folder / "words.json"))

@@ -5,7 +5,9 @@ from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 MOST_CHARACTERS = 2_048
 # Parameters that say where a reader came from, not what is read.
 _CAMPAIGN = ("utm_", "mc_", "at_")
-_TRACKING = frozenset({"fbclid", "gclid", "igshid", "ref", "ref_src", "source", "feature", "amp", "cmpid", "s"})
+_TRACKING = frozenset(
+    {"fbclid", "gclid", "igshid", "ref", "ref_src", "source", "feature", "amp", "cmpid", "s"}
+)
 _PORTS = {"http": 80, "https": 443}
 
 

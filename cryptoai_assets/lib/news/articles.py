@@ -182,5 +182,3 @@ def with_copies(articles: pl.DataFrame, *, within: timedelta, likeness: float) -
 def _words(title: str, text: str) -> frozenset[str]:
     """Words of the start of an article; agencies' copies differ behind it."""
     return frozenset(f"{title} {text}".lower().split()[:60])
-
-

@@ -11,10 +11,10 @@ _BLOCKS = frozenset({"p", "div", "br", "li", "tr", "td", "h1", "h2", "h3", "h4",
 # UTF-8 read as Windows-1252 leaves these pairs, which no language writes.
 _MISREAD = re.compile("[\u00c2\u00c3][\u0080-\u00bf]|\u00e2\u20ac|\u00f0\u0178")
 # Controls, marks that turn the direction of writing, letters of no width.
-_UNWANTED = {
-    code: None
-    for code in (*range(9), 11, 12, *range(14, 32), *range(127, 160), 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF)
-} | {code: None for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+_CONTROLS = (*range(9), 11, 12, *range(14, 32), *range(127, 160))
+_NO_WIDTH = (0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF)
+_DIRECTIONS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_UNWANTED = dict.fromkeys((*_CONTROLS, *_NO_WIDTH, *_DIRECTIONS))
 
 
 def plain(markup: str, *, most: int) -> str:

@@ -62,8 +62,8 @@ _LONGER_NAMES = ("bitcoin cash", "bitcoin sv", "bitcoin gold", "ethereum classic
 def mentioned(text: str) -> tuple[str, ...]:
     """Bases of the coins that a text speaks of, in order of the alphabet.
 
-    A ticker that is a word in capitals, such as NEAR or LINK, counts with a dollar sign (``$NEAR``), as a pair
-    (``NEAR/USD``), in brackets, and in a sentence on coins; the words *near* and *link* never do.
+    A ticker that is a word in capitals, such as NEAR or LINK, counts with a dollar sign (``$NEAR``), as a
+    pair (``NEAR/USD``), in brackets, and in a sentence on coins; the words *near* and *link* never do.
     """
     sure = {base for base, coin in COINS.items() if _surely(text, base, coin)}
     if not sure and not _SIGNS.search(text):

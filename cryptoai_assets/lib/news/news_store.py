@@ -1,4 +1,4 @@
-"""The store of news: versions of articles, added and never changed, what was put aside, and sources' memories."""
+"""The store of news: versions of articles, added and never changed, and what sources are to be told."""
 
 import json
 from collections.abc import Iterable

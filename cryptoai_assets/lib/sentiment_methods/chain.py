@@ -1,4 +1,4 @@
-"""Methods behind each other: a text that one cannot score goes to the next, and the answer says whose it is."""
+"""Methods behind each other: what one cannot score the next one does, and the answer says whose it is."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class SentimentChain:
     Parameters
     ----------
     methods
-        Best first. Texts are given to one at a time, so that a text that spoils its answer costs itself alone;
+        Best first. Texts are given one at a time, so that one that spoils its answer costs itself alone;
         after `patience` failures in a row a method is left out for the rest of a call.
     """
 

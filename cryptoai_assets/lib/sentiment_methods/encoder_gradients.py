@@ -3,8 +3,6 @@
 Forward and backward are in bfloat16, for which processors have matrix units; the weights are float32.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -153,7 +151,9 @@ class _Tuning:
 
     def __init__(self, module: EncoderModule, settings: TuningSettings, *, steps: int) -> None:
         self._module, self._settings, self._steps, self._done = module.train(), settings, steps, 0
-        module.words.weight.requires_grad_(False)  # what few texts say of a rare word is no better than it was
+        module.words.weight.requires_grad_(
+            False
+        )  # what few texts say of a rare word is no better than it was
         self._fixed = {"words.weight": module.words.weight.to(torch.bfloat16)}
         self._free = {name: values for name, values in module.named_parameters() if values.requires_grad}
         self._averages = {name: values.detach().clone() for name, values in module.named_parameters()}

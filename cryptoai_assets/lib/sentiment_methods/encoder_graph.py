@@ -64,7 +64,9 @@ def _mean(graph: GraphParts, values: str, absent: str) -> str:
     there = graph.node("Cast", [graph.node("Not", [absent], "present")], "there", to=TensorProto.FLOAT)
     last, pieces = graph.constant("last_axis", [2], np.int64), graph.constant("pieces_axis", [1], np.int64)
     counted = graph.node("Unsqueeze", [there, last], "counted")
-    total = graph.node("ReduceSum", [graph.node("Mul", [values, counted], "kept"), pieces], "total", keepdims=0)
+    total = graph.node(
+        "ReduceSum", [graph.node("Mul", [values, counted], "kept"), pieces], "total", keepdims=0
+    )
     return graph.node(
         "Div", [total, graph.node("ReduceSum", [counted, pieces], "number", keepdims=0)], "meaning"
     )
@@ -94,9 +96,7 @@ def _attention(graph: GraphParts, weights: EncoderWeights, layer: str, values: s
     mixed = graph.node("MatMul", [share, split("told", [0, 2, 1, 3])], f"{layer}.mixed_by_head")
     joined = graph.node("Transpose", [mixed], f"{layer}.mixed_by_piece", perm=[0, 2, 1, 3])
     whole = graph.constant(f"{layer}.whole", [0, 0, width(weights)], np.int64)
-    return _dense(
-        graph, weights, f"{layer}.mixed", graph.node("Reshape", [joined, whole], f"{layer}.joined")
-    )
+    return _dense(graph, weights, f"{layer}.mixed", graph.node("Reshape", [joined, whole], f"{layer}.joined"))
 
 
 def _gelu(graph: GraphParts, layer: str, values: str) -> str:

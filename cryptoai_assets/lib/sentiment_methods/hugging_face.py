@@ -57,7 +57,11 @@ class HuggingFaceSentiment:
     def scores(self, texts: Sequence[str]) -> list[Sentiment]:
         """See `SentimentMethod.scores`."""
         plain = [plain_text(text) for text in texts]
-        told = self._classify([text for text in plain if text], batch_size=BATCH, truncation=True) if any(plain) else []
+        told = (
+            self._classify([text for text in plain if text], batch_size=BATCH, truncation=True)
+            if any(plain)
+            else []
+        )
         answers = iter(told)
         return [self._said(next(answers)) if text else self._silent() for text in plain]
 

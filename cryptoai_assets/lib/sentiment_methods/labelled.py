@@ -147,7 +147,7 @@ def unlike_earlier(texts: Sequence[str], meanings: Float32Array | None = None) -
         (texts, size) of length 1, such as an encoder's, beside the TF-IDF of the words: being near in either
         is enough.
     """
-    words = TfidfVectorizer(token_pattern=r"(?u)\S+").fit_transform(texts)
+    words = TfidfVectorizer(analyzer=_words_of).fit_transform(texts)
     kept = np.ones(len(texts), dtype=bool)
     for start in range(0, len(kept), _COMPARED_ROWS):
         end = min(start + _COMPARED_ROWS, len(kept))
@@ -159,7 +159,13 @@ def unlike_earlier(texts: Sequence[str], meanings: Float32Array | None = None) -
     return kept
 
 
-def split_by_text(rows: int, *, share: float, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _words_of(text: str) -> list[str]:
+    return text.lower().split()
+
+
+def split_by_text(
+    rows: int, *, share: float, seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Rows to train on, and a random share of them to test on."""
     order = np.random.default_rng(seed).permutation(rows)
     held = round(share * rows)

@@ -64,7 +64,7 @@ class OllamaSentiment:
     def _score(self, client: httpx.Client, text: str) -> Sentiment:
         """What the model says of a text.
 
-        Source: https://github.com/ollama/ollama/blob/main/docs/api.md, "Generate a completion", structured outputs.
+        Source: https://github.com/ollama/ollama/blob/main/docs/api.md, "Generate a completion".
         """
         if not text:
             return Sentiment(0.0, 1.0, 0.0, self.name, self.version)
@@ -98,7 +98,7 @@ class OllamaSentiment:
                     )
         if response.status_code != httpx.codes.OK:
             raise SentimentUnavailableError(
-                f"Ollama answered with status {response.status_code}: is the model there? ollama pull {self.model}"
+                f"Ollama answered with status {response.status_code}: ollama pull {self.model} gets the model"
             )
         return bytes(body)
 

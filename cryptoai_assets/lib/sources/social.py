@@ -265,7 +265,11 @@ class TelegramSource:
         """See `NewsSource.fetch`."""
         _configured(self)
         client = self.connect() if self.connect else None
-        posts = [(place, post) for place in self.channels for post in (client.posts(place, since) if client else ())]
+        posts = [
+            (place, post)
+            for place in self.channels
+            for post in (client.posts(place, since) if client else ())
+        ]
         return Brought(tuple(_telegram_item(place, post, self.name) for place, post in posts), memory)
 
 

@@ -163,9 +163,9 @@ class Visitor:
         self._free_at[site] = self.stopwatch() + 1 / rate
 
     def _bounded(self, response: httpx.Response, address: str, deadline: float) -> bytes:
-        """Body, unpacked where it is packed: some servers say gzip and send none, or send it and do not say."""
+        """Body, unpacked where it is packed: some servers say gzip and send none, or do not say."""
         raw, unpacked = bytearray(), bytearray()
-        unpack: "zlib._Decompress | None" = None
+        unpack: zlib._Decompress | None = None
         for piece in response.iter_raw():
             raw += piece
             if unpack is None and raw[:2] == _GZIP:

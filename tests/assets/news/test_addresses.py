@@ -36,7 +36,16 @@ def test_relative_address_is_meant_from_where_it_was_found() -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["", "a/b", "javascript:alert(1)", "file:///etc/passwd", "https://", "http://[::1", "https://n.test/" + "a" * 3000]
+    "address",
+    [
+        "",
+        "a/b",
+        "javascript:alert(1)",
+        "file:///etc/passwd",
+        "https://",
+        "http://[::1",
+        "https://n.test/" + "a" * 3000,
+    ],
 )
 def test_what_leads_to_no_web_server_is_refused(address: str) -> None:
     with pytest.raises(AddressRefusedError):

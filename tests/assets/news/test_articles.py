@@ -1,4 +1,4 @@
-"""The table of news: when an item is known, what is put aside, versions, and copies that know no later item."""
+"""The table of news: when an item is known, what is put aside, versions, and copies."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -24,8 +24,15 @@ WITHIN, LIKENESS = timedelta(days=3), 0.9
 
 def item(title: str = "Bitcoin rises", **changed: object) -> Found:
     given = {
-        "address": "https://news.test/1", "identity": "1", "source": "A", "channel": "news", "author": None,
-        "title": title, "text": "", "language": "en-GB", "published": NOW - HOUR,
+        "address": "https://news.test/1",
+        "identity": "1",
+        "source": "A",
+        "channel": "news",
+        "author": None,
+        "title": title,
+        "text": "",
+        "language": "en-GB",
+        "published": NOW - HOUR,
     }
     return Found(**{**given, **changed})  # type: ignore[arg-type]
 
@@ -72,10 +79,15 @@ def test_clock_that_is_a_little_fast_is_no_lie() -> None:
 
 
 def test_row_is_plain_and_names_its_coins() -> None:
-    found = sifted([item("<b>Ether</b>eum &amp; bitcoin", address="http://www.news.test/1?utm_source=x")], witness())
+    found = sifted(
+        [item("<b>Ether</b>eum &amp; bitcoin", address="http://www.news.test/1?utm_source=x")], witness()
+    )
     [row] = found.articles.to_dicts()
     assert (row["title"], row["address"], row["coins"], row["language"]) == (
-        "Ethereum & bitcoin", "https://news.test/1", ["BTC", "ETH"], "en",
+        "Ethereum & bitcoin",
+        "https://news.test/1",
+        ["BTC", "ETH"],
+        "en",
     )
 
 
@@ -98,13 +110,17 @@ def test_edited_article_is_a_new_row_and_the_old_one_is_what_was_known() -> None
 def test_copies_by_others_are_counted_and_own_versions_are_not() -> None:
     text = "Bitcoin rises above a level that it last saw in spring as traders return to the market"
     rows = [
-        sifted([item(text, address=f"https://{host}.test/1", published=None)], witness(NOW + place * HOUR)).articles
+        sifted(
+            [item(text, address=f"https://{host}.test/1", published=None)], witness(NOW + place * HOUR)
+        ).articles
         for place, host in enumerate(("a", "b", "b", "c"))
     ]
     other = sifted([item("Ethereum falls", address="https://d.test/1")], witness(NOW)).articles
     late = sifted([item(text, address="https://e.test/1", published=None)], witness(NOW + 90 * HOUR)).articles
     edited = rows[2].with_columns(title=pl.lit(text + " today"), version=pl.lit("edited"))
-    found = with_copies(pl.concat([late, rows[3], rows[0], rows[1], edited, other]), within=WITHIN, likeness=LIKENESS)
+    found = with_copies(
+        pl.concat([late, rows[3], rows[0], rows[1], edited, other]), within=WITHIN, likeness=LIKENESS
+    )
     by = {(row["address"], row["version"] == "edited"): row["copies"] for row in found.to_dicts()}
     assert by[("https://a.test/1", False)] == 0
     assert by[("https://b.test/1", False)] == 1
@@ -114,13 +130,18 @@ def test_copies_by_others_are_counted_and_own_versions_are_not() -> None:
     assert by[("https://e.test/1", False)] == 0
 
 
-words = st.lists(st.sampled_from("bitcoin rises falls again today sharply ether".split()), min_size=1, max_size=5)
+words = st.lists(
+    st.sampled_from(["bitcoin", "rises", "falls", "again", "today", "ether"]), min_size=1, max_size=5
+)
 
 
 @given(st.lists(st.tuples(words, st.integers(0, 50)), min_size=1, max_size=12), st.integers(0, 50))
 def test_copies_never_count_what_is_known_later(texts: list[tuple[list[str], int]], until: int) -> None:
     rows = [
-        sifted([item(" ".join(text), address=f"https://n.test/{place}", published=None)], witness(NOW + hours * HOUR)).articles
+        sifted(
+            [item(" ".join(text), address=f"https://n.test/{place}", published=None)],
+            witness(NOW + hours * HOUR),
+        ).articles
         for place, (text, hours) in enumerate(texts)
     ]
     every = pl.concat(rows)

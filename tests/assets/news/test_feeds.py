@@ -56,7 +56,9 @@ def test_feed_that_has_not_changed_is_asked_with_its_marks_and_brings_nothing(si
     assert {headers["user-agent"] for _, headers in site.asked} == {USER_AGENT}
 
 
-@pytest.mark.parametrize(("status", "remembered"), [(301, "/new"), (308, "/new"), (302, "/rss"), (307, "/rss")])
+@pytest.mark.parametrize(
+    ("status", "remembered"), [(301, "/new"), (308, "/new"), (302, "/rss"), (307, "/rss")]
+)
 def test_feed_that_moved_is_followed_and_remembered_when_it_moved_for_good(
     site: NewsSite, status: int, remembered: str
 ) -> None:
@@ -195,11 +197,11 @@ def test_feed_of_ten_thousand_items_is_read_once_each(site: NewsSite) -> None:
 
 def test_atom_is_read_as_rss_is(site: NewsSite) -> None:
     body = (
-        '<feed xmlns="http://www.w3.org/2005/Atom" xml:lang="en"><title>T</title><entry><id>urn:1</id>'
-        '<title type="html">Bitcoin &lt;i&gt;rises&lt;/i&gt;</title><link href="https://n.test/1"/>'
-        "<author><name>Ann</name></author><updated>2026-03-01T11:00:00+01:00</updated>"
-        "<content>Whole text</content></entry></feed>"
-    ).encode()
+        b'<feed xmlns="http://www.w3.org/2005/Atom" xml:lang="en"><title>T</title><entry><id>urn:1</id>'
+        b'<title type="html">Bitcoin &lt;i&gt;rises&lt;/i&gt;</title><link href="https://n.test/1"/>'
+        b"<author><name>Ann</name></author><updated>2026-03-01T11:00:00+01:00</updated>"
+        b"<content>Whole text</content></entry></feed>"
+    )
     rows = sifted(fetched(site, body=body).found, Witness(lambda: NOW, START)).articles
     [row] = rows.select("title", "text", "author", "language", "address").rows()
     assert row == ("Bitcoin rises", "Whole text", "Ann", "en", "https://n.test/1")

@@ -17,8 +17,12 @@ HOUR = timedelta(hours=1)
 WEIGHING = Weighing({"news": 0.4, "x": 0.3, "reddit": 0.2, "telegram": 0.1}, 6 * HOUR)
 COINS = {"BTCUSD": "BTC", "ETHUSD": "ETH"}
 SCHEMA = {
-    "known_at": UTC_MICROSECONDS, "address": pl.String(), "channel": pl.String(),
-    "coins": pl.List(pl.String()), "score": pl.Float64(), "copies": pl.UInt32(),
+    "known_at": UTC_MICROSECONDS,
+    "address": pl.String(),
+    "channel": pl.String(),
+    "coins": pl.List(pl.String()),
+    "score": pl.Float64(),
+    "copies": pl.UInt32(),
 }
 Row = tuple[float, str, str, list[str], float, int]
 
@@ -55,7 +59,7 @@ def test_windows_hold_what_was_known_within_them() -> None:
 
 def test_dispersion_novelty_and_momentum() -> None:
     scored = articles((1, "a", "news", ["BTC"], -1.0, 2), (10, "b", "news", ["BTC"], 1.0, 0))
-    said, old = mood(scored, 10), 0.5 ** 1.5
+    said, old = mood(scored, 10), 0.5**1.5
     mean = (1 - old) / (1 + old)
     assert said["sentiment_24h"] == pytest.approx(mean)
     assert said["sentiment_dispersion_24h"] == pytest.approx(math.sqrt(1 - mean**2))
@@ -66,7 +70,9 @@ def test_dispersion_novelty_and_momentum() -> None:
 def test_nothing_said_is_null_and_a_count_of_none() -> None:
     said = mood(articles(), 10)
     assert set(said) == set(OF_A_COIN)
-    assert {name for name, value in said.items() if value is not None} == {f"news_count_{h}h" for h in (1, 6, 24)}
+    assert {name for name, value in said.items() if value is not None} == {
+        f"news_count_{h}h" for h in (1, 6, 24)
+    }
 
 
 def test_article_counts_for_its_coins_and_for_the_market() -> None:
@@ -87,8 +93,11 @@ def test_article_that_was_edited_counts_as_it_was_known() -> None:
 
 rows = st.lists(
     st.tuples(
-        st.floats(0, 60), st.sampled_from("abcde"), st.sampled_from(["news", "x", "reddit", "telegram"]),
-        st.lists(st.sampled_from(["BTC", "ETH", "XRP"]), max_size=2, unique=True), st.floats(-1, 1),
+        st.floats(0, 60),
+        st.sampled_from("abcde"),
+        st.sampled_from(["news", "x", "reddit", "telegram"]),
+        st.lists(st.sampled_from(["BTC", "ETH", "XRP"]), max_size=2, unique=True),
+        st.floats(-1, 1),
         st.integers(0, 3),
     ),
     max_size=12,
@@ -101,7 +110,11 @@ def test_no_fact_knows_an_article_before_it_was_known(found: list[Row], until: i
     scored, slots = articles(*found), slots_between(START, START + 60 * HOUR, every=HOUR)
     later = mood_facts(scored, COINS, slots, weighing=WEIGHING)
     now = mood_facts(scored.filter(pl.col("known_at") <= then), COINS, slots, weighing=WEIGHING)
-    assert validated_facts(later).filter(pl.col("known_at") <= then).equals(now.filter(pl.col("known_at") <= then))
+    assert (
+        validated_facts(later)
+        .filter(pl.col("known_at") <= then)
+        .equals(now.filter(pl.col("known_at") <= then))
+    )
 
 
 def test_bar_reads_the_mood_that_was_known_when_it_closed() -> None:

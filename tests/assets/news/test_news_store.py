@@ -15,7 +15,13 @@ from cryptoai_assets.lib.sources.candle_source import SourceError
 from cryptoai_assets.lib.sources.feeds import FeedSource
 from cryptoai_assets.lib.sources.news_source import Brought, Memory
 from cryptoai_assets.lib.sources.patience import Patience
-from cryptoai_assets.lib.sources.social import NEWS_API_KEY, NewsApiSource, RedditKey, RedditSource, TelegramSource
+from cryptoai_assets.lib.sources.social import (
+    NEWS_API_KEY,
+    NewsApiSource,
+    RedditKey,
+    RedditSource,
+    TelegramSource,
+)
 from cryptoai_assets.lib.sources.visits import USER_AGENT, Visitor
 from cryptoai_assets.sandbox.news import items, news_app
 
@@ -36,7 +42,17 @@ class Wire:
 
     def tell(self, title: str, published: datetime) -> None:
         self.items.append(
-            Found(f"https://wire.test/{len(self.items)}", title, "wire", "news", None, title, "", None, published)
+            Found(
+                f"https://wire.test/{len(self.items)}",
+                title,
+                "wire",
+                "news",
+                None,
+                title,
+                "",
+                None,
+                published,
+            )
         )
 
     def fetch(self, since: datetime, memory: Memory) -> Brought:

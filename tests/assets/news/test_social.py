@@ -1,4 +1,4 @@
-"""NewsAPI, Reddit, X and Telegram: their documented answers become items; without a key they are not asked."""
+"""NewsAPI, Reddit, X and Telegram: documented answers become items; without a key they are not asked."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -29,12 +29,21 @@ SINCE = NOW - timedelta(days=1)
 KEY = RedditKey("id", "secret")
 # After https://newsapi.org/docs/endpoints/everything.
 ARTICLE = {
-    "source": {"id": None, "name": "Decrypt"}, "author": None, "title": "Bitcoin rises", "description": "Much.",
-    "url": "https://decrypt.test/1", "publishedAt": "2026-03-01T11:00:00Z", "content": "…",
+    "source": {"id": None, "name": "Decrypt"},
+    "author": None,
+    "title": "Bitcoin rises",
+    "description": "Much.",
+    "url": "https://decrypt.test/1",
+    "publishedAt": "2026-03-01T11:00:00Z",
+    "content": "…",
 }
 # After https://www.reddit.com/dev/api/#GET_new.
 POST = {
-    "name": "t3_a", "title": "To the moon", "selftext": "", "author": "u", "permalink": "/r/Bitcoin/comments/a/x/",
+    "name": "t3_a",
+    "title": "To the moon",
+    "selftext": "",
+    "author": "u",
+    "permalink": "/r/Bitcoin/comments/a/x/",
     "created_utc": (NOW - timedelta(hours=1)).timestamp(),
 }
 # After https://docs.x.com/x-api/posts/search-recent-posts.
@@ -67,7 +76,7 @@ def reddit(url: str, key: RedditKey | None = KEY) -> RedditSource:
     return RedditSource(quick_web("Reddit", url), url, key, ("Bitcoin",), "CryptoAI test")
 
 
-def x(url: str, token: str | None = "token") -> XSource:
+def x(url: str, token: str | None) -> XSource:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     return XSource(quick_web("X", url, secret_headers=headers), "bitcoin")
 
@@ -80,7 +89,12 @@ def test_articles_of_newsapi_become_items(service: tuple[Service, str]) -> None:
     running, url = service
     running.answers["/v2/everything"] = [(200, {"status": "ok", "totalResults": 1, "articles": [ARTICLE]})]
     [found] = news_api(url).fetch(SINCE).found
-    assert (found.source, found.title, found.text, found.author) == ("Decrypt", "Bitcoin rises", "Much.", None)
+    assert (found.source, found.title, found.text, found.author) == (
+        "Decrypt",
+        "Bitcoin rises",
+        "Much.",
+        None,
+    )
     assert found.published == NOW - timedelta(hours=1)
     assert running.asked[0].query_params["apiKey"] == "key"
 
@@ -108,7 +122,7 @@ def test_posts_of_x_are_read_page_by_page(service: tuple[Service, str]) -> None:
         (200, {"data": [TWEET], "meta": {"next_token": "n"}}),
         (200, {"meta": {"result_count": 0}}),
     ]
-    [found] = x(url).fetch(SINCE).found
+    [found] = x(url, KEY.client_secret).fetch(SINCE).found
     assert (found.address, found.language, found.channel) == ("https://x.com/i/status/17", "en", "x")
     assert [one.query_params.get("next_token") for one in running.asked] == [None, "n"]
 

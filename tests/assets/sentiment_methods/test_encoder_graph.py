@@ -1,4 +1,4 @@
-"""The encoder's graph says what the trained module says, pads change nothing, and INT8 is what it is called."""
+"""The encoder's graph says what the trained module says, pads change nothing, and INT8 is INT8."""
 
 from pathlib import Path
 

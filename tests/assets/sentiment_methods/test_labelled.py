@@ -35,7 +35,10 @@ def written(folder: Path, text: str) -> Path:
 
 def test_headlines_are_told_apart_by_what_they_say_of_their_entities(tmp_path: Path) -> None:
     found = headlines(written(tmp_path, HEADLINES))
-    assert found.single == (LabelledText("Alpha wins an order", 2), LabelledText("Mother's Choice is flat", 1))
+    assert found.single == (
+        LabelledText("Alpha wins an order", 2),
+        LabelledText("Mother's Choice is flat", 1),
+    )
     assert found.agreeing == (LabelledText("Alpha and Beta fall", 0),)
     assert found.opposed == (
         LabelledText("Alpha: Alpha gains on Beta", 2),
@@ -63,7 +66,12 @@ def test_own_file_of_another_form_is_refused_by_name(tmp_path: Path, text: str, 
 
 
 def test_near_duplicates_are_found_by_their_words_and_by_their_meanings() -> None:
-    texts = ["Alpha wins a large order in May", "alpha wins a large order in May", "Beta falls", "Beta declines"]
+    texts = [
+        "Alpha wins a large order in May",
+        "alpha wins a large order in May",
+        "Beta falls",
+        "Beta declines",
+    ]
     assert unlike_earlier(texts).tolist() == [True, False, True, True]
     meanings = np.array([[1, 0], [0, 1], [0.8, 0.6], [0.75, 0.66]], dtype=np.float32)
     assert unlike_earlier(texts, meanings).tolist() == [True, False, True, False]

@@ -1,4 +1,4 @@
-"""A language model through Ollama: strict answers count, all others fall back, and the answer says to whom."""
+"""A language model through Ollama: strict answers count, all others fall back, and it is said to whom."""
 
 import json
 from collections.abc import Iterator
@@ -56,7 +56,11 @@ def test_answer_of_another_form_is_none(server: OllamaServer, name: str) -> None
 
 @pytest.mark.parametrize(
     ("fault", "told"),
-    [("absent", "ollama pull gemma3"), ("broken", "no answer of the form"), ("endless", "did not end its answer")],
+    [
+        ("absent", "ollama pull gemma3"),
+        ("broken", "no answer of the form"),
+        ("endless", "did not end its answer"),
+    ],
 )
 def test_fault_of_the_server_is_told(server: OllamaServer, fault: str, told: str) -> None:
     server.fault = fault
@@ -88,5 +92,5 @@ def test_chain_answers_with_the_next_and_says_who_it_was(server: OllamaServer) -
 
 def test_chain_in_which_nobody_answers_says_why(server: OllamaServer) -> None:
     server.fault = "absent"
-    with pytest.raises(SentimentUnavailableError, match="none of llm can answer: .*ollama pull"):
+    with pytest.raises(SentimentUnavailableError, match=r"none of llm can answer: .*ollama pull"):
         SentimentChain((model(server),), patience=3).scores([TEXT])

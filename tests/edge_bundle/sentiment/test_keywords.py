@@ -34,4 +34,4 @@ def test_more_words_of_one_side_say_more_than_one() -> None:
 
 
 def test_no_word_stands_on_both_sides() -> None:
-    assert POSITIVE & NEGATIVE == set()
+    assert set() == POSITIVE & NEGATIVE

@@ -1,4 +1,4 @@
-"""What every sentiment method gives: shares that sum to one, a score and a label that agree with each other."""
+"""What every sentiment method gives: shares that sum to one, a score and a label that agree."""
 
 import pytest
 from hypothesis import given

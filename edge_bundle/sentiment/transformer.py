@@ -58,7 +58,8 @@ class TransformerSentiment:
     def scores(self, texts: Sequence[str]) -> list[Sentiment]:
         """See `SentimentMethod.scores`."""
         return [
-            Sentiment(*map(float, shares), self.name, self.version) for shares in self.probabilities(texts)
+            Sentiment(float(negative), float(neutral), float(positive), self.name, self.version)
+            for negative, neutral, positive in self.probabilities(texts)
         ]
 
     def probabilities(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:

@@ -71,7 +71,7 @@ def news_mood(market: MarketResource) -> dg.MaterializeResult[None]:
         facts = market.home.facts
         # Slots that are stored stay as they were: what came later was not known then.
         stored = facts.read([OF_THE_MARKET[0]], source=SOURCE)["event_time"]
-        start = stored.max() if stored.len() else scored["known_at"].min() or now
+        start = stored[-1] if stored.len() else scored["known_at"][0] if scored.height else now
         coins = {symbol: market.settings.base(symbol) for symbol in market.settings.symbols}
         found = mood_facts(scored, coins, slots_between(start, now, every=HOUR), weighing=WEIGHING)
         added = facts.append(found, fetched_at=now)

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from cryptoai_assets.defs.resources import TIMEOUT_SECONDS, MarketResource
-from cryptoai_assets.lib.sources import social
-from cryptoai_assets.lib.sources.feeds import FEEDS, FeedSource
-from cryptoai_assets.lib.sources.news_source import NewsSource
-from cryptoai_assets.lib.sources.visits import USER_AGENT, Visitor
+from cryptoai_assets.lib.news import social
+from cryptoai_assets.lib.news.feeds import FEEDS, FeedSource
+from cryptoai_assets.lib.news.news_source import NewsSource
+from cryptoai_assets.lib.news.visits import USER_AGENT, Visitor
 from cryptoai_assets.lib.sources.web import WebClient
 
 VISITS_PER_SECOND = 0.5
@@ -31,7 +31,7 @@ def news_sources(market: MarketResource) -> tuple[NewsSource, ...]:
         market.patience,
         market.clock,
     )
-    feeds = {"simulated feed": f"{home}/rss"} if home else FEEDS | market.news_feeds
+    feeds = {"simulated feed": f"{home}/rss"} if home else {**FEEDS, **market.news_feeds}
     return (
         *(FeedSource(name, address, visitor) for name, address in feeds.items()),
         _news_api(market, home),

@@ -11,9 +11,9 @@ from urllib.parse import quote
 import polars as pl
 
 from cryptoai_assets.lib.news.articles import ARTICLE_SCHEMA, QUARANTINE_SCHEMA, new_versions, sifted
+from cryptoai_assets.lib.news.news_source import NewsSource
 from cryptoai_assets.lib.sources.candle_source import SourceError
 from cryptoai_assets.lib.sources.fact_source import Witness
-from cryptoai_assets.lib.sources.news_source import NewsSource
 from cryptoai_assets.lib.store import MonthlyStore, Place
 
 _FIRST_ASKED, _LAST_ASKED, _SAID = "first_asked", "last_asked", "said"

@@ -73,7 +73,7 @@ def pretrained_weights(folder: Path) -> dict[str, Float32Array]:
 
 def width(weights: EncoderWeights) -> int:
     """Numbers that stand for a piece."""
-    return weights["norm.bias"].shape[0]
+    return len(weights["norm.bias"])
 
 
 def layer_count(weights: EncoderWeights) -> int:

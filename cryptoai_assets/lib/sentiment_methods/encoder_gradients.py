@@ -180,7 +180,7 @@ class _Tuning:
         logits = functional_call(self._module, {**rounded, **self._fixed}, (ids,))
         loss = functional.cross_entropy(logits.float(), labels, label_smoothing=self._settings.smoothing)
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self._free.values(), LONGEST_GRADIENT)
         self._optimizer.step()
         self._done += 1

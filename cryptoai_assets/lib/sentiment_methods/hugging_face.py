@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from transformers import pipeline
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from edge_bundle.sentiment.method import LABELS, Sentiment, SentimentUnavailableError, plain_text
 
@@ -36,22 +36,18 @@ class HuggingFaceSentiment:
             When it cannot be had, or its labels do not mean negative, neutral and positive.
         """
         try:
-            classify = pipeline(
-                "text-classification",
-                model=model,
-                top_k=None,
-                device="cpu",
-                model_kwargs={"local_files_only": offline},
-            )
+            words = AutoTokenizer.from_pretrained(model, local_files_only=offline)
+            weights = AutoModelForSequenceClassification.from_pretrained(model, local_files_only=offline)
         except (OSError, ValueError) as error:
             raise SentimentUnavailableError(
                 f"the model {model} cannot be had ({type(error).__name__}): name a folder that holds it"
             ) from error
-        labels = {str(label).lower() for label in classify.model.config.id2label.values()}
+        labels = {str(label).lower() for label in (weights.config.id2label or {}).values()}
         if unknown := sorted(labels - set(_OURS)):
             raise SentimentUnavailableError(
                 f"the model {model} has the label {unknown[0]}: {', '.join(sorted(_OURS))} are understood"
             )
+        classify = pipeline("text-classification", model=weights, tokenizer=words, top_k=None, device="cpu")
         return cls(classify, Path(model).name)
 
     def scores(self, texts: Sequence[str]) -> list[Sentiment]:
@@ -69,7 +65,8 @@ class HuggingFaceSentiment:
         held = dict.fromkeys(LABELS, 0.0)
         for share in shares:
             held[_OURS[str(share["label"]).lower()]] += float(share["score"])
-        return Sentiment(*held.values(), self.name, self.version)
+        negative, neutral, positive = held.values()
+        return Sentiment(negative, neutral, positive, self.name, self.version)
 
     def _silent(self) -> Sentiment:
         return Sentiment(0.0, 1.0, 0.0, self.name, self.version)

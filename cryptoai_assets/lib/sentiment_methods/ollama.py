@@ -80,10 +80,10 @@ class OllamaSentiment:
         except httpx.HTTPError as error:
             raise SentimentUnavailableError(f"Ollama did not answer ({type(error).__name__})") from error
         try:
-            shares = _shares(json.loads(json.loads(body)["response"]))
+            negative, neutral, positive = _shares(json.loads(json.loads(body)["response"]))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise SentimentUnavailableError(f"{self.model} gave no answer of the form asked for") from error
-        return Sentiment(*shares, self.name, self.version)
+        return Sentiment(negative, neutral, positive, self.name, self.version)
 
     def _answer(self, client: httpx.Client, question: Mapping[str, Any]) -> bytes:
         deadline = self.stopwatch() + self.timeout_seconds

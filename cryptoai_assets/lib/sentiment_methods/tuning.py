@@ -131,7 +131,7 @@ def tuned_member(
 def mean_weights(members: Sequence[EncoderWeights]) -> dict[str, Float32Array]:
     """Mean of the weights of members that began alike."""
     return {
-        name: np.mean([member[name] for member in members], axis=0, dtype=np.float64).astype(np.float32)
+        name: np.asarray(np.mean([member[name] for member in members], axis=0, dtype=np.float64), np.float32)
         for name in members[0]
     }
 

@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cryptoai_assets.lib.news.articles import sifted
+from cryptoai_assets.lib.news.feeds import FeedSource
+from cryptoai_assets.lib.news.news_source import NOTHING, Brought, Memory
+from cryptoai_assets.lib.news.visits import USER_AGENT, Visitor
 from cryptoai_assets.lib.sources.candle_source import SourceError, SourceRefusedError
 from cryptoai_assets.lib.sources.fact_source import Witness
-from cryptoai_assets.lib.sources.feeds import FeedSource
-from cryptoai_assets.lib.sources.news_source import NOTHING, Brought, Memory
 from cryptoai_assets.lib.sources.patience import Patience
-from cryptoai_assets.lib.sources.visits import USER_AGENT, Visitor
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 START = NOW - timedelta(days=1)

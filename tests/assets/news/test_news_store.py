@@ -10,19 +10,19 @@ from fakes.loopback_app import serving
 from fakes.outside_world import DrivenMarket, quick_web
 
 from cryptoai_assets.lib.news.articles import BACKFILL_DELAY, Found
+from cryptoai_assets.lib.news.feeds import FeedSource
+from cryptoai_assets.lib.news.news_source import Brought, Memory
 from cryptoai_assets.lib.news.news_store import NewsStore, visits
-from cryptoai_assets.lib.sources.candle_source import SourceError
-from cryptoai_assets.lib.sources.feeds import FeedSource
-from cryptoai_assets.lib.sources.news_source import Brought, Memory
-from cryptoai_assets.lib.sources.patience import Patience
-from cryptoai_assets.lib.sources.social import (
+from cryptoai_assets.lib.news.social import (
     NEWS_API_KEY,
     NewsApiSource,
     RedditKey,
     RedditSource,
     TelegramSource,
 )
-from cryptoai_assets.lib.sources.visits import USER_AGENT, Visitor
+from cryptoai_assets.lib.news.visits import USER_AGENT, Visitor
+from cryptoai_assets.lib.sources.candle_source import SourceError
+from cryptoai_assets.lib.sources.patience import Patience
 from cryptoai_assets.sandbox.news import items, news_app
 
 NOW = datetime(2019, 9, 10, 12, 30, tzinfo=UTC)

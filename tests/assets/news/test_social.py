@@ -12,9 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from cryptoai_assets.lib.sources.candle_source import SourceError, SourceRefusedError
-from cryptoai_assets.lib.sources.fact_source import NotConfiguredError
-from cryptoai_assets.lib.sources.social import (
+from cryptoai_assets.lib.news.social import (
     NEWS_API_KEY,
     NewsApiSource,
     RedditKey,
@@ -23,6 +21,8 @@ from cryptoai_assets.lib.sources.social import (
     TelegramSource,
     XSource,
 )
+from cryptoai_assets.lib.sources.candle_source import SourceError, SourceRefusedError
+from cryptoai_assets.lib.sources.fact_source import NotConfiguredError
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SINCE = NOW - timedelta(days=1)

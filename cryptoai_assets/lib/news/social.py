@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, Protocol
 import httpx
 
 from cryptoai_assets.lib.news.articles import Found
+from cryptoai_assets.lib.news.news_source import NOTHING, Brought, Memory
 from cryptoai_assets.lib.sources.candle_source import SourceError, SourceRefusedError
 from cryptoai_assets.lib.sources.fact_source import NotConfiguredError, plausible, understood
-from cryptoai_assets.lib.sources.news_source import NOTHING, Brought, Memory
 from cryptoai_assets.lib.sources.web import WebClient
 
 NEWS_API_URL, NEWS_API_KEY = "https://newsapi.org", "apiKey"

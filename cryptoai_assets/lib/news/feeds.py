@@ -10,9 +10,9 @@ from typing import Any
 import feedparser
 
 from cryptoai_assets.lib.news.articles import Found
+from cryptoai_assets.lib.news.news_source import NOTHING, Brought, Memory
+from cryptoai_assets.lib.news.visits import Mark, Visitor
 from cryptoai_assets.lib.sources.candle_source import SourceError
-from cryptoai_assets.lib.sources.news_source import NOTHING, Brought, Memory
-from cryptoai_assets.lib.sources.visits import Mark, Visitor
 
 FEEDS: Mapping[str, str] = {
     "CoinDesk": "https://www.coindesk.com/arc/outboundfeeds/rss/",

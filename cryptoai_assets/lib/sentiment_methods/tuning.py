@@ -4,7 +4,7 @@ Source of the mean: Wortsman et al., Model soups, ICML 2022.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
@@ -57,6 +57,12 @@ _FIRST = TuningSettings(
     dropout=0.1,
     smoothing=0.05,
     averaged=0.8,
+)
+
+
+MEMBERS = (
+    Member(_FIRST, ("agreeing", "opposed", "tweets"), seed=0),
+    Member(replace(_FIRST, rate=1e-4), ("agreeing", "opposed"), seed=0),
 )
 
 
@@ -214,6 +220,3 @@ def _told(found: Quality) -> Mapping[str, Any]:
         "f1": {label: round(score, 4) for label, score in found.f1.items()},
         "calibration_error": round(found.calibration_error, 4),
     }
-
-
-MEMBERS = (Member(_FIRST, ("agreeing", "opposed", "tweets"), seed=0),)

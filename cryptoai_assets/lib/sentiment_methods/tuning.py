@@ -63,6 +63,7 @@ _FIRST = TuningSettings(
 MEMBERS = (
     Member(_FIRST, ("agreeing", "opposed", "tweets"), seed=0),
     Member(replace(_FIRST, rate=1e-4), ("agreeing", "opposed"), seed=0),
+    Member(replace(_FIRST, epochs=3, rate=1.2e-4, smoothing=0.1), ("agreeing", "tweets"), seed=1),
 )
 
 

@@ -130,9 +130,9 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
         """API key of FRED, if one is set."""
         return os.environ.get(self.fred_key_variable) or None
 
-    def secret(self, name: str) -> str | None:
-        """Return a key that the environment holds as ``CRYPTOAI_<name>``, which no configuration shows."""
-        return os.environ.get(f"CRYPTOAI_{name}") or None
+    def secret(self, variable: str) -> str | None:
+        """Return a key that a variable of the environment holds, which no configuration shows."""
+        return os.environ.get(variable) or None
 
     @property
     def folder(self) -> Path:

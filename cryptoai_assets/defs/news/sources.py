@@ -43,7 +43,7 @@ def news_sources(market: MarketResource) -> tuple[NewsSource, ...]:
 
 
 def _news_api(market: MarketResource, home: str | None) -> NewsSource:
-    key = "simulated" if home else market.secret("NEWSAPI_KEY")
+    key = "simulated" if home else market.secret("CRYPTOAI_NEWSAPI_KEY")
     secrets = {social.NEWS_API_KEY: key} if key else {}
     rate = social.NEWS_API_REQUESTS_PER_SECOND
     return social.NewsApiSource(
@@ -53,7 +53,10 @@ def _news_api(market: MarketResource, home: str | None) -> NewsSource:
 
 
 def _reddit(market: MarketResource, home: str | None) -> NewsSource:
-    client, secret = market.secret("REDDIT_CLIENT_ID"), market.secret("REDDIT_CLIENT_SECRET")
+    client, secret = (
+        market.secret("CRYPTOAI_REDDIT_CLIENT_ID"),
+        market.secret("CRYPTOAI_REDDIT_CLIENT_SECRET"),
+    )
     key = social.RedditKey(client, secret) if client and secret else None
     rate = social.REDDIT_REQUESTS_PER_SECOND
     return social.RedditSource(
@@ -66,7 +69,7 @@ def _reddit(market: MarketResource, home: str | None) -> NewsSource:
 
 
 def _x(market: MarketResource) -> NewsSource:
-    token = market.secret("X_TOKEN")
+    token = market.secret("CRYPTOAI_X_TOKEN")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     rate = social.X_REQUESTS_PER_SECOND
     return social.XSource(_web(market, "X", social.X_URL, rate, {}, headers, simulated=False), QUERY)

@@ -15,9 +15,14 @@ INPUT_NAME = "window"
 
 @dataclass(frozen=True, slots=True)
 class ModelSession:
-    """A loaded graph from ``window`` (batch, lookback, features) float32 to named outputs."""
+    """A loaded graph from one input to named outputs.
+
+    A forecaster reads ``window`` (batch, lookback, features) float32, an encoder of texts ``pieces``
+    (batch, pieces) int64.
+    """
 
     _session: Any
+    _input: str
     _outputs: tuple[str, ...]
 
     @classmethod
@@ -39,8 +44,11 @@ class ModelSession:
             session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime raises its own unrelated classes
             raise BundleRefusedError(f"{graph.name} cannot be loaded: {error}") from error
-        return cls(session, tuple(output.name for output in session.get_outputs()))
+        outputs = tuple(output.name for output in session.get_outputs())
+        return cls(session, session.get_inputs()[0].name, outputs)
 
-    def run(self, values: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
+    def run(
+        self, values: npt.NDArray[np.float32] | npt.NDArray[np.int64]
+    ) -> dict[str, npt.NDArray[np.float32]]:
         """Outputs by name for a batch of inputs."""
-        return dict(zip(self._outputs, self._session.run(self._outputs, {INPUT_NAME: values}), strict=True))
+        return dict(zip(self._outputs, self._session.run(self._outputs, {self._input: values}), strict=True))

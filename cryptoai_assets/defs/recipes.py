@@ -9,6 +9,7 @@ from cryptoai_assets.defs.market_data import recipes as market_data
 from cryptoai_assets.defs.market_data.partitions import SYMBOL_MONTH
 from cryptoai_assets.defs.materialization import UNPARTITIONED, recorded_fingerprints
 from cryptoai_assets.defs.monitoring import recipes as monitoring
+from cryptoai_assets.defs.news import recipes as news
 from cryptoai_assets.defs.outside import recipes as outside
 from cryptoai_assets.defs.release import recipes as release
 from cryptoai_assets.defs.resources import MarketResource, configured_market
@@ -21,6 +22,7 @@ PARTITIONED: Mapping[str, Callable[[MarketResource, str], Recipe]] = {
 }
 WHOLE: Mapping[str, Callable[[MarketResource], Recipe]] = {
     **(outside.RECIPES if configured_market().greatest_ages else {}),
+    **(news.RECIPES if configured_market().grows else {}),
     "candle_coverage": market_data.candle_coverage_recipe,
     # Features are judged before a dataset is made of them, and described before anything is trained on it.
     "feature_audit": features.feature_audit_recipe,
@@ -30,7 +32,7 @@ WHOLE: Mapping[str, Callable[[MarketResource], Recipe]] = {
     **release.RECIPES,
     **monitoring.RECIPES,
 }
-FIRST = (*market_data.RECIPES, *(name for name in outside.RECIPES if name in WHOLE))
+FIRST = (*market_data.RECIPES, *(name for name in (*outside.RECIPES, *news.RECIPES) if name in WHOLE))
 IN_ORDER = (*FIRST, *(name for name in (*PARTITIONED, *WHOLE) if name not in FIRST))
 
 

@@ -87,6 +87,8 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
         Folder of daily CSV files and of the export of Google Trends.
     addresses
         Of sources of facts that are asked elsewhere than at home, such as one's own node, by name.
+    news_feeds
+        Feeds that are read beside the usual ones, by name.
     tries
         Of one question to a source, the first one included.
     fred_key_variable
@@ -107,6 +109,7 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
     models: list[str] = []  # noqa: RUF012 — likewise
     files: str | None = None
     addresses: dict[str, str] = {}  # noqa: RUF012 — likewise
+    news_feeds: dict[str, str] = {}  # noqa: RUF012 — likewise
     tries: int = PATIENCE.tries
     fred_key_variable: str = "CRYPTOAI_FRED_KEY"
     studies_variable: str = "CRYPTOAI_STUDIES"
@@ -126,6 +129,10 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
     def fred_key(self) -> str | None:
         """API key of FRED, if one is set."""
         return os.environ.get(self.fred_key_variable) or None
+
+    def secret(self, variable: str) -> str | None:
+        """Return a key that a variable of the environment holds, which no configuration shows."""
+        return os.environ.get(variable) or None
 
     @property
     def folder(self) -> Path:
@@ -258,6 +265,10 @@ def configured_resource() -> MarketResource:
         files=os.environ.get("CRYPTOAI_FILES") or None,
         addresses={
             source: address for source, variable in ADDRESSES.items() if (address := os.environ.get(variable))
+        },
+        news_feeds={
+            address.partition("://")[2].partition("/")[0]: address
+            for address in _listed("CRYPTOAI_NEWS_FEEDS")
         },
     )
 

@@ -36,19 +36,16 @@ class HeadNodes:
     relative_volatility: str
 
 
-class GraphBuilder:
-    """Nodes and constants of a graph from ``window`` (batch, lookback, features).
+class GraphParts:
+    """Nodes and constants of a graph.
 
     Parameters
     ----------
-    lookback
-        Bars of the window.
     prefix
         Of the names of what is added, which tells the members of an ensemble apart.
     """
 
-    def __init__(self, lookback: int) -> None:
-        self.lookback = lookback
+    def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self.prefix = ""
@@ -70,6 +67,33 @@ class GraphBuilder:
         name = next(output for output in named if output)
         self.nodes.append(helper.make_node(operator, inputs, named, name=name, **attributes))
         return named
+
+    def checked_model(
+        self, name: str, given: onnx.ValueInfoProto, said: Sequence[onnx.ValueInfoProto]
+    ) -> onnx.ModelProto:
+        """Return the whole graph from one input to what it says."""
+        model = helper.make_model(
+            helper.make_graph(self.nodes, name, [given], said, initializer=self.constants),
+            opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", TREE_OPSET)],
+            producer_name="cryptoai",
+        )
+        model.ir_version = 9
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+
+class GraphBuilder(GraphParts):
+    """Nodes and constants of a graph from ``window`` (batch, lookback, features).
+
+    Parameters
+    ----------
+    lookback
+        Bars of the window.
+    """
+
+    def __init__(self, lookback: int) -> None:
+        super().__init__()
+        self.lookback = lookback
 
     def precise(self, values: str) -> str:
         """Add the same in float64, for ends where float32 would lose digits and time does not matter."""
@@ -161,17 +185,5 @@ class GraphBuilder:
             for name in VALUE_NAMES
         ]
         outputs.append(helper.make_tensor_value_info(OUTSIDE_RANGE, TensorProto.FLOAT, ["batch"]))
-        model = helper.make_model(
-            helper.make_graph(
-                self.nodes,
-                "forecaster",
-                [helper.make_tensor_value_info(INPUT_NAME, TensorProto.FLOAT, shape)],
-                outputs,
-                initializer=self.constants,
-            ),
-            opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", TREE_OPSET)],
-            producer_name="cryptoai",
-        )
-        model.ir_version = 9
-        onnx.checker.check_model(model, full_check=True)
-        return model
+        window = helper.make_tensor_value_info(INPUT_NAME, TensorProto.FLOAT, shape)
+        return self.checked_model("forecaster", window, outputs)

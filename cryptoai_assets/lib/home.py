@@ -7,6 +7,7 @@ from cryptoai_assets.lib.fact_store import FactStore
 from cryptoai_assets.lib.ledger import Ledger
 from cryptoai_assets.lib.market import Market
 from cryptoai_assets.lib.market_data import MarketStores
+from cryptoai_assets.lib.news.news_store import NewsStore
 from cryptoai_assets.lib.orderbook.recordings import Recordings
 from cryptoai_assets.lib.releases import ReleaseDesk
 from cryptoai_assets.lib.store import DailyStore, MonthlyStore, Place
@@ -52,6 +53,11 @@ class Home:
     def facts(self) -> FactStore:
         """Facts of the outside world, of blockchains and of order books."""
         return FactStore(self.tables / "facts")
+
+    @property
+    def news(self) -> NewsStore:
+        """News and talk, each version as it was known."""
+        return NewsStore(self.tables / "news", self.data / "news_memories")
 
     @property
     def recordings(self) -> Recordings:

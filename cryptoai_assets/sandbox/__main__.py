@@ -28,6 +28,7 @@ from cryptoai_assets.sandbox.fear_greed import fear_greed_app
 from cryptoai_assets.sandbox.fred import fred_app
 from cryptoai_assets.sandbox.market import SandboxMarket
 from cryptoai_assets.sandbox.mempool_space import mempool_space_app
+from cryptoai_assets.sandbox.news import news_app
 from edge_bundle.candles import candle_frame
 
 HOST = "127.0.0.1"
@@ -48,6 +49,7 @@ def sandbox_app(market: SandboxMarket, *, seed: int) -> ASGIApp:
         "/mempool": mempool_space_app(market, seed=seed),
         "/fear-greed": fear_greed_app(market, seed=seed),
         "/fred": fred_app(market, seed=seed),
+        "/news": news_app(market, seed=seed),
     }
 
     async def contents(_request: Request) -> Response:

@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cryptoai_assets.defs.resources import TIMEOUT_SECONDS, MarketResource
+from cryptoai_assets.lib.news.mood import OF_A_COIN, OF_THE_MARKET
 from cryptoai_assets.lib.sources import (
     coin_metrics,
     daily_csv,
@@ -78,10 +79,13 @@ def facts_given(market: MarketResource, name: str) -> tuple[str, ...]:
 
 
 def facts_offered(market: MarketResource) -> tuple[str, ...]:
-    """Facts that features may read, of every source that is configured."""
-    return tuple(
+    """Facts that features may read, of every source that is configured, and the mood of the news."""
+    outside = (
         fact for name in SOURCES if missing(market, name) is None for fact in facts_given(market, name)
     )
+    ages = market.settings.greatest_age
+    mood = (fact for fact in (*OF_A_COIN, *OF_THE_MARKET) if market.settings.grows and fact in ages)
+    return (*outside, *mood)
 
 
 def missing(market: MarketResource, name: str) -> str | None:

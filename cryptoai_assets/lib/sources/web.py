@@ -37,6 +37,8 @@ class WebClient:
     secrets
         Parameters that go with every question and are never shown, such as an API key. The client below
         logs each address that it asks as information: where there are secrets, keep ``httpx`` at warnings.
+    secret_headers
+        Headers that go with every question and are never shown, such as a bearer's token.
     max_body_bytes
         Of an answer, decompressed.
     stopwatch
@@ -50,6 +52,7 @@ class WebClient:
     patience: Patience
     clock: Callable[[], datetime]
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secret_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     max_body_bytes: int = 32 * 2**20
     stopwatch: Callable[[], float] = time.monotonic
     _client: httpx.Client | None = field(default=None, init=False, repr=False)
@@ -99,7 +102,9 @@ class WebClient:
         deadline = self.stopwatch() + self.timeout_seconds
         url = self.base_url.rstrip("/") + path
         try:
-            with self._connected().stream("GET", url, params={**params, **self.secrets}) as response:
+            asked = {**params, **self.secrets}
+            headers = dict(self.secret_headers)
+            with self._connected().stream("GET", url, params=asked, headers=headers) as response:
                 body = self._bounded(response, path, deadline)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             what = f"{self.name} did not answer {path} ({type(error).__name__})"
@@ -157,7 +162,9 @@ class WebClient:
     def _shown(self, body: bytes) -> str:
         """Start of what the server says, in one line and without a secret."""
         words = " ".join(body.decode(errors="replace").split())
-        for secret in self.secrets.values():
+        # Of a header such as "Bearer token" the last word is the secret.
+        hidden = [value.split()[-1] for value in self.secret_headers.values() if value.strip()]
+        for secret in (*self.secrets.values(), *hidden):
             words = words.replace(secret, "…")
         return f" ({words[:_SHOWN_CHARACTERS]})" if words else ""
 

@@ -1,0 +1,89 @@
+"""News of a market, scored, and the mood that features may read, each as it was known."""
+
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from cryptoai_assets.defs.materialization import materialized, table
+from cryptoai_assets.defs.news.recipes import (
+    mood_path,
+    news_mood_recipe,
+    raw_news_recipe,
+    scored_news_recipe,
+    scored_path,
+    visits_path,
+)
+from cryptoai_assets.defs.news.sources import REACH, news_sources
+from cryptoai_assets.defs.resources import MarketResource
+from cryptoai_assets.lib.news.mood import HOUR, OF_THE_MARKET, SOURCE, WEIGHING, mood_facts, slots_between
+from cryptoai_assets.lib.news.news_store import visits
+from cryptoai_assets.lib.news.scored_news import SCORED_SCHEMA, with_scores
+from cryptoai_assets.lib.store import read_stored_parquet, write_parquet_atomically
+from edge_bundle.sentiment.transformer import TransformerSentiment
+
+GROUP = "news"
+
+
+@dg.asset(group_name=GROUP, kinds={"parquet"}, pool="news")
+def raw_news(market: MarketResource) -> dg.MaterializeResult[None]:
+    """Articles and posts of each source that is configured, one row a version; asked every few minutes."""
+
+    def make() -> dict[str, Any]:
+        now = market.now()
+        found = visits(market.home.news, news_sources(market), start=now - REACH, now=now)
+        write_parquet_atomically(found, visits_path(market))
+        return {
+            "dagster/row_count": market.home.news.read().height,
+            "added_rows": int(found["added"].sum()),
+            "put_aside": int(found["put_aside"].sum()),
+            "sources": table(found, found.height),
+        }
+
+    return materialized(raw_news_recipe(market), make)
+
+
+@dg.asset(group_name=GROUP, kinds={"onnx"}, deps=[raw_news])
+def scored_news(market: MarketResource) -> dg.MaterializeResult[None]:
+    """News with the number of their copies, and the sentiment that our transformer reads in them."""
+
+    def make() -> dict[str, Any]:
+        path = scored_path(market)
+        held = read_stored_parquet(path) if path.is_file() else pl.DataFrame(schema=SCORED_SCHEMA)
+        found = with_scores(market.home.news.read(), TransformerSentiment.load(), held)
+        write_parquet_atomically(found, path)
+        newest = found.tail(10).select("known_at", "source", "title", "coins", "copies", "score")
+        return {
+            "dagster/row_count": found.height,
+            "mean_score": found["score"].mean(),
+            "preview": table(newest),
+        }
+
+    return materialized(scored_news_recipe(market), make)
+
+
+@dg.asset(group_name=GROUP, kinds={"parquet"}, deps=[scored_news])
+def news_mood(market: MarketResource) -> dg.MaterializeResult[None]:
+    """Sentiment, count, dispersion, momentum and novelty of the news by symbol and hour, as facts."""
+
+    def make() -> dict[str, Any]:
+        scored, now = read_stored_parquet(scored_path(market)), market.now()
+        facts = market.home.facts
+        # Slots that are stored stay as they were: what came later was not known then.
+        stored = facts.read([OF_THE_MARKET[0]], source=SOURCE)["event_time"]
+        start = stored[-1] if stored.len() else scored["known_at"][0] if scored.height else now
+        coins = {symbol: market.settings.base(symbol) for symbol in market.settings.symbols}
+        found = mood_facts(scored, coins, slots_between(start, now, every=HOUR), weighing=WEIGHING)
+        added = facts.append(found, fetched_at=now)
+        newest = found.filter(pl.col("event_time") == pl.col("event_time").max())
+        write_parquet_atomically(newest, mood_path(market))
+        return {
+            "added_rows": added.height,
+            "dagster/row_count": newest.height,
+            "newest": table(newest, newest.height),
+        }
+
+    return materialized(news_mood_recipe(market), make)
+
+
+news_assets = [raw_news, scored_news, news_mood]

@@ -1,0 +1,97 @@
+"""The sources of news of a market: feeds by setting, and what asks for a key, each known by its name."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from cryptoai_assets.defs.resources import TIMEOUT_SECONDS, MarketResource
+from cryptoai_assets.lib.news import social
+from cryptoai_assets.lib.news.feeds import FEEDS, FeedSource
+from cryptoai_assets.lib.news.news_source import NewsSource
+from cryptoai_assets.lib.news.visits import USER_AGENT, Visitor
+from cryptoai_assets.lib.sources.web import WebClient
+
+VISITS_PER_SECOND = 0.5
+QUERY = "bitcoin OR ethereum OR crypto"
+SUBREDDITS = ("CryptoCurrency", "Bitcoin", "ethereum")
+# Before the first visit, as far back as any source goes.
+REACH = timedelta(days=30)
+_SIMULATED_RATE = 1e3
+
+
+def news_sources(market: MarketResource) -> tuple[NewsSource, ...]:
+    """Every source that the market could ask; none where it ends with its data."""
+    if not market.settings.grows:
+        return ()
+    simulated = market.settings.source == "sandbox"
+    home = f"{market.sandbox}/news" if simulated else None
+    visitor = Visitor(
+        USER_AGENT,
+        _SIMULATED_RATE if home else VISITS_PER_SECOND,
+        TIMEOUT_SECONDS,
+        market.patience,
+        market.clock,
+    )
+    feeds = {"simulated feed": f"{home}/rss"} if home else {**FEEDS, **market.news_feeds}
+    return (
+        *(FeedSource(name, address, visitor) for name, address in feeds.items()),
+        _news_api(market, home),
+        _reddit(market, home),
+        _x(market),
+        # Telegram's own protocol needs a session of a person's; none can be set yet.
+        social.TelegramSource("Telegram", None, ()),
+    )
+
+
+def _news_api(market: MarketResource, home: str | None) -> NewsSource:
+    key = "simulated" if home else market.secret("CRYPTOAI_NEWSAPI_KEY")
+    secrets = {social.NEWS_API_KEY: key} if key else {}
+    rate = social.NEWS_API_REQUESTS_PER_SECOND
+    return social.NewsApiSource(
+        _web(market, "NewsAPI", home or social.NEWS_API_URL, rate, secrets, {}, simulated=home is not None),
+        QUERY,
+    )
+
+
+def _reddit(market: MarketResource, home: str | None) -> NewsSource:
+    client, secret = (
+        market.secret("CRYPTOAI_REDDIT_CLIENT_ID"),
+        market.secret("CRYPTOAI_REDDIT_CLIENT_SECRET"),
+    )
+    key = social.RedditKey(client, secret) if client and secret else None
+    rate = social.REDDIT_REQUESTS_PER_SECOND
+    return social.RedditSource(
+        _web(market, "Reddit", home or social.REDDIT_URL, rate, {}, {}, simulated=home is not None),
+        home or social.REDDIT_LOGIN_URL,
+        social.RedditKey("simulated", "simulated") if home else key,
+        SUBREDDITS,
+        USER_AGENT,
+    )
+
+
+def _x(market: MarketResource) -> NewsSource:
+    token = market.secret("CRYPTOAI_X_TOKEN")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    rate = social.X_REQUESTS_PER_SECOND
+    return social.XSource(_web(market, "X", social.X_URL, rate, {}, headers, simulated=False), QUERY)
+
+
+def _web(
+    market: MarketResource,
+    name: str,
+    address: str,
+    rate: float,
+    secrets: Mapping[str, str],
+    headers: Mapping[str, str],
+    *,
+    simulated: bool,
+) -> WebClient:
+    return WebClient(
+        f"simulated {name}" if simulated else name,
+        address,
+        requests_per_second=_SIMULATED_RATE if simulated else rate,
+        timeout_seconds=TIMEOUT_SECONDS,
+        patience=market.patience,
+        clock=market.now,
+        secrets=secrets,
+        secret_headers=headers,
+    )

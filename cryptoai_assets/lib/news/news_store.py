@@ -1,0 +1,131 @@
+"""The store of news: versions of articles, added and never changed, and what sources are to be told."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import polars as pl
+
+from cryptoai_assets.lib.news.articles import ARTICLE_SCHEMA, QUARANTINE_SCHEMA, new_versions, sifted
+from cryptoai_assets.lib.news.news_source import NewsSource
+from cryptoai_assets.lib.sources.candle_source import SourceError
+from cryptoai_assets.lib.sources.fact_source import Witness
+from cryptoai_assets.lib.store import MonthlyStore, Place
+
+_FIRST_ASKED, _LAST_ASKED, _SAID = "first_asked", "last_asked", "said"
+VISIT_SCHEMA: dict[str, pl.DataType] = {
+    "source": pl.String(),
+    "state": pl.String(),
+    "told": pl.String(),
+    "added": pl.UInt32(),
+    "put_aside": pl.UInt32(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NewsStore:
+    """Articles by source and month of their fetch under one folder; one process at a time writes.
+
+    Parameters
+    ----------
+    memories
+        Folder of what the sources want to be told at the next visit.
+    """
+
+    root: Place
+    memories: Path
+
+    @property
+    def articles(self) -> MonthlyStore:
+        """Versions of articles, by source and month."""
+        return MonthlyStore(self.root / "articles", "known_at", ARTICLE_SCHEMA)
+
+    @property
+    def quarantine(self) -> MonthlyStore:
+        """Items that were put aside, with the reason."""
+        return MonthlyStore(self.root / "quarantine", "known_at", QUARANTINE_SCHEMA)
+
+    def read(self, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
+        """Versions with ``start <= known_at < end``, first known first."""
+        found = self.articles.read(self.articles.symbols(), start, end)
+        return found.sort("known_at", "version", maintain_order=True)
+
+    def visit(self, source: NewsSource, *, start: datetime, witness_now: datetime) -> dict[str, object]:
+        """Ask a source, and keep what is new; one row in `VISIT_SCHEMA` of what came of it.
+
+        A source that is not configured is not asked, and one that does not answer is told: the others go on.
+
+        Parameters
+        ----------
+        start
+            Of the history, for a source that was never asked.
+        """
+        if source.missing is not None:
+            return _visited(source.name, "not configured", source.missing)
+        memory = self._memory(source.name)
+        first = datetime.fromisoformat(memory[_FIRST_ASKED]) if _FIRST_ASKED in memory else None
+        last = datetime.fromisoformat(memory[_LAST_ASKED]) if _LAST_ASKED in memory else start
+        try:
+            brought = source.fetch(max(start, last), memory.get(_SAID, {}))
+        except SourceError as error:
+            return _visited(source.name, "no answer", str(error))
+        sifting = sifted(brought.found, Witness(lambda: witness_now, first))
+        added = _append(self.articles, source.name, sifting.articles)
+        aside = _append(self.quarantine, source.name, sifting.quarantine)
+        # The memory comes last: what a killed run did not write is asked for again.
+        self._remember(
+            source.name,
+            {
+                _FIRST_ASKED: (first or witness_now).isoformat(),
+                _LAST_ASKED: witness_now.isoformat(),
+                _SAID: dict(brought.memory),
+            },
+        )
+        return _visited(source.name, "answered", brought.complaint, added, aside)
+
+    def _memory(self, source: str) -> dict[str, Any]:
+        file = self._memory_file(source)
+        return dict(json.loads(file.read_text())) if file.is_file() else {}
+
+    def _remember(self, source: str, memory: dict[str, Any]) -> None:
+        file = self._memory_file(source)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_suffix(".tmp")
+        draft.write_text(json.dumps(memory, indent=1))
+        draft.replace(file)
+
+    def _memory_file(self, source: str) -> Path:
+        return self.memories / f"{_folder(source)}.json"
+
+
+def visits(
+    store: NewsStore, sources: Iterable[NewsSource], *, start: datetime, now: datetime
+) -> pl.DataFrame:
+    """Ask every source; one row a source, in `VISIT_SCHEMA`."""
+    rows = [store.visit(source, start=start, witness_now=now) for source in sources]
+    return pl.DataFrame(rows, schema=VISIT_SCHEMA)
+
+
+def _visited(
+    source: str, state: str, told: str | None, added: int = 0, put_aside: int = 0
+) -> dict[str, object]:
+    return {"source": source, "state": state, "told": told, "added": added, "put_aside": put_aside}
+
+
+def _append(store: MonthlyStore, source: str, rows: pl.DataFrame) -> int:
+    """Add the versions that are not held, in whatever month; how many there were."""
+    folder = _folder(source)
+    new = new_versions(store.read([folder]), rows)
+    months = new.group_by(pl.col("known_at").dt.strftime("%Y-%m").alias("month"), maintain_order=True)
+    for (month,), part in months:
+        held = store.month_or_empty(folder, str(month))
+        store.write(folder, str(month), pl.concat([held, part.select(held.columns)]))
+    return new.height
+
+
+def _folder(source: str) -> str:
+    return quote(source, safe=" &").replace(".", "%2E")

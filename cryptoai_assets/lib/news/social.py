@@ -1,0 +1,315 @@
+"""News and talk from services that ask for a key: NewsAPI, Reddit, X, Telegram; each not configured without.
+
+Of a person only the public name under an item is kept.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, Protocol
+
+import httpx
+
+from cryptoai_assets.lib.news.articles import Found
+from cryptoai_assets.lib.news.news_source import NOTHING, Brought, Memory
+from cryptoai_assets.lib.sources.candle_source import SourceError, SourceRefusedError
+from cryptoai_assets.lib.sources.fact_source import NotConfiguredError, plausible, understood
+from cryptoai_assets.lib.sources.web import WebClient
+
+NEWS_API_URL, NEWS_API_KEY = "https://newsapi.org", "apiKey"
+# https://newsapi.org/docs/endpoints/everything: 100 requests a day, articles of the last month.
+NEWS_API_REQUESTS_PER_SECOND, NEWS_API_PAGE, NEWS_API_REACH = 1.0, 100, timedelta(days=29)
+REDDIT_URL, REDDIT_LOGIN_URL = "https://oauth.reddit.com", "https://www.reddit.com"
+# https://support.reddithelp.com/hc/en-us/articles/16160319875092: 100 a minute.
+REDDIT_REQUESTS_PER_SECOND, REDDIT_PAGE, REDDIT_MOST_PAGES = 1.5, 100, 10
+X_URL = "https://api.x.com"
+# https://docs.x.com/x-api/posts/search-recent-posts: the last seven days, up to 100 a page.
+X_REQUESTS_PER_SECOND, X_PAGE, X_MOST_PAGES, X_REACH = 0.5, 100, 10, timedelta(days=6, hours=23)
+
+
+@dataclass(frozen=True, slots=True)
+class NewsApiSource:
+    """Articles of many publishers that match a query; a `NewsSource`."""
+
+    web: WebClient
+    query: str
+
+    @property
+    def name(self) -> str:
+        """Stands as the source of its items."""
+        return self.web.name
+
+    @property
+    def missing(self) -> str | None:
+        """What must be set before it can be asked, as a sentence; None when nothing is missing."""
+        return None if NEWS_API_KEY in self.web.secrets else "no key of NewsAPI is set"
+
+    def fetch(self, since: datetime, memory: Memory = NOTHING) -> Brought:
+        """See `NewsSource.fetch`; the newest hundred, which is what a free key gives."""
+        _configured(self)
+        start = max(since, self.web.clock() - NEWS_API_REACH)
+        asked: dict[str, str | int] = {
+            "q": self.query,
+            "from": f"{start:%Y-%m-%dT%H:%M:%S}",
+            "sortBy": "publishedAt",
+            "pageSize": NEWS_API_PAGE,
+        }
+        with understood(self.name):
+            answer = self.web.json("/v2/everything", asked)
+            if answer["status"] != "ok":
+                raise SourceRefusedError(f"{self.name} refuses ({str(answer.get('message'))[:120]})")
+            return Brought(tuple(map(_news_api_item, answer["articles"])), memory)
+
+
+def _news_api_item(article: Mapping[str, Any]) -> Found:
+    return Found(
+        address=_text(article["url"]),
+        identity=_text(article["url"]),
+        source=_text((article.get("source") or {}).get("name")) or "NewsAPI",
+        channel="news",
+        author=_text(article.get("author")) or None,
+        title=_text(article["title"]),
+        text=_text(article.get("description")),
+        language=None,
+        published=_iso(article.get("publishedAt")),
+    )
+
+
+class RedditKey(NamedTuple):
+    """Credentials of an application of type *script*."""
+
+    client_id: str
+    client_secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class RedditSource:
+    """New posts of subreddits, through Reddit's own API; a `NewsSource`.
+
+    Parameters
+    ----------
+    login_url
+        Where a token is asked for.
+    user_agent
+        Says who we are, as Reddit's rules ask.
+    """
+
+    web: WebClient
+    login_url: str
+    key: RedditKey | None
+    subreddits: Sequence[str]
+    user_agent: str
+
+    @property
+    def name(self) -> str:
+        """Stands as the source of its items."""
+        return self.web.name
+
+    @property
+    def missing(self) -> str | None:
+        """What must be set before it can be asked, as a sentence; None when nothing is missing."""
+        return None if self.key else "no client id and secret of Reddit are set"
+
+    def fetch(self, since: datetime, memory: Memory = NOTHING) -> Brought:
+        """See `NewsSource.fetch`; Reddit lists the newest thousand of a subreddit."""
+        _configured(self)
+        with understood(self.name):
+            headers = {"Authorization": f"bearer {self._token()}", "User-Agent": self.user_agent}
+            web = replace(self.web, secret_headers=headers)
+            found = [post for place in self.subreddits for post in self._posts(web, place, since)]
+        return Brought(tuple(found), memory)
+
+    def _token(self) -> str:
+        """Token of the application itself.
+
+        Source: https://github.com/reddit-archive/reddit/wiki/OAuth2#application-only-oauth
+        """
+        try:
+            answer = httpx.post(
+                f"{self.login_url}/api/v1/access_token",
+                data={"grant_type": "client_credentials"},
+                auth=self.key,
+                headers={"User-Agent": self.user_agent},
+                timeout=self.web.timeout_seconds,
+            )
+        except httpx.HTTPError as error:
+            raise SourceError(f"{self.name} gave no token ({type(error).__name__})") from error
+        if answer.status_code != httpx.codes.OK:
+            told = f"{self.name} gave no token (status {answer.status_code})"
+            raise SourceRefusedError(f"{told}: check the client id and secret")
+        return str(answer.json()["access_token"])
+
+    def _posts(self, web: WebClient, place: str, since: datetime) -> Iterator[Found]:
+        after: str | None = None
+        for _ in range(REDDIT_MOST_PAGES):
+            asked: dict[str, str | int] = {"limit": REDDIT_PAGE, "raw_json": 1}
+            page = web.json(f"/r/{place}/new", asked | ({"after": after} if after else {}))["data"]
+            posts = [_reddit_item(child["data"], self.name) for child in page["children"]]
+            yield from posts
+            after = page.get("after")
+            if not after or not posts or (posts[-1].published or since) < since:
+                return
+
+
+def _reddit_item(post: Mapping[str, Any], source: str) -> Found:
+    permalink = _text(post["permalink"])
+    return Found(
+        address=f"https://reddit.com{permalink}",
+        identity=_text(post["name"]),
+        source=source,
+        channel="reddit",
+        author=_text(post.get("author")) or None,
+        title=_text(post["title"]),
+        text=_text(post.get("selftext")),
+        language=None,
+        published=plausible(datetime.fromtimestamp(float(post["created_utc"]), UTC)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class XSource:
+    """Recent posts on X that match a query, through its API v2; a `NewsSource`."""
+
+    web: WebClient
+    query: str
+
+    @property
+    def name(self) -> str:
+        """Stands as the source of its items."""
+        return self.web.name
+
+    @property
+    def missing(self) -> str | None:
+        """What must be set before it can be asked, as a sentence; None when nothing is missing."""
+        return None if self.web.secret_headers else "no bearer token of X is set"
+
+    def fetch(self, since: datetime, memory: Memory = NOTHING) -> Brought:
+        """See `NewsSource.fetch`."""
+        _configured(self)
+        start = max(since, self.web.clock() - X_REACH)
+        asked: dict[str, str | int] = {
+            "query": self.query,
+            "max_results": X_PAGE,
+            "start_time": f"{start:%Y-%m-%dT%H:%M:%SZ}",
+            "tweet.fields": "created_at,lang",
+        }
+        found: list[Found] = []
+        with understood(self.name):
+            for _ in range(X_MOST_PAGES):
+                answer = self.web.json("/2/tweets/search/recent", asked)
+                found += [_x_item(post, self.name) for post in answer.get("data", ())]
+                following = answer["meta"].get("next_token")
+                if not following:
+                    break
+                asked = {**asked, "next_token": following}
+        return Brought(tuple(found), memory)
+
+
+def _x_item(post: Mapping[str, Any], source: str) -> Found:
+    identity = _text(post["id"])
+    return Found(
+        address=f"https://x.com/i/status/{identity}",
+        identity=identity,
+        source=source,
+        channel="x",
+        author=None,
+        title="",
+        text=_text(post["text"]),
+        language=_text(post.get("lang")) or None,
+        published=_iso(post.get("created_at")),
+    )
+
+
+class TelegramPost(NamedTuple):
+    """A message of a public channel."""
+
+    number: int
+    sent: datetime
+    text: str
+
+
+class TelegramClient(Protocol):
+    """What is asked of Telegram; Telethon answers it where it is configured."""
+
+    def posts(self, channel: str, since: datetime) -> Iterable[TelegramPost]:
+        """Posts of a public channel since a time.
+
+        Raises
+        ------
+        SourceError
+            When Telegram does not answer.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TelegramSource:
+    """Posts of public Telegram channels; a `NewsSource`.
+
+    Parameters
+    ----------
+    connect
+        Opens a client; None where no credentials are set.
+    """
+
+    name: str
+    connect: Callable[[], TelegramClient] | None
+    channels: Sequence[str]
+
+    @property
+    def missing(self) -> str | None:
+        """What must be set before it can be asked, as a sentence; None when nothing is missing."""
+        return None if self.connect else "no api id, api hash and session of Telegram are set"
+
+    def fetch(self, since: datetime, memory: Memory = NOTHING) -> Brought:
+        """See `NewsSource.fetch`."""
+        _configured(self)
+        client = self.connect() if self.connect else None
+        posts = [
+            (place, post)
+            for place in self.channels
+            for post in (client.posts(place, since) if client else ())
+        ]
+        return Brought(tuple(_telegram_item(place, post, self.name) for place, post in posts), memory)
+
+
+def _telegram_item(channel: str, post: TelegramPost, source: str) -> Found:
+    return Found(
+        address=f"https://t.me/{channel}/{post.number}",
+        identity=f"{channel}/{post.number}",
+        source=source,
+        channel="telegram",
+        author=channel,
+        title="",
+        text=post.text,
+        language=None,
+        published=post.sent,
+    )
+
+
+def _configured(source: NewsApiSource | RedditSource | XSource | TelegramSource) -> None:
+    if source.missing:
+        raise NotConfiguredError(f"{source.name} is not configured: {source.missing}")
+
+
+def _text(raw: object) -> str:
+    """Text of a JSON value; empty for null.
+
+    Raises
+    ------
+    ValueError
+        When it is neither text nor null.
+    """
+    if raw is None:
+        return ""
+    if not isinstance(raw, str):
+        raise ValueError(f"{str(raw)[:40]!r} is no text")
+    return raw
+
+
+def _iso(raw: object) -> datetime | None:
+    """Time of an ISO 8601 text with its zone; None where there is none."""
+    if not raw:
+        return None
+    moment = datetime.fromisoformat(_text(raw))
+    return plausible(moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC))

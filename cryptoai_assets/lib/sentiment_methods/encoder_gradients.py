@@ -1,0 +1,204 @@
+"""Tuning an encoder of texts by gradients: the door to PyTorch for texts, which only trains.
+
+Forward and backward are in bfloat16, for which processors have matrix units; the weights are float32.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
+
+from cryptoai_assets.lib.sentiment_methods.encoder import (
+    HEAD_SIZE,
+    NORM_EPSILON,
+    EncoderWeights,
+    layer_count,
+    width,
+)
+from cryptoai_assets.lib.sentiment_methods.tuning_problem import (
+    AfterEpoch,
+    Progress,
+    TuningProblem,
+    TuningSettings,
+    batches,
+    padded,
+)
+from edge_bundle.sentiment.method import LABELS
+from edge_bundle.sentiment.transformer import PADDING
+from edge_bundle.windows import Float32Array
+
+LONGEST_GRADIENT = 1.0
+RISING_SHARE = 0.1
+# Steps between two looks of the moving average.
+AVERAGED_STEPS = 10
+_NOWHERE = -1e4
+_MEANT_BATCH = 256
+
+
+def tuned_weights(problem: TuningProblem, *, after_epoch: AfterEpoch) -> EncoderWeights:
+    """Moving average of the weights after all epochs, with those of the new last layer as ``head``."""
+    random = np.random.default_rng(problem.seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(problem.seed)
+        module = EncoderModule(problem.start, dropout=problem.settings.dropout)
+        run = _Tuning(module, problem.settings, steps=_steps(problem))
+        labels = torch.from_numpy(problem.labels)
+        for epoch in range(1, problem.settings.epochs + 1):
+            losses = [
+                run.step(torch.from_numpy(padded([problem.pieces[row] for row in rows])), labels[rows])
+                for rows in batches(problem.pieces, problem.settings.batch, random)
+            ]
+            after_epoch(Progress(epoch, problem.settings.epochs, float(np.mean(losses))))
+        return run.averages()
+
+
+def meanings(weights: EncoderWeights, pieces: list[list[int]]) -> Float32Array:
+    """(texts, width) mean of what an encoder makes of the pieces of each text, of length 1."""
+    module = EncoderModule(weights, dropout=0.0).eval()
+    made = np.empty((len(pieces), width(weights)), dtype=np.float32)
+    by_length = np.argsort([len(row) for row in pieces], kind="stable")
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        for start in range(0, len(pieces), _MEANT_BATCH):
+            rows = by_length[start : start + _MEANT_BATCH]
+            ids = torch.from_numpy(padded([pieces[row] for row in rows]))
+            made[rows] = functional.normalize(module.meaning(ids).float(), dim=1).numpy()
+    return made
+
+
+class EncoderModule(nn.Module):
+    """The encoder of `cryptoai_assets.lib.sentiment_methods.encoder`, with its names, and a last layer."""
+
+    def __init__(self, weights: EncoderWeights, *, dropout: float) -> None:
+        super().__init__()
+        size = width(weights)
+        self.words = nn.Embedding(*weights["words.weight"].shape)
+        self.places = nn.Embedding(*weights["places.weight"].shape)
+        self.kinds = nn.Embedding(*weights["kinds.weight"].shape)
+        self.norm = nn.LayerNorm(size, NORM_EPSILON)
+        self.layers = nn.ModuleList(
+            _Layer(size, len(weights["layers.0.up.bias"]), dropout) for _ in range(layer_count(weights))
+        )
+        self.dropout = _Dropout(dropout)
+        self.head = nn.Linear(size, len(LABELS))
+        nn.init.normal_(self.head.weight, std=0.02)
+        nn.init.zeros_(self.head.bias)
+        given = {name: torch.tensor(values) for name, values in weights.items()}
+        self.load_state_dict({**self.state_dict(), **given})
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(texts, 3) logits of pieces (texts, pieces)."""
+        logits: Tensor = self.head(self.dropout(self.meaning(ids)))
+        return logits
+
+    def meaning(self, ids: Tensor) -> Tensor:
+        """(texts, width) mean over the pieces of a text."""
+        there = ids != PADDING
+        values = self.words(ids) + self.places.weight[: ids.shape[1]] + self.kinds.weight[0]
+        values = self.dropout(self.norm(values))
+        nowhere = torch.zeros(there.shape, dtype=values.dtype).masked_fill(~there, _NOWHERE)
+        for layer in self.layers:
+            values = layer(values, nowhere[:, None, None])
+        weights = there.unsqueeze(2).to(values.dtype)
+        mean: Tensor = (values * weights).sum(dim=1) / weights.sum(dim=1)
+        return mean
+
+
+class _Layer(nn.Module):
+    def __init__(self, size: int, inner: int, dropout: float) -> None:
+        super().__init__()
+        self.asked, self.known, self.told, self.mixed = (nn.Linear(size, size) for _ in range(4))
+        self.after_attention = nn.LayerNorm(size, NORM_EPSILON)
+        self.up, self.down = nn.Linear(size, inner), nn.Linear(inner, size)
+        self.after_dense = nn.LayerNorm(size, NORM_EPSILON)
+        self.dropout = _Dropout(dropout)
+
+    def forward(self, values: Tensor, hidden: Tensor) -> Tensor:
+        # each (texts, heads, pieces, size)
+        asked, known, told = (
+            part(values).unflatten(2, (-1, HEAD_SIZE)).transpose(1, 2)
+            for part in (self.asked, self.known, self.told)
+        )
+        # By hand: what PyTorch offers for it is slower backwards on a processor.
+        fit = asked @ known.transpose(2, 3) * HEAD_SIZE**-0.5 + hidden
+        mixed = fit.softmax(dim=3) @ told
+        values = self.after_attention(values + self.dropout(self.mixed(mixed.transpose(1, 2).flatten(2))))
+        inner = functional.gelu(self.up(values))
+        after: Tensor = self.after_dense(values + self.dropout(self.down(inner)))
+        return after
+
+
+class _Dropout(nn.Module):
+    """Dropout that leaves out the same numbers of all pieces of a text, which draws few random numbers.
+
+    Source: Gal and Ghahramani, A Theoretically Grounded Application of Dropout, NeurIPS 2016.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, values: Tensor) -> Tensor:
+        if not self.training or not self.share:
+            return values
+        shape = (len(values), *[1] * (values.ndim - 2), values.shape[-1])
+        kept = (torch.rand(shape) >= self.share).to(values.dtype)
+        return values * (kept / (1 - self.share))
+
+
+class _Tuning:
+    """A tuning under way."""
+
+    def __init__(self, module: EncoderModule, settings: TuningSettings, *, steps: int) -> None:
+        self._module, self._settings, self._steps, self._done = module.train(), settings, steps, 0
+        module.words.weight.requires_grad_(
+            False
+        )  # what few texts say of a rare word is no better than it was
+        self._fixed = {"words.weight": module.words.weight.to(torch.bfloat16)}
+        self._free = {name: values for name, values in module.named_parameters() if values.requires_grad}
+        self._averages = {name: values.detach().clone() for name, values in module.named_parameters()}
+        self._optimizer = torch.optim.AdamW(
+            [
+                {
+                    "params": [values],
+                    "rate": settings.head_rate if name.startswith("head.") else settings.rate,
+                    "weight_decay": settings.decay if values.ndim > 1 else 0.0,
+                }
+                for name, values in self._free.items()
+            ],
+            fused=True,
+        )
+
+    def step(self, ids: Tensor, labels: Tensor) -> float:
+        """Learn from a batch; the loss before."""
+        done = self._done / self._steps
+        height = min(done / RISING_SHARE, (1 - done) / (1 - RISING_SHARE))
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["rate"] * height
+        # All is computed in bfloat16, which the matrix units of a processor take; what is learnt is float32.
+        rounded = {name: values.to(torch.bfloat16) for name, values in self._free.items()}
+        logits = functional_call(self._module, {**rounded, **self._fixed}, (ids,))
+        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=self._settings.smoothing)
+        self._optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(self._free.values(), LONGEST_GRADIENT)
+        self._optimizer.step()
+        self._done += 1
+        if self._done % AVERAGED_STEPS == 0 or self._done == self._steps:
+            self._average()
+        return float(loss.detach())
+
+    def _average(self) -> None:
+        with torch.no_grad():
+            for name, values in self._free.items():
+                self._averages[name].lerp_(values, 1 - self._settings.averaged)
+
+    def averages(self) -> dict[str, Float32Array]:
+        """Moving averages of the weights as they are."""
+        return {name: values.numpy().copy() for name, values in self._averages.items()}
+
+
+def _steps(problem: TuningProblem) -> int:
+    """Steps of all epochs."""
+    one = len(batches(problem.pieces, problem.settings.batch, np.random.default_rng(problem.seed)))
+    return one * problem.settings.epochs

@@ -1,0 +1,151 @@
+"""The table of news: when an item is known, what is put aside, versions, and copies."""
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cryptoai_assets.lib.news.articles import (
+    BACKFILL_DELAY,
+    Found,
+    as_known,
+    new_versions,
+    sifted,
+    with_copies,
+)
+from cryptoai_assets.lib.sources.fact_source import Witness
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+WITHIN, LIKENESS = timedelta(days=3), 0.9
+
+
+def item(title: str = "Bitcoin rises", **changed: object) -> Found:
+    given = {
+        "address": "https://news.test/1",
+        "identity": "1",
+        "source": "A",
+        "channel": "news",
+        "author": None,
+        "title": title,
+        "text": "",
+        "language": "en-GB",
+        "published": NOW - HOUR,
+    }
+    return Found(**{**given, **changed})  # type: ignore[arg-type]
+
+
+def witness(now: datetime = NOW, *, live_since: datetime | None = NOW - 10 * HOUR) -> Witness:
+    return Witness(lambda: now, live_since)
+
+
+@pytest.mark.parametrize(
+    ("published", "live_since", "known"),
+    [
+        (NOW - HOUR, NOW - 10 * HOUR, NOW),
+        (NOW - 11 * HOUR, NOW - 10 * HOUR, NOW - 11 * HOUR + BACKFILL_DELAY),
+        (NOW - 11 * HOUR, None, NOW - 11 * HOUR + BACKFILL_DELAY),
+        (NOW - timedelta(minutes=2), None, NOW),
+        (None, None, NOW),
+    ],
+)
+def test_item_is_known_when_it_was_fetched_or_would_have_been(
+    published: datetime | None, live_since: datetime | None, known: datetime
+) -> None:
+    found = sifted([item(published=published)], witness(live_since=live_since)).articles
+    assert found["known_at"].to_list() == [known]
+    assert found["published_at"].to_list() == [published]
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"published": NOW + HOUR}, "after it was fetched"),
+        ({"published": datetime(1970, 1, 1, tzinfo=UTC)}, "before there were coins"),
+        ({"title": "<script>x</script>"}, "it says nothing"),
+    ],
+)
+def test_item_that_lies_is_put_aside_with_its_reason(changed: dict[str, object], reason: str) -> None:
+    found = sifted([item(**changed)], witness())  # type: ignore[arg-type]
+    assert found.articles.is_empty()
+    [told] = found.quarantine["reason"].to_list()
+    assert reason in told
+
+
+def test_clock_that_is_a_little_fast_is_no_lie() -> None:
+    assert sifted([item(published=NOW + timedelta(minutes=4))], witness()).articles.height == 1
+
+
+def test_row_is_plain_and_names_its_coins() -> None:
+    found = sifted(
+        [item("<b>Ether</b>eum &amp; bitcoin", address="http://www.news.test/1?utm_source=x")], witness()
+    )
+    [row] = found.articles.to_dicts()
+    assert (row["title"], row["address"], row["coins"], row["language"]) == (
+        "Ethereum & bitcoin",
+        "https://news.test/1",
+        ["BTC", "ETH"],
+        "en",
+    )
+
+
+def test_item_without_an_address_is_told_apart_by_its_identity() -> None:
+    found = sifted([item(address=None, identity=name) for name in ("a", "b", "a")], witness())
+    assert found.articles["address"].to_list() == ["urn:A:a", "urn:A:b"]
+
+
+def test_edited_article_is_a_new_row_and_the_old_one_is_what_was_known() -> None:
+    first = sifted([item("Bitcoin rises")], witness(NOW)).articles
+    again = sifted([item("Bitcoin rises"), item("Bitcoin falls")], witness(NOW + HOUR)).articles
+    new = new_versions(first, again)
+    assert new["title"].to_list() == ["Bitcoin falls"]
+    table = pl.concat([first, new])
+    assert as_known(table, NOW - HOUR).is_empty()
+    assert as_known(table, NOW + HOUR / 2)["title"].to_list() == ["Bitcoin rises"]
+    assert as_known(table, NOW + HOUR)["title"].to_list() == ["Bitcoin falls"]
+
+
+def test_copies_by_others_are_counted_and_own_versions_are_not() -> None:
+    text = "Bitcoin rises above a level that it last saw in spring as traders return to the market"
+    rows = [
+        sifted(
+            [item(text, address=f"https://{host}.test/1", published=None)], witness(NOW + place * HOUR)
+        ).articles
+        for place, host in enumerate(("a", "b", "b", "c"))
+    ]
+    other = sifted([item("Ethereum falls", address="https://d.test/1")], witness(NOW)).articles
+    late = sifted([item(text, address="https://e.test/1", published=None)], witness(NOW + 90 * HOUR)).articles
+    edited = rows[2].with_columns(title=pl.lit(text + " today"), version=pl.lit("edited"))
+    found = with_copies(
+        pl.concat([late, rows[3], rows[0], rows[1], edited, other]), within=WITHIN, likeness=LIKENESS
+    )
+    by = {(row["address"], row["version"] == "edited"): row["copies"] for row in found.to_dicts()}
+    assert by[("https://a.test/1", False)] == 0
+    assert by[("https://b.test/1", False)] == 1
+    assert by[("https://b.test/1", True)] == 1
+    assert by[("https://c.test/1", False)] == 2
+    assert by[("https://d.test/1", False)] == 0
+    assert by[("https://e.test/1", False)] == 0
+
+
+words = st.lists(
+    st.sampled_from(["bitcoin", "rises", "falls", "again", "today", "ether"]), min_size=1, max_size=5
+)
+
+
+@given(st.lists(st.tuples(words, st.integers(0, 50)), min_size=1, max_size=12), st.integers(0, 50))
+def test_copies_never_count_what_is_known_later(texts: list[tuple[list[str], int]], until: int) -> None:
+    rows = [
+        sifted(
+            [item(" ".join(text), address=f"https://n.test/{place}", published=None)],
+            witness(NOW + hours * HOUR),
+        ).articles
+        for place, (text, hours) in enumerate(texts)
+    ]
+    every = pl.concat(rows)
+    all_known = with_copies(every, within=WITHIN, likeness=LIKENESS)
+    then = NOW + until * HOUR
+    known = with_copies(every.filter(pl.col("known_at") <= then), within=WITHIN, likeness=LIKENESS)
+    assert all_known.filter(pl.col("known_at") <= then).equals(known)

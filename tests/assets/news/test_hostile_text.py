@@ -1,0 +1,38 @@
+"""Text of strangers: markup, controls, misread letters and floods become one bounded line."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cryptoai_assets.lib.news.hostile_text import plain
+
+
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ("Bitcoin <b>rises</b>", "Bitcoin rises"),
+        ("<p>One</p><p>Two</p>", "One Two"),
+        ("<script>alert('x')</script>Safe<style>p{}</style>", "Safe"),
+        ("A &amp; B &lt;C&gt;", "A & B <C>"),
+        ("5 < 6 and 7 > 6", "5 < 6 and 7 > 6"),
+        ("Itâ€™s up 5Â°", "It’s up 5°"),
+        ("Österreich – für alle", "Österreich – für alle"),
+        ("a\u202eevil\u200b\x00b\r\n\tc", "aevilb c"),
+        ("<img src=x onerror=alert(1)>Text", "Text"),
+        ("<p>Broken <b>markup", "Broken markup"),
+        ("", ""),
+    ],
+)
+def test_markup_becomes_what_a_reader_sees(markup: str, text: str) -> None:
+    assert plain(markup, most=1000) == text
+
+
+def test_length_is_bounded_whatever_comes() -> None:
+    assert len(plain("<b>x</b> " * 1_000_000, most=50)) <= 50
+
+
+@given(st.text(max_size=500))
+def test_any_text_becomes_one_line_that_stays_itself(text: str) -> None:
+    found = plain(text, most=200)
+    assert len(found) <= 200
+    assert found == " ".join(found.split())

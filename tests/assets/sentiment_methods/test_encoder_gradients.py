@@ -1,0 +1,80 @@
+"""Tuning an encoder: it learns what its texts say, and the same seed gives the same weights."""
+
+import numpy as np
+import pytest
+import torch
+from fakes.tiny_encoder import WORDS, tiny_weights
+
+from cryptoai_assets.lib.sentiment_methods.encoder_gradients import EncoderModule, meanings, tuned_weights
+from cryptoai_assets.lib.sentiment_methods.tuning_problem import (
+    Progress,
+    TuningProblem,
+    TuningSettings,
+    batches,
+    padded,
+)
+
+SETTINGS = TuningSettings(
+    epochs=6, batch=16, rate=3e-3, head_rate=1e-2, decay=0.0, dropout=0.1, smoothing=0.0, averaged=0.3
+)
+
+
+@pytest.fixture
+def problem() -> TuningProblem:
+    """Texts whose label is which of three words they hold."""
+    random = np.random.default_rng(8)
+    labels = random.integers(0, 3, 480)
+    pieces = [
+        random.permutation([2 + label, *random.integers(6, len(WORDS), random.integers(2, 7))]).tolist()
+        for label in labels
+    ]
+    return TuningProblem(SETTINGS, tiny_weights(seed=1, head=False), pieces, labels, seed=5)
+
+
+def quiet(_progress: Progress) -> None:
+    pass
+
+
+def test_tuned_encoder_tells_the_labels_apart_and_the_average_is_what_is_kept(problem: TuningProblem) -> None:
+    told: list[Progress] = []
+    weights = tuned_weights(problem, after_epoch=told.append)
+    assert [one.epoch for one in told] == [1, 2, 3, 4, 5, 6]
+    assert told[-1].loss < 0.5 * told[0].loss
+    with torch.no_grad():
+        logits = EncoderModule(weights, dropout=0.0).eval()(torch.from_numpy(padded(problem.pieces)))
+    assert (logits.argmax(dim=1).numpy() == problem.labels).mean() > 0.9
+
+
+def test_table_of_words_stays_as_it_was(problem: TuningProblem) -> None:
+    weights = tuned_weights(problem, after_epoch=quiet)
+    np.testing.assert_array_equal(weights["words.weight"], problem.start["words.weight"])
+    assert not np.array_equal(weights["layers.0.up.weight"], problem.start["layers.0.up.weight"])
+
+
+def test_same_seed_gives_the_same_weights_and_another_gives_others(problem: TuningProblem) -> None:
+    one, same, other = (
+        tuned_weights(
+            TuningProblem(SETTINGS, problem.start, problem.pieces[:64], problem.labels[:64], seed=seed),
+            after_epoch=quiet,
+        )
+        for seed in (5, 5, 6)
+    )
+    for name, values in one.items():
+        assert values.tobytes() == same[name].tobytes()
+    assert one["head.weight"].tobytes() != other["head.weight"].tobytes()
+
+
+def test_every_text_is_in_one_step_of_an_epoch_and_like_lengths_are_together() -> None:
+    random = np.random.default_rng(1)
+    pieces = [[1] * int(size) for size in random.integers(1, 30, 1000)]
+    steps = batches(pieces, 8, random)
+    assert sorted(np.concatenate(steps)) == list(range(1000))
+    spreads = [np.ptp([len(pieces[row]) for row in rows]) for rows in steps]
+    assert np.median(spreads) <= 2
+
+
+def test_meaning_of_a_text_is_the_same_in_any_order_and_of_length_one() -> None:
+    weights, pieces = tiny_weights(seed=1, head=False), [[2, 3], [4, 5, 6], [2, 3, 7, 8]]
+    forth, back = meanings(weights, pieces), meanings(weights, pieces[::-1])
+    np.testing.assert_allclose(forth, back[::-1], atol=1e-2)
+    np.testing.assert_allclose(np.linalg.norm(forth, axis=1), 1, atol=1e-5)

@@ -1,0 +1,99 @@
+"""The shipped weights are those that their record scores, and the making of such weights on a few texts."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes.tiny_encoder import tiny_weights, write_words
+
+from cryptoai_assets.lib.sentiment_methods.encoder_graph import encoder_graph
+from cryptoai_assets.lib.sentiment_methods.labelled import LabelledText, text_hash
+from cryptoai_assets.lib.sentiment_methods.shipment import (
+    MOST_BYTES,
+    RECORD_NAME,
+    ShipmentError,
+    write_weights,
+)
+from cryptoai_assets.lib.sentiment_methods.tuning import (
+    MEMBERS,
+    LabelledSets,
+    Quality,
+    mean_weights,
+    quality_of,
+    shipped,
+    texts_of,
+)
+from edge_bundle.sentiment.transformer import GRAPH_NAME, WEIGHTS, WORDS_NAME, TransformerSentiment
+
+HEADLINES = (
+    ("Bitcoin surges to a record high after strong earnings", "positive"),
+    ("Profit jumps 40% and the outlook is raised", "positive"),
+    ("Shares crash as the exchange files for bankruptcy", "negative"),
+    ("Net loss widens, margins under pressure", "negative"),
+    ("The board meets on Friday to consider the accounts", "neutral"),
+    ("Company to hold its annual general meeting in May", "neutral"),
+)
+
+
+def test_shipped_transformer_reads_plain_headlines_rightly() -> None:
+    said = TransformerSentiment.load().scores([text for text, _ in HEADLINES])
+    assert [one.label for one in said] == [label for _, label in HEADLINES]
+
+
+def test_shipped_weights_are_light_and_their_record_holds_no_text() -> None:
+    assert sum((WEIGHTS / name).stat().st_size for name in (GRAPH_NAME, WORDS_NAME)) <= MOST_BYTES
+    record = json.loads((WEIGHTS / RECORD_NAME).read_text())
+    hashes = record["training_text_hashes"]
+    assert len(hashes) == record["training_texts"] == len(set(hashes))
+    assert all(len(one) == 16 and int(one, 16) >= 0 for one in hashes)
+    assert abs(record["int8"]["accuracy"] - record["fp32"]["accuracy"]) <= 0.005
+    assert len(record["members"]) == len(MEMBERS)
+
+
+@pytest.fixture
+def sets() -> LabelledSets:
+    training = tuple(
+        LabelledText(f"bitcoin {word}", label) for label, word in enumerate(("falls", "stays", "rises"))
+    )
+    return LabelledSets(training, (LabelledText("price rises", 2),), {"tweets": (LabelledText("$X up", 2),)})
+
+
+def test_shipment_scores_its_own_files_and_keeps_the_hashes_of_what_was_trained_on(
+    tmp_path: Path, sets: LabelledSets
+) -> None:
+    write_words(tmp_path / "encoder")
+    (tmp_path / "encoder" / "words.json").rename(tmp_path / "encoder" / WORDS_NAME)
+    member = replace(MEMBERS[0], besides=("tweets",))
+    weights = [tiny_weights(seed=seed) for seed in (1, 2)]
+    record = shipped(
+        sets, [member], weights, encoder=tmp_path / "encoder", folder=tmp_path / "out", command="c"
+    )
+    assert record["training_text_hashes"] == sorted(text_hash(one.text) for one in texts_of(sets, member))
+    assert len(record["training_text_hashes"]) == 4
+    right = TransformerSentiment.load(tmp_path / "out").scores(["price rises"])[0].label == "positive"
+    assert record["int8"]["accuracy"] == float(right)
+
+
+def test_mean_of_members_is_their_mean() -> None:
+    members = [tiny_weights(seed=seed) for seed in (1, 2)]
+    mean = mean_weights(members)
+    for name, values in mean.items():
+        np.testing.assert_allclose(values, (members[0][name] + members[1][name]) / 2, atol=1e-6)
+
+
+def test_quality_is_that_of_the_labels_and_of_the_confidence() -> None:
+    shares = np.array([[0.8, 0.1, 0.1], [0.8, 0.1, 0.1], [0.1, 0.1, 0.8], [0.1, 0.8, 0.1]])
+    found = quality_of(shares, np.array([0, 0, 2, 1]), np.array([0, 1, 2, 1]))
+    assert found.accuracy == 0.75
+    assert found.f1 == pytest.approx({"negative": 2 / 3, "neutral": 2 / 3, "positive": 1.0})
+    assert found.macro_f1 == pytest.approx(7 / 9)
+    assert found.calibration_error == pytest.approx(0.05)
+    assert isinstance(found, Quality)
+
+
+def test_weights_that_are_too_heavy_are_refused(tmp_path: Path) -> None:
+    weights = tiny_weights(seed=1) | {"words.weight": np.zeros((800_000, 32), dtype=np.float32)}
+    with pytest.raises(ShipmentError, match="24,000,000 allowed"):
+        write_weights(tmp_path / "out", encoder_graph(weights), write_words(tmp_path), record={})

@@ -1,0 +1,90 @@
+"""News in real Dagster runs on the simulated sources: kept once, scored once, and a mood as it was known."""
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+from fakes.archives import embedded_candles
+from fakes.loopback_app import serving
+
+from cryptoai_assets.defs.news.assets import news_assets
+from cryptoai_assets.defs.news.checks import news_checks
+from cryptoai_assets.defs.news.recipes import scored_path
+from cryptoai_assets.defs.news.sources import news_sources
+from cryptoai_assets.defs.resources import MarketResource
+from cryptoai_assets.lib.news.mood import OF_A_COIN, OF_THE_MARKET, SOURCE
+from cryptoai_assets.lib.store import read_stored_parquet
+from cryptoai_assets.sandbox.__main__ import sandbox_app
+from cryptoai_assets.sandbox.market import SandboxMarket
+
+START = datetime(2019, 9, 1, 12, 30, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+class World:
+    """The simulated sources, at a market time that the test sets."""
+
+    def __init__(self) -> None:
+        self.time = START
+        market = SandboxMarket(embedded_candles(), seed=1, start=START, speed=1, clock=lambda: self.time)
+        self.app = sandbox_app(market, seed=1)
+
+
+def run(market: MarketResource, instance: dg.DagsterInstance) -> dict[str, dict[str, object]]:
+    result = dg.materialize([*news_assets, *news_checks], resources={"market": market}, instance=instance)
+    assert result.success
+    assert all(check.passed for check in result.get_asset_check_evaluations())
+    return {
+        event.asset_key.to_user_string(): {
+            name: entry.value
+            for name, entry in event.step_materialization_data.materialization.metadata.items()
+        }
+        for event in result.get_asset_materialization_events()
+        if event.asset_key is not None
+    }
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def test_news_are_kept_scored_and_told_once_whatever_runs_again(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    world = World()
+    with serving(world.app) as server:
+        market = MarketResource(name="sandbox", root=str(tmp_path), sandbox=server.http, tries=1)
+        first = run(market, instance)
+        mood = market.home.facts.read([*OF_A_COIN, *OF_THE_MARKET], source=SOURCE)
+        again = run(market, instance)
+        world.time += 6 * HOUR
+        later = run(market, instance)
+    assert first["raw_news"]["added_rows"] == first["scored_news"]["dagster/row_count"]
+    assert again["raw_news"]["added_rows"] == again["news_mood"]["added_rows"] == 0
+    assert int(str(later["raw_news"]["added_rows"])) > 0
+    assert int(str(later["news_mood"]["added_rows"])) > 0
+    scored = read_stored_parquet(scored_path(market))
+    assert scored["version"].is_unique().all()
+    assert scored["score"].is_between(-1, 1).all()
+    # What was told of an hour stays, whatever came later.
+    now = market.home.facts.read([*OF_A_COIN, *OF_THE_MARKET], source=SOURCE, known_by=mood["known_at"].max())
+    assert now.equals(mood)
+    assert set(mood.filter(pl.col("symbol").is_not_null())["symbol"]) == set(market.settings.symbols)
+
+
+def test_source_without_a_key_is_shown_as_not_configured(tmp_path: Path) -> None:
+    market = MarketResource(
+        name="live", root=str(tmp_path), news_feeds={"mine.test": "https://mine.test/rss"}
+    )
+    assert not any(name in os.environ for name in ("CRYPTOAI_NEWSAPI_KEY", "CRYPTOAI_X_TOKEN"))
+    told = {source.name: source.missing for source in news_sources(market)}
+    assert told["mine.test"] is None
+    assert told["CoinDesk"] is None
+    assert all(told[name] for name in ("NewsAPI", "Reddit", "X", "Telegram"))
+    assert news_sources(MarketResource(name="sample", root=str(tmp_path))) == ()

@@ -22,8 +22,7 @@ MILLION = 1_000_000
 BATCHES = {1: 10_000.0, 256: 50_000.0}
 ROUNDS, PEER_ROUNDS = 200, 5
 PEER_GOAL = 3_000.0
-# On one core; two, of which each labels a half, have the million in ten.
-LABEL_GOAL_S = 20.0
+LABEL_GOAL_S = 10.0
 DOTS_AN_INCH = 100
 
 

@@ -47,7 +47,7 @@ class KeyPoint:
     bar
         Counted from the window's first, which is 0.
     price
-        Close of that bar, as the picture shows it.
+        Close of that bar.
     """
 
     bar: int

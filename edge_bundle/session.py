@@ -15,7 +15,7 @@ INPUT_NAME = "window"
 
 @dataclass(frozen=True, slots=True)
 class ModelSession:
-    """A loaded graph from ``window`` (batch, lookback, features) float32 to named outputs."""
+    """A loaded graph from ``window`` to named outputs: features as float32, or pictures as bytes."""
 
     _session: Any
     _outputs: tuple[str, ...]
@@ -41,6 +41,6 @@ class ModelSession:
             raise BundleRefusedError(f"{graph.name} cannot be loaded: {error}") from error
         return cls(session, tuple(output.name for output in session.get_outputs()))
 
-    def run(self, values: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
+    def run(self, values: npt.NDArray[np.float32 | np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
         """Outputs by name for a batch of inputs."""
         return dict(zip(self._outputs, self._session.run(self._outputs, {INPUT_NAME: values}), strict=True))

@@ -18,11 +18,12 @@ import numpy.typing as npt
 
 from edge_bundle.chart import CLOSE, ChartFormat, Float64Array, price_heights, price_levels
 from edge_bundle.detection import KEY_POINTS, Pattern
+from edge_bundle.detector import NO_BAR
 
 Int8Array = npt.NDArray[np.int8]
 Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
-NO_BAR = -1
+PatternArray = npt.NDArray[np.integer]
 BLOCK = 4096
 # Weights of the kernel in whole numbers, which add up to the same in any order.
 _KERNEL_UNIT = 4096

@@ -80,6 +80,9 @@ class ChartReading:
         """(pictures,) the likeliest of `Pattern`."""
         return self.probabilities.argmax(axis=1)
 
+    def __getitem__(self, rows: npt.NDArray[np.bool_]) -> Self:
+        return type(self)(self.probabilities[rows], self.key_points[rows])
+
 
 @dataclass(frozen=True, slots=True)
 class Detector:

@@ -187,7 +187,8 @@ def _mean_levels(closes: Int64Array, chart: ChartFormat) -> Int64Array:
 
 @cache
 def _bars_averaged(chart: ChartFormat) -> Float64Array:
-    return np.minimum(np.arange(1.0, chart.bars + 1), chart.mean_bars)
+    averaged: Float64Array = np.minimum(np.arange(1.0, chart.bars + 1), chart.mean_bars)
+    return averaged
 
 
 @cache

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from fakes.chart_problem import SETTINGS
 from fakes.chart_walks import walk
 from fakes.tiny_bundle import walk_candles
 
@@ -24,6 +25,7 @@ from cryptoai_assets.lib.charts.dataset import (
     unpacked,
 )
 from cryptoai_assets.lib.charts.labels import RULE, picture_labels
+from cryptoai_assets.lib.charts.problem import ChartProblem
 from cryptoai_assets.lib.charts.windows import LabelledSeries, labelled, series_of
 from edge_bundle.chart import CHART_20, CHART_60, chart_images
 from edge_bundle.detection import Pattern
@@ -174,7 +176,18 @@ def test_same_seed_makes_the_same_set_and_a_file_keeps_it(
         np.testing.assert_array_equal(getattr(read, name), getattr(made, name))
 
 
-def test_series_too_short_for_the_split_are_refused(candles: pl.DataFrame) -> None:
-    short = series_of(candles.group_by("symbol").head(200), interval="30m", every="30m", bars=60)
-    with pytest.raises(ChartDatasetError, match="longer series or another split"):
+def test_series_too_short_for_the_split_have_no_such_part_and_are_not_trained_on(
+    candles: pl.DataFrame,
+) -> None:
+    short = series_of(candles.group_by("symbol").head(400), interval="30m", every="30m", bars=60)
+    data = made_of([labelled(one, CHART_60, RULE) for one in short], seed=1)
+    assert (data.part == TRAINING).any()
+    assert not (data.part == VALIDATION).any()
+    with pytest.raises(ChartDatasetError, match="no training window of"):
+        ChartProblem(SETTINGS["vit"], CHART_60, data, 1).turn(1)
+
+
+def test_series_without_a_window_are_refused(candles: pl.DataFrame) -> None:
+    short = series_of(candles.group_by("symbol").head(59), interval="30m", every="30m", bars=60)
+    with pytest.raises(ChartDatasetError, match="60 bars without a hole"):
         made_of([labelled(one, CHART_60, RULE) for one in short], seed=1)

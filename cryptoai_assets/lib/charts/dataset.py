@@ -20,7 +20,15 @@ from cryptoai_assets.lib.charts.labels import (
     raw_labels,
 )
 from cryptoai_assets.lib.charts.windows import LabelledSeries, TimeArray
-from edge_bundle.chart import INK, MEAN_INK, ChartFormat, Float64Array, UInt8Array, chart_images
+from edge_bundle.chart import (
+    CANDLE_COLUMNS,
+    INK,
+    MEAN_INK,
+    ChartFormat,
+    Float64Array,
+    UInt8Array,
+    chart_images,
+)
 from edge_bundle.detection import Pattern
 
 TRAINING, VALIDATION, TEST, NATURAL = "training", "validation", "test", "natural"
@@ -36,7 +44,7 @@ BLOCK = 1024
 
 
 class ChartDatasetError(Exception):
-    """A dataset of chart images cannot be made."""
+    """A dataset of chart images cannot be made, or not be trained on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +191,10 @@ def chart_set(
     Raises
     ------
     ChartDatasetError
-        When a part has no window of some pattern: the series are too short for the split.
+        When there is no window at all.
     """
+    if not any(len(one.labels) for one in series):
+        raise ChartDatasetError(f"no window of {chart.bars} bars without a hole: give longer series")
     generator = np.random.default_rng(seed)
     pool = _Pool.of(series, split, chart)
     parts = [
@@ -226,19 +236,8 @@ class _Pool:
         return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
 
     def held(self, pattern: Pattern, part: str) -> Int64Array:
-        """Rows of a pattern in a part.
-
-        Raises
-        ------
-        ChartDatasetError
-            When there is none.
-        """
-        rows = np.flatnonzero((self.pattern == pattern) & (self.part == part))
-        if not len(rows):
-            raise ChartDatasetError(
-                f"no window of {pattern.name.lower()} in {part}: give longer series or another split"
-            )
-        return rows
+        """Rows of a pattern in a part."""
+        return np.flatnonzero((self.pattern == pattern) & (self.part == part))
 
 
 PATTERNS = tuple(pattern for pattern in Pattern if pattern is not Pattern.NONE)
@@ -313,11 +312,12 @@ def _drawings(
     generator: np.random.Generator,
 ) -> ChartSet:
     """Drawings after training windows of a pattern that the rule still finds it in."""
-    rows = generator.choice(pool.held(pattern, TRAINING), tries)
+    held = pool.held(pattern, TRAINING)
+    rows = generator.choice(held, tries if len(held) else 0)
     sources = [(series[pool.series[row]].series, pool.window[[row]]) for row in rows]
-    candles = drawn(
-        np.concatenate([source.candles(window, chart.bars) for source, window in sources]), generator
-    )
+    none = np.empty((0, chart.bars, len(CANDLE_COLUMNS)))
+    windows = [source.candles(window, chart.bars) for source, window in sources]
+    candles = drawn(np.concatenate([none, *windows]), generator)
     labels = picture_labels(candles, chart, rule)
     found = np.flatnonzero(labels.pattern == pattern)
     candles = candles[found]

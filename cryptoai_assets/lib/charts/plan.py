@@ -1,7 +1,7 @@
 """What a training of the chart networks is made of: the windows, the split, the networks, the seed."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,9 +17,12 @@ from cryptoai_assets.lib.charts.settings import (
     VisionTransformerSettings,
 )
 from cryptoai_assets.lib.charts.windows import LabelledSeries, labelled, series_of
+from cryptoai_assets.lib.market import Market
 from edge_bundle.chart import CHART_60, ChartFormat
 
 PATTERN_MODEL = "cryptoai-chart-patterns"
+# Of a market's time, at which its validation and its test begin.
+VALIDATION_SHARE, TEST_SHARE = 0.7, 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,22 @@ class ChartPlan:
         networks = {settings.kind: asdict(settings) for settings in self.networks}
         split = {name: str(value) for name, value in asdict(self.split).items()}
         return {**asdict(self), "split": split, "networks": networks}
+
+
+def market_plan(plan: ChartPlan, market: Market, candles: pl.DataFrame) -> ChartPlan:
+    """Same plan on the candles of a market: its own bars, its last symbol and its last months held out.
+
+    Of a market with one symbol none is held out.
+    """
+    first, last = candles["open_time"].min(), candles["open_time"].max()
+    assert isinstance(first, datetime)  # noqa: S101 — narrows polars' union for the type checker
+    assert isinstance(last, datetime)  # noqa: S101 — likewise
+    split = ChartSplit(
+        held_out_symbol=max(market.symbols) if len(market.symbols) > 1 else "",
+        validation_start=first + VALIDATION_SHARE * (last - first),
+        test_start=first + TEST_SHARE * (last - first),
+    )
+    return replace(plan, intervals=(market.interval,), split=split)
 
 
 def labelled_series(

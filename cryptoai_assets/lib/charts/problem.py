@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cryptoai_assets.lib.charts.dataset import TRAINING, VALIDATION, ChartSet
+from cryptoai_assets.lib.charts.dataset import TRAINING, VALIDATION, ChartDatasetError, ChartSet
 from cryptoai_assets.lib.charts.labels import BoolArray, Int64Array, last_turns
 from cryptoai_assets.lib.charts.settings import ChartSettings
 from edge_bundle.chart import ChartFormat, UInt8Array, closing_levels
@@ -48,7 +48,13 @@ class ChartProblem:
     seed: int
 
     def turn(self, epoch: int) -> Int64Array:
-        """Training rows that an epoch reads: equally many of each pattern, by chance, some twice."""
+        """Training rows that an epoch reads: equally many of each pattern, by chance, some twice.
+
+        Raises
+        ------
+        ChartDatasetError
+            When a pattern has no training window.
+        """
         training = self.settings.training
         generator = np.random.default_rng([self.seed, epoch])
         pattern = np.where(self.data.part == TRAINING, self.data.pattern, -1)
@@ -56,6 +62,8 @@ class ChartProblem:
         none = round(training.none_share * training.images)
         each = (training.images - none) // len(patterns)
         counts = {Pattern.NONE: none, **dict.fromkeys(patterns, each)}
+        if absent := [one.name.lower() for one in counts if not (pattern == one).any()]:
+            raise ChartDatasetError(f"no training window of {', '.join(absent)}: give longer series")
         rows = [_cycled(np.flatnonzero(pattern == one), count, generator) for one, count in counts.items()]
         order: Int64Array = generator.permutation(np.concatenate(rows))
         return order

@@ -123,7 +123,7 @@ def _series(frame: pl.DataFrame, interval: str, step: np.timedelta64, bars: int)
 def labelled(series: Series, chart: ChartFormat, rule: PatternRule) -> LabelledSeries:
     """Labels of all windows of a series."""
     windows = np.arange(len(series.last))
-    blocks = [windows[start : start + BLOCK] for start in range(0, len(windows), BLOCK)]
+    blocks = [windows[start : start + BLOCK] for start in range(0, max(1, len(windows)), BLOCK)]
     parts = [_labels(series.candles(block, chart.bars), chart, rule) for block in blocks]
     own, raw, around = zip(*parts, strict=True)
     labels = joined(own)

@@ -10,16 +10,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import polars as pl
-
 from cryptoai_assets.lib.charts.plan import FULL_CHARTS
-from cryptoai_assets.lib.charts.weights import ship, stored_set, train_detector
+from cryptoai_assets.lib.charts.weights import SHIPPED, ship, stored_set, train_detector
 from cryptoai_assets.lib.models.networks.problem import Epoch
-from cryptoai_assets.lib.sources.sample import sample_file
+from cryptoai_assets.lib.sources.sample import SAMPLE_FILE, sample_candles
 from cryptoai_assets.lib.training import git_commit
-from edge_bundle.candles import candle_frame
 
-WORK, SHIPPED = Path("build/charts"), Path(__file__).parent / "weights" / "charts"
+WORK = Path("build/charts")
 COMMAND = "make charts"
 
 
@@ -29,8 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2)
     threads = parser.parse_args(arguments).threads
     commit, start = git_commit(), time.monotonic()
-    candles = candle_frame(pl.read_parquet(sample_file()))
-    data = stored_set(candles, FULL_CHARTS, WORK, _say)
+    data = stored_set(sample_candles(), FULL_CHARTS, WORK, _say)
     _say(f"{len(data):,} images")
     bundles = {}
     for settings in FULL_CHARTS.networks:
@@ -47,9 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             after_epoch=_say_epoch,
         ).folder
     hours = (time.monotonic() - start) / 3600
-    source = sample_file().name
     record = ship(
-        SHIPPED, bundles, data, FULL_CHARTS, command=COMMAND, source=source, commit=commit, hours=hours
+        SHIPPED, bundles, data, FULL_CHARTS, command=COMMAND, source=SAMPLE_FILE, commit=commit, hours=hours
     )
     for kind, scores in record["scores"].items():
         _say(f"{kind}: all {scores['everything']}\n{kind}: stable {scores['stable']}")

@@ -35,6 +35,8 @@ from cryptoai_assets.lib.models.networks.problem import Epoch
 from edge_bundle.detector import Detector
 
 RECORD_NAME = "record.json"
+# Of the project, which a user has without training.
+SHIPPED = Path(__file__).parents[2] / "weights" / "charts"
 # Of what the dataset is made by.
 DATASET_CODE = (
     "cryptoai_assets.lib.charts.dataset",
@@ -47,7 +49,7 @@ Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class TestedDetector:
+class DetectorScores:
     """Scores of a bundle's very bytes on what it never saw.
 
     Parameters
@@ -77,14 +79,14 @@ class TestedDetector:
         }
 
 
-def tested(detector: Detector, data: ChartSet, plan: ChartPlan) -> TestedDetector:
+def detector_scores(detector: Detector, data: ChartSet, plan: ChartPlan) -> DetectorScores:
     """Scores of a detector on the held-out windows of a set."""
     rows = np.flatnonzero(data.part == TEST)
     test, said = data[rows], read_rows(detector, data, rows)
     natural = np.flatnonzero(data.part == NATURAL)
     as_it_comes = read_rows(detector, data, natural)
     parts = {name: own for name, own in _parts(test, plan).items() if own.any()}
-    return TestedDetector(
+    return DetectorScores(
         everything=pattern_scores(test, said),
         stable=pattern_scores(test[test.stable], said[test.stable]),
         by_part={name: pattern_scores(test[own], said[own]) for name, own in parts.items()},
@@ -181,7 +183,7 @@ def ship(
         shutil.rmtree(folder / kind, ignore_errors=True)
         shutil.copytree(bundle, folder / kind)
         detector = Detector.load(folder / kind)
-        scores[kind] = {"bundle": detector.digest, **tested(detector, data, plan).to_json()}
+        scores[kind] = {"bundle": detector.digest, **detector_scores(detector, data, plan).to_json()}
     record = {
         "command": command,
         "data": source,

@@ -78,7 +78,8 @@ class ChartReading:
     @property
     def pattern(self) -> Int64Array:
         """(pictures,) the likeliest of `Pattern`."""
-        return self.probabilities.argmax(axis=1)
+        likeliest: Int64Array = self.probabilities.argmax(axis=1)
+        return likeliest
 
     def __getitem__(self, rows: npt.NDArray[np.bool_]) -> Self:
         return type(self)(self.probabilities[rows], self.key_points[rows])

@@ -67,6 +67,8 @@ def found(closes: Float64Array, rule: PatternRule = RULE) -> Pattern:
         ((50, 40, 65, 30, 50), Pattern.NONE),
         ((56, 30, 55, 20, 52), Pattern.NONE),  # the head under the first shoulder
         ((52, 20, 55, 30, 56), Pattern.NONE),  # under the second one
+        ((50, 30, 54, 30, 57), Pattern.NONE),  # under the second one alone
+        ((57, 30, 54, 30, 50), Pattern.NONE),  # under the first one alone
         ((70, 20, 60, 30, 50), Pattern.TRIANGLE_TOP),
         ((70, 20, 70, 35, 50), Pattern.NONE),  # second top as high as the first
         ((70, 20, 55, 30, 55), Pattern.NONE),  # third as high as the second
@@ -181,6 +183,7 @@ def walks(windows: int, seed: int) -> Float64Array:
 def test_tops_and_bottoms_of_walks_take_turns_and_lie_beyond_their_neighbours() -> None:
     closes = walks(300, seed=1)[:, :, 3]
     turns = turning_points(closes, RULE)
+    assert not turns[:, BARS - RULE.nearest_end_bars :].any()
     alternating = 0
     for row, own in zip(closes, turns, strict=True):
         places = np.flatnonzero(own)

@@ -5,12 +5,12 @@ and becomes, bit by bit, what it would have become.
 """
 
 import hashlib
-import io
 import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ from cryptoai_assets.lib.models.networks.weights import positions
 from edge_bundle.chart import COLUMNS_A_BAR, INK, ChartFormat, UInt8Array
 from edge_bundle.detection import Pattern
 from edge_bundle.detector import NO_BAR, PATTERN, POINTER_COUNT, POINTERS, TURNS
+from edge_bundle.manifest import GRAPH_NAME
 from edge_bundle.session import INPUT_NAME
 
 READING_BATCH = 256
@@ -166,11 +167,15 @@ class _PictureCnn(nn.Module):
         self.width = rows * settings.filters[-1]
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.blocks(images[:, None]).flatten(1, 2).transpose(1, 2)
+        bars: Tensor = self.blocks(images[:, None]).flatten(1, 2).transpose(1, 2)
+        return bars
 
 
 class _CloseNet(nn.Module):
     """Convolutions along the closes, with shortcuts around them."""
+
+    level: Tensor
+    place: Tensor
 
     def __init__(self, settings: CloseNetSettings, chart: ChartFormat) -> None:
         super().__init__()
@@ -269,7 +274,7 @@ class _Run:
     def _step(self, batch: ChartBatch) -> float:
         loss = self._losses(batch)
         self._optimizer.zero_grad(set_to_none=True)
-        loss.sum().backward()
+        torch.autograd.backward(loss.sum())
         nn.utils.clip_grad_norm_(self._module.parameters(), LONGEST_GRADIENT)
         self._optimizer.step()
         return float(loss[0].detach())
@@ -323,11 +328,11 @@ def chart_graph(module: ChartModule, chart: ChartFormat) -> onnx.ModelProto:
     said = _Said(module.cpu()).eval()
     example = torch.zeros((2, chart.height, chart.width), dtype=torch.uint8)
     outputs = [PATTERN, POINTERS, TURNS]
-    file = io.BytesIO()
-    with warnings.catch_warnings():
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        file = Path(folder) / GRAPH_NAME
         # The newer exporter wants packages of its own; `transformers` asks sizes, which are fixed here.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
-        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+        warnings.filterwarnings("ignore", message="Converting a tensor to a Python boolean")
         torch.onnx.export(
             said,
             (example,),
@@ -338,7 +343,7 @@ def chart_graph(module: ChartModule, chart: ChartFormat) -> onnx.ModelProto:
             dynamic_axes={name: {0: "batch"} for name in (INPUT_NAME, *outputs)},
             opset_version=OPSET,
         )
-    graph = onnx.load_from_string(file.getvalue())
+        graph = onnx.load(file)
     onnx.checker.check_model(graph, full_check=True)
     return graph
 

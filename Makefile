@@ -25,7 +25,7 @@ export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo sandbox record networks test storm up check bench evaluate reproduce
+.PHONY: help charts demo sandbox record networks test storm up check bench evaluate reproduce
 .PHONY: format-check lint types contracts
 
 help: ## this list
@@ -41,6 +41,9 @@ record: $(READY) ## record order book and trades until Ctrl-C: make record MARKE
 	@$(RUN) -m cryptoai_assets.record
 
 networks: $(NETWORKS) ## PyTorch beside the rest, to train networks: CRYPTOAI_MODELS=lightgbm,lstm make demo
+
+charts: $(NETWORKS) ## train the chart networks on the sample, or go on, and ship their weights (hours)
+	@$(RUN) -m cryptoai_assets.charts
 
 test: $(NETWORKS) ## run all tests
 	@CRYPTOAI_MARKET=sample $(RUN) -m pytest $(PYTEST_FLAGS)

@@ -3,6 +3,7 @@
 EdgeBundleError
 ├── CandlesRefusedError      a candle frame that is not one closed bar a row, in order, on the grid
 ├── FactsRefusedError        a fact frame without its columns, or known before it happened
+├── ChartRefusedError        candles, or a picture, that no chart of the format can be
 ├── WindowRefusedError       a market window that the bundle was not made for
 ├── BundleRefusedError       a bundle folder that is not what its manifest promises
 └── ReleaseRefusedError      a release channel that cannot be read
@@ -19,6 +20,10 @@ class CandlesRefusedError(EdgeBundleError):
 
 class FactsRefusedError(EdgeBundleError):
     """A fact frame breaks its contract."""
+
+
+class ChartRefusedError(EdgeBundleError):
+    """Candles that a chart cannot be drawn from, or a picture that is not one of the rasterizer's."""
 
 
 class WindowRefusedError(EdgeBundleError):

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,8 +16,73 @@ GOLDEN_NAME = "golden.npz"
 SCHEMA_VERSION = 1
 
 
+class Promise:
+    """How a bundle's promise is read, written and kept; a dataclass of it says what is promised."""
+
+    __slots__ = ()
+    files: Mapping[str, str]
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read a bundle's manifest.
+
+        Raises
+        ------
+        BundleRefusedError
+            When it is absent, no JSON, of another schema version, or has absent or unknown entries.
+        """
+        path = folder / MANIFEST_NAME
+        if not path.is_file():
+            raise BundleRefusedError(f"{folder} holds no {MANIFEST_NAME}: it is not a bundle")
+        try:
+            record = json.loads(path.read_bytes())
+        except ValueError as error:
+            raise BundleRefusedError(f"{path} is not JSON: {error}") from error
+        version = record.get("schema_version") if isinstance(record, dict) else None
+        if version != SCHEMA_VERSION:
+            raise BundleRefusedError(f"{path} has schema version {version}, this code reads {SCHEMA_VERSION}")
+        assert is_dataclass(cls)  # noqa: S101 — narrows for the type checker
+        names = {field.name for field in fields(cls)}
+        if names != set(record):
+            differing = ", ".join(sorted(names ^ set(record)))
+            raise BundleRefusedError(f"{path} has absent or unknown entries: {differing}")
+        return cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in record.items()})
+
+    def write(self, folder: Path) -> None:
+        """Write the manifest atomically; the same promise gives the same bytes."""
+        assert is_dataclass(self)  # noqa: S101 — narrows for the type checker
+        path = folder / MANIFEST_NAME
+        draft = path.with_suffix(".tmp")
+        with draft.open("w", encoding="utf-8") as file:
+            json.dump(asdict(self), file, indent=1, sort_keys=True)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+
+    def verify_files(self, folder: Path) -> None:
+        """Compare every file with its hash.
+
+        Raises
+        ------
+        BundleRefusedError
+            When a file is absent, its bytes differ, or the graph or the golden rows are not listed; the file
+            is named.
+        """
+        for name in (GRAPH_NAME, GOLDEN_NAME):
+            if name not in self.files:
+                raise BundleRefusedError(f"the manifest of {folder} lists no {name}")
+        for name, promised in self.files.items():
+            path = folder / name
+            if Path(name).name != name or not path.is_file():
+                raise BundleRefusedError(f"{folder} lacks {name}, which its manifest lists")
+            if (found := file_sha256(path)) != promised:
+                raise BundleRefusedError(
+                    f"{name} has SHA-256 {found[:12]}…, the manifest promises {promised[:12]}…"
+                )
+
+
 @dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(Promise):
     """The promise of a bundle.
 
     Parameters
@@ -72,63 +137,6 @@ class Manifest:
     quantization: Mapping[str, Any]
     files: Mapping[str, str]
     schema_version: int = SCHEMA_VERSION
-
-    @classmethod
-    def read(cls, folder: Path) -> Self:
-        """Read a bundle's manifest.
-
-        Raises
-        ------
-        BundleRefusedError
-            When it is absent, no JSON, of another schema version, or has absent or unknown entries.
-        """
-        path = folder / MANIFEST_NAME
-        if not path.is_file():
-            raise BundleRefusedError(f"{folder} holds no {MANIFEST_NAME}: it is not a bundle")
-        try:
-            record = json.loads(path.read_bytes())
-        except ValueError as error:
-            raise BundleRefusedError(f"{path} is not JSON: {error}") from error
-        version = record.get("schema_version") if isinstance(record, dict) else None
-        if version != SCHEMA_VERSION:
-            raise BundleRefusedError(f"{path} has schema version {version}, this code reads {SCHEMA_VERSION}")
-        names = {field.name for field in fields(cls)}
-        if names != set(record):
-            differing = ", ".join(sorted(names ^ set(record)))
-            raise BundleRefusedError(f"{path} has absent or unknown entries: {differing}")
-        entries: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in record.items()}
-        return cls(**entries)
-
-    def write(self, folder: Path) -> None:
-        """Write the manifest atomically; the same promise gives the same bytes."""
-        path = folder / MANIFEST_NAME
-        draft = path.with_suffix(".tmp")
-        with draft.open("w", encoding="utf-8") as file:
-            json.dump(asdict(self), file, indent=1, sort_keys=True)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-
-    def verify_files(self, folder: Path) -> None:
-        """Compare every file with its hash.
-
-        Raises
-        ------
-        BundleRefusedError
-            When a file is absent, its bytes differ, or the graph or the golden rows are not listed; the file
-            is named.
-        """
-        for name in (GRAPH_NAME, GOLDEN_NAME):
-            if name not in self.files:
-                raise BundleRefusedError(f"the manifest of {folder} lists no {name}")
-        for name, promised in self.files.items():
-            path = folder / name
-            if Path(name).name != name or not path.is_file():
-                raise BundleRefusedError(f"{folder} lacks {name}, which its manifest lists")
-            if (found := file_sha256(path)) != promised:
-                raise BundleRefusedError(
-                    f"{name} has SHA-256 {found[:12]}…, the manifest promises {promised[:12]}…"
-                )
 
 
 def file_sha256(path: Path) -> str:

@@ -17,8 +17,8 @@ INPUT_NAME = "window"
 class ModelSession:
     """A loaded graph from one input to named outputs.
 
-    A forecaster reads ``window`` (batch, lookback, features) float32, an encoder of texts ``pieces``
-    (batch, pieces) int64.
+    A forecaster reads ``window`` (batch, lookback, features) float32, a chart detector ``window`` (batch,
+    rows, columns) uint8, an encoder of texts ``pieces`` (batch, pieces) int64.
     """
 
     _session: Any
@@ -48,7 +48,7 @@ class ModelSession:
         return cls(session, session.get_inputs()[0].name, outputs)
 
     def run(
-        self, values: npt.NDArray[np.float32] | npt.NDArray[np.int64]
+        self, values: npt.NDArray[np.float32 | np.uint8 | np.int64]
     ) -> dict[str, npt.NDArray[np.float32]]:
         """Outputs by name for a batch of inputs."""
         return dict(zip(self._outputs, self._session.run(self._outputs, {self._input: values}), strict=True))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 import dagster as dg
 
+from cryptoai_assets.defs.charts import recipes as charts
 from cryptoai_assets.defs.features import recipes as features
 from cryptoai_assets.defs.market_data import recipes as market_data
 from cryptoai_assets.defs.market_data.partitions import SYMBOL_MONTH
@@ -24,6 +25,7 @@ WHOLE: Mapping[str, Callable[[MarketResource], Recipe]] = {
     **(outside.RECIPES if configured_market().greatest_ages else {}),
     **(news.RECIPES if configured_market().grows else {}),
     "candle_coverage": market_data.candle_coverage_recipe,
+    **charts.RECIPES,
     # Features are judged before a dataset is made of them, and described before anything is trained on it.
     "feature_audit": features.feature_audit_recipe,
     "training_dataset": training.training_dataset_recipe,

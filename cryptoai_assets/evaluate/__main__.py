@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptoai_assets.defs.resources import configured_resource
-from cryptoai_assets.evaluate import forecasting
+from cryptoai_assets.evaluate import charts, forecasting
 from cryptoai_assets.evaluate.comparison import ROOM as FORECASTING
 from cryptoai_assets.evaluate.rows import EvaluationRow, row_line, write_rows
+from cryptoai_assets.lib.charts.plan import FULL_CHARTS
+from cryptoai_assets.lib.charts.weights import SHIPPED
 from cryptoai_assets.lib.models.zoo import ModelChoiceError
 from cryptoai_assets.lib.sources.candle_source import SourceError
+from cryptoai_assets.lib.sources.sample import sample_candles
 from cryptoai_assets.lib.training import git_commit
 
 OUTPUT = Path("build/evaluate.json")
@@ -43,8 +46,16 @@ def _forecasting(asked: Asked) -> Iterator[EvaluationRow]:
         _say(f"left out of {FORECASTING}: {evaluation.left_out()}; make evaluate FULL=1 has it")
 
 
+def _charts(asked: Asked) -> Iterator[EvaluationRow]:  # noqa: ARG001 — it has no shorter part
+    evaluation = charts.ChartEvaluation(FULL_CHARTS, SHIPPED, FOLDER / charts.ROOM)
+    yield from evaluation.rows(sample_candles(), _say)
+
+
 # Each room measures a part that fits into minutes, or all.
-ROOMS: Mapping[str, Callable[[Asked], Iterator[EvaluationRow]]] = {FORECASTING: _forecasting}
+ROOMS: Mapping[str, Callable[[Asked], Iterator[EvaluationRow]]] = {
+    FORECASTING: _forecasting,
+    charts.ROOM: _charts,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,7 +75,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for row in ROOMS[room](asked):
                 rows.append(row)
                 _say(row_line(row))
-        except (forecasting.EvaluationError, ModelChoiceError, SourceError) as error:
+        except (
+            charts.ChartEvaluationError,
+            forecasting.EvaluationError,
+            ModelChoiceError,
+            SourceError,
+        ) as error:
             sys.stderr.write(f"{error}\n")
             return 2
     write_rows(OUTPUT, rows, commit=asked.commit)

@@ -1,15 +1,17 @@
 """The precision of a network's graph, chosen by measurement: FP32, dynamic INT8, static INT8."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import thread_time
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -26,6 +28,10 @@ from edge_bundle.forecast import VALUE_NAMES
 from edge_bundle.session import INPUT_NAME, ModelSession
 from edge_bundle.windows import Float32Array
 
+UInt8Array = npt.NDArray[np.uint8]
+Inputs = Float32Array | UInt8Array
+Outputs = Mapping[str, Float32Array]
+ClassArray = npt.NDArray[np.integer]
 INTEGER_OPERATORS = frozenset(
     {
         "ConvInteger",
@@ -46,6 +52,7 @@ MOST_ACCURACY_LOST = 0.005
 LEAST_WINDOWS = 2000
 CALIBRATION_WINDOWS = 256
 TIMED_CALLS = 200
+BATCH = 1024
 # What a busy machine makes of two graphs that are equally fast.
 TIMING_TOLERANCE = 1.05
 # The last layer, with the regression beside it, is small, and what it says is read to the last digit.
@@ -54,6 +61,18 @@ KEPT_IN_FP32 = ("heads.product", "last_bar.product", "head.product")
 
 class QuantizationError(Exception):
     """A precision cannot be chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """How two graphs agree; see `Variant`."""
+
+    rank_correlation: float
+    same_side: float | None
+    accuracy_lost: float
+
+
+Judge = Callable[[Outputs, Outputs], _Judged]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,25 +148,76 @@ def chosen_precision(
     QuantizationError
         When fewer than `LEAST_WINDOWS` are left to compare on.
     """
-    calibrating = np.zeros(len(windows), dtype=bool)
-    calibrating[:: max(1, len(windows) // CALIBRATION_WINDOWS)] = True
+    calibrating = _calibrating(len(windows))
     compared, outcomes = windows[~calibrating], up[~calibrating]
-    if len(compared) < LEAST_WINDOWS:
+    judge = partial(_forecasts_compared, up=outcomes)
+    return _measured_precision(graph, windows[calibrating], compared, judge, decided)
+
+
+def classifier_precision(
+    graph: onnx.ModelProto, images: UInt8Array, classes: ClassArray, output: str
+) -> ChosenPrecision:
+    """Quantize the graph of a classifier, as `chosen_precision` does that of a forecaster.
+
+    Parameters
+    ----------
+    images
+        (rows, height, width) real ones; some calibrate, the others compare.
+    classes
+        (rows,) true ones.
+    output
+        Name of the probabilities (rows, classes). In the table "same side" is the same likeliest class, the
+        accuracy is balanced over the classes, the rank correlation is that of the likeliest's probability.
+
+    Raises
+    ------
+    QuantizationError
+        When fewer than `LEAST_WINDOWS` are left to compare on.
+    """
+    calibrating = _calibrating(len(images))
+    judge = partial(_classes_compared, classes=classes[~calibrating], output=output)
+    return _measured_precision(graph, images[calibrating], images[~calibrating], judge, None)
+
+
+def _calibrating(windows: int) -> npt.NDArray[np.bool_]:
+    """Which windows calibrate; the others compare.
+
+    Raises
+    ------
+    QuantizationError
+        When fewer than `LEAST_WINDOWS` are left to compare on.
+    """
+    calibrating = np.zeros(windows, dtype=bool)
+    calibrating[:: max(1, windows // CALIBRATION_WINDOWS)] = True
+    left = int((~calibrating).sum())
+    if left < LEAST_WINDOWS:
         raise QuantizationError(
-            f"{len(compared)} windows are left to compare precisions on, {LEAST_WINDOWS} needed: "
+            f"{left} windows are left to compare precisions on, {LEAST_WINDOWS} needed: "
             "train on a longer series"
         )
+    return calibrating
+
+
+def _measured_precision(
+    graph: onnx.ModelProto, calibrating: Inputs, compared: Inputs, judge: Judge, decided: str | None
+) -> ChosenPrecision:
     with TemporaryDirectory() as folder, _silent_quantizer():
-        files = _variants(graph, windows[calibrating], Path(folder))
+        files = _variants(graph, calibrating, Path(folder))
         sessions = {name: ModelSession.open(path) for name, path in files.items()}
         times = _milliseconds(sessions, compared)
-        outputs = {name: session.run(compared) for name, session in sessions.items()}
+        outputs = {name: _said(session, compared) for name, session in sessions.items()}
         table = tuple(
-            _compared(name, files[name], times, outputs[name], outputs[FP32], outcomes) for name in files
+            _variant(name, files[name], times[name], judge(outputs[name], outputs[FP32])) for name in files
         )
         best = decided or min(_fitting(table), key=lambda variant: variant.megabytes).name
         why = "the smallest that agrees with FP32 and is not slower"
         return ChosenPrecision(onnx.load(files[best]), best, why, len(compared), table)
+
+
+def _said(session: ModelSession, inputs: Inputs) -> Outputs:
+    """Outputs of many inputs, some at a time: a network's memory grows with them."""
+    parts = [session.run(inputs[start : start + BATCH]) for start in range(0, len(inputs), BATCH)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _fitting(table: Sequence[Variant]) -> list[Variant]:
@@ -182,15 +252,15 @@ def integer_operators(graph: onnx.ModelProto) -> frozenset[str]:
 class _Windows(CalibrationDataReader):  # type: ignore[misc]  # it has no types
     """Windows one by one, as the quantizer asks for them."""
 
-    def __init__(self, windows: Float32Array) -> None:
+    def __init__(self, windows: Inputs) -> None:
         self._windows = iter(windows)
 
-    def get_next(self) -> dict[str, Float32Array] | None:
+    def get_next(self) -> dict[str, Inputs] | None:
         window = next(self._windows, None)
         return None if window is None else {INPUT_NAME: window[None]}
 
 
-def _variants(graph: onnx.ModelProto, windows: Float32Array, folder: Path) -> dict[str, Path]:
+def _variants(graph: onnx.ModelProto, windows: Inputs, folder: Path) -> dict[str, Path]:
     """Files of the graph by precision; FP32 is the graph as it came."""
     plain, prepared = folder / "fp32.onnx", folder / "prepared.onnx"
     onnx.save(graph, plain)
@@ -217,7 +287,7 @@ def _variants(graph: onnx.ModelProto, windows: Float32Array, folder: Path) -> di
     return {FP32: plain, "int8_dynamic": dynamic, "int8_static": static}
 
 
-def _milliseconds(sessions: Mapping[str, ModelSession], windows: Float32Array) -> dict[str, float]:
+def _milliseconds(sessions: Mapping[str, ModelSession], windows: Inputs) -> dict[str, float]:
     """Median time of a call on one window; the sessions take turns, so that all meet the same machine."""
     durations: dict[str, list[float]] = {name: [] for name in sessions}
     for row in range(TIMED_CALLS):
@@ -229,19 +299,29 @@ def _milliseconds(sessions: Mapping[str, ModelSession], windows: Float32Array) -
     return {name: float(np.median(own)) for name, own in durations.items()}
 
 
-def _compared(
-    name: str,
-    file: Path,
-    times: Mapping[str, float],
-    said: Mapping[str, Float32Array],
-    plain: Mapping[str, Float32Array],
-    up: Float64Array,
-) -> Variant:
+def _forecasts_compared(said: Outputs, plain: Outputs, *, up: Float64Array) -> _Judged:
     rank = min(_least_rank_correlation(said[output], plain[output]) for output in VALUE_NAMES)
     ours, theirs = said["probability_up"], plain["probability_up"]
     decided = np.abs(theirs - 0.5) > DECIDED
     same = float(((ours > 0.5) == (theirs > 0.5))[decided].mean()) if decided.any() else None
-    lost = _accuracy(theirs, up) - _accuracy(ours, up)
+    return _Judged(rank, same, _accuracy(theirs, up) - _accuracy(ours, up))
+
+
+def _classes_compared(said: Outputs, plain: Outputs, *, classes: ClassArray, output: str) -> _Judged:
+    ours, theirs = said[output], plain[output]
+    likeliest = theirs.argmax(axis=1)
+    rows = np.arange(len(likeliest))
+    rank = float(stats.spearmanr(ours[rows, likeliest], theirs[rows, likeliest]).statistic)
+    same = float((ours.argmax(axis=1) == likeliest).mean())
+    recalls = [
+        [(own.argmax(axis=1)[classes == one] == one).mean() for one in np.unique(classes)]
+        for own in (theirs, ours)
+    ]
+    return _Judged(rank, same, float(np.mean(recalls[0]) - np.mean(recalls[1])))
+
+
+def _variant(name: str, file: Path, milliseconds: float, judged: _Judged) -> Variant:
+    rank, same, lost = judged.rank_correlation, judged.same_side, judged.accuracy_lost
     failures = [
         text
         for failed, text in (
@@ -260,7 +340,7 @@ def _compared(
         accuracy_lost=lost,
         agrees=not failures,
         why="; ".join(failures),
-        milliseconds=times[name],
+        milliseconds=milliseconds,
     )
 
 

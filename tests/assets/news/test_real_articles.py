@@ -30,9 +30,7 @@ def items(file: Path) -> Iterator[Found]:
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_real_articles_become_moods_beside_the_candles(
-    shared_data: Callable[[str], Path], name: str
-) -> None:
+def test_real_articles_become_moods_beside_the_candles(shared_data: Callable[[str], Path], name: str) -> None:
     found = sifted(items(shared_data(f"news/{name}.csv")), Witness(lambda: NOW, None))
     assert found.articles.height + found.quarantine.height >= 0.97 * SETS[name]
     assert found.quarantine.height <= 0.01 * SETS[name]

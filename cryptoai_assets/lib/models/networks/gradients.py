@@ -57,7 +57,7 @@ class GradientSolver:
         it ends.
         """
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        with _deterministic(self.threads):
+        with deterministic(self.threads):
             run = _Run(problem, device)
             file = None if self.checkpoints is None else self.checkpoints / f"{_fingerprint(problem)}.pt"
             if file is not None and file.is_file():
@@ -65,7 +65,7 @@ class GradientSolver:
             while not run.finished:
                 after_epoch(run.epoch())
                 if file is not None:
-                    _save(run.state(), file)
+                    save_state(run.state(), file)
             return Solution(run.best_weights(), run.best_epoch)
 
 
@@ -314,7 +314,7 @@ def _losses(said: Tensor, targets: Tensor, means: Tensor) -> Tensor:
 
 
 @contextmanager
-def _deterministic(threads: int) -> Iterator[None]:
+def deterministic(threads: int) -> Iterator[None]:
     """Sums in one order and the same random numbers, whatever else runs; as it was afterwards."""
     with _ONE_AT_A_TIME, _settings_kept(threads), torch.random.fork_rng():
         yield
@@ -353,7 +353,8 @@ def _fingerprint(problem: TrainingProblem) -> str:
     return digest.hexdigest()
 
 
-def _save(state: dict[str, Any], file: Path) -> None:
+def save_state(state: dict[str, Any], file: Path) -> None:
+    """Write a checkpoint, whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_suffix(".tmp")
     torch.save(state, draft)

@@ -1,0 +1,65 @@
+"""`make charts`: train the chart networks on the embedded sample and ship their weights with the project.
+
+A training that was stopped goes on where it was; a finished one is only scored and written again.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptoai_assets.lib.charts.plan import FULL_CHARTS
+from cryptoai_assets.lib.charts.weights import SHIPPED, ship, stored_set, train_detector
+from cryptoai_assets.lib.models.networks.problem import Epoch
+from cryptoai_assets.lib.sources.sample import SAMPLE_FILE, sample_candles
+from cryptoai_assets.lib.training import git_commit
+
+WORK = Path("build/charts")
+COMMAND = "make charts"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse, train each network in turn, ship."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    threads = parser.parse_args(arguments).threads
+    commit, start = git_commit(), time.monotonic()
+    data = stored_set(sample_candles(), FULL_CHARTS, WORK, _say)
+    _say(f"{len(data):,} images")
+    bundles = {}
+    for settings in FULL_CHARTS.networks:
+        _say(f"{settings.kind}: training")
+        bundles[settings.kind] = train_detector(
+            data,
+            FULL_CHARTS,
+            settings,
+            WORK / settings.kind,
+            checkpoints=WORK / "checkpoints",
+            threads=threads,
+            as_of=datetime.now(UTC),
+            git_commit=commit,
+            after_epoch=_say_epoch,
+        ).folder
+    hours = (time.monotonic() - start) / 3600
+    record = ship(
+        SHIPPED, bundles, data, FULL_CHARTS, command=COMMAND, source=SAMPLE_FILE, commit=commit, hours=hours
+    )
+    for kind, scores in record["scores"].items():
+        _say(f"{kind}: all {scores['everything']}\n{kind}: stable {scores['stable']}")
+    _say(f"shipped in {SHIPPED}")
+    return 0
+
+
+def _say_epoch(epoch: Epoch) -> None:
+    _say(f"{datetime.now(UTC):%H:%M} {epoch.bar}")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,362 @@
+"""Training the chart networks by gradients, through the loop and the door that all networks share.
+
+An epoch is decided by the problem and its number: a training that was killed goes on from its last checkpoint
+and becomes, bit by bit, what it would have become.
+"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import ViTConfig, ViTModel
+
+from cryptoai_assets.lib.charts.problem import ChartBatch, ChartProblem
+from cryptoai_assets.lib.charts.settings import (
+    ChartSettings,
+    CloseNetSettings,
+    PictureCnnSettings,
+    VisionTransformerSettings,
+)
+from cryptoai_assets.lib.graph_builder import OPSET
+from cryptoai_assets.lib.models.networks.gradients import LONGEST_GRADIENT, deterministic, save_state
+from cryptoai_assets.lib.models.networks.problem import AfterEpoch, Epoch
+from cryptoai_assets.lib.models.networks.weights import positions
+from edge_bundle.chart import COLUMNS_A_BAR, INK, ChartFormat, UInt8Array
+from edge_bundle.detection import Pattern
+from edge_bundle.detector import NO_BAR, PATTERN, POINTER_COUNT, POINTERS, TURNS
+from edge_bundle.manifest import GRAPH_NAME
+from edge_bundle.session import INPUT_NAME
+
+READING_BATCH = 256
+VALUE_WIDTH = 32
+POSITION_SIZE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class ChartSolution:
+    """A trained network and the epoch that it is of."""
+
+    module: "ChartModule"
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChartSolver:
+    """Adam with decoupled decay and half a cosine of learning rates, on a GPU where there is one.
+
+    Parameters
+    ----------
+    checkpoints
+        Folder of the checkpoints, one a problem; None keeps none.
+    """
+
+    threads: int
+    checkpoints: Path | None
+
+    def __call__(self, problem: ChartProblem, *, after_epoch: AfterEpoch) -> ChartSolution:
+        """Train for all epochs; the network of the epoch with the least loss on the validation windows."""
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        with deterministic(self.threads):
+            run = _Run(problem, device)
+            file = None if self.checkpoints is None else self.checkpoints / f"{_fingerprint(problem)}.pt"
+            if file is not None and file.is_file():
+                run.load_state(torch.load(file, map_location=device, weights_only=True))
+            while not run.finished:
+                after_epoch(run.epoch())
+                if file is not None:
+                    save_state(run.state(), file)
+            return ChartSolution(run.best(), run.best_epoch)
+
+
+class ChartModule(nn.Module):
+    """A network from pictures (rows, height, width) to what is said of them.
+
+    Returns
+    -------
+    tuple
+        Logits of the patterns (rows, patterns), of the bars that the pointers point at
+        (rows, `POINTER_COUNT`, bars), of each bar's turn (rows, bars, 3), and of the closes (rows, bars).
+    """
+
+    def __init__(self, settings: ChartSettings, chart: ChartFormat) -> None:
+        super().__init__()
+        self.reader = _reader(settings, chart)
+        width = self.reader.width
+        self.turns = nn.Linear(width, 3)
+        self.heights = nn.Linear(width, 1)
+        self.pointers = nn.Linear(width, POINTER_COUNT)
+        self.values = nn.Linear(width, VALUE_WIDTH)
+        self.compared = nn.Sequential(
+            nn.Linear(POINTER_COUNT * VALUE_WIDTH + width, 256), nn.GELU(), nn.Linear(256, 128), nn.GELU()
+        )
+        self.pattern = nn.Linear(128, len(Pattern))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Say what is in pictures."""
+        bars = self.reader(images)  # (rows, bars, width)
+        pointers = self.pointers(bars).transpose(1, 2)  # (rows, pointers, bars)
+        seen = pointers.softmax(dim=2) @ self.values(bars)  # what stands where they point
+        compared = self.compared(torch.cat([seen.flatten(1), bars.mean(dim=1)], dim=1))
+        return self.pattern(compared), pointers, self.turns(bars), self.heights(bars)[:, :, 0]
+
+
+def _reader(settings: ChartSettings, chart: ChartFormat) -> Any:
+    if isinstance(settings, VisionTransformerSettings):
+        return _VisionTransformer(settings, chart)
+    if isinstance(settings, PictureCnnSettings):
+        return _PictureCnn(settings, chart)
+    return _CloseNet(settings, chart)
+
+
+class _VisionTransformer(nn.Module):
+    """`transformers`' ViT; a patch is a bar."""
+
+    def __init__(self, settings: VisionTransformerSettings, chart: ChartFormat) -> None:
+        super().__init__()
+        self.width = settings.width
+        self.vit = ViTModel(
+            ViTConfig(
+                hidden_size=settings.width,
+                num_hidden_layers=settings.layers,
+                num_attention_heads=settings.heads,
+                intermediate_size=settings.inner,
+                image_size=(chart.height, chart.width),
+                patch_size=(chart.height, COLUMNS_A_BAR),
+                num_channels=1,
+                hidden_dropout_prob=0.0,
+                attention_probs_dropout_prob=0.0,
+            ),
+            add_pooling_layer=False,
+        )
+        # Neighbours begin alike, which they would have to learn otherwise; place 0 is no bar.
+        places = torch.tensor(positions(chart.bars + 1, settings.width))
+        self.vit.embeddings.position_embeddings.data.copy_(POSITION_SIZE * places)
+
+    def forward(self, images: Tensor) -> Tensor:
+        states: Tensor = self.vit(images[:, None]).last_hidden_state
+        return states[:, 1:]
+
+
+class _PictureCnn(nn.Module):
+    """Blocks that halve the height; in the end a bar is what its columns have become."""
+
+    def __init__(self, settings: PictureCnnSettings, chart: ChartFormat) -> None:
+        super().__init__()
+        inputs = (1, *settings.filters[:-1])
+        blocks = [
+            nn.Sequential(
+                nn.Conv2d(before, after, (5, 3), stride=(3, 1) if place == 0 else 1, padding=(2, 1)),
+                nn.BatchNorm2d(after),
+                nn.LeakyReLU(0.01),
+                nn.MaxPool2d((2, 1) if place else (2, COLUMNS_A_BAR)),
+            )
+            for place, (before, after) in enumerate(zip(inputs, settings.filters, strict=True))
+        ]
+        self.blocks = nn.Sequential(*blocks)
+        rows = self.blocks(torch.zeros(1, 1, chart.height, chart.width)).shape[2]
+        self.width = rows * settings.filters[-1]
+
+    def forward(self, images: Tensor) -> Tensor:
+        bars: Tensor = self.blocks(images[:, None]).flatten(1, 2).transpose(1, 2)
+        return bars
+
+
+class _CloseNet(nn.Module):
+    """Convolutions along the closes, with shortcuts around them."""
+
+    level: Tensor
+    place: Tensor
+
+    def __init__(self, settings: CloseNetSettings, chart: ChartFormat) -> None:
+        super().__init__()
+        self.width = settings.width
+        self.chart = chart
+        self.first = nn.Conv1d(2, settings.width, 5, padding=2)
+        self.layers = nn.ModuleList(
+            nn.Conv1d(
+                settings.width, settings.width, 5, padding=2 * 2 ** (place % 4), dilation=2 ** (place % 4)
+            )
+            for place in range(settings.layers)
+        )
+        level = torch.arange(chart.price_rows - 1, -1, -1) / chart.top_level
+        place = torch.linspace(0, 1, chart.bars)
+        self.register_buffer("level", level.float(), persistent=False)
+        self.register_buffer("place", place, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        ticks = images[:, : self.chart.price_rows, COLUMNS_A_BAR - 1 :: COLUMNS_A_BAR] > 0.75
+        closes = (ticks * self.level[:, None]).sum(dim=1)
+        values = functional.gelu(self.first(torch.stack([closes, self.place.expand_as(closes)], dim=1)))
+        for layer in self.layers:
+            values = values + functional.gelu(layer(values))
+        return values.transpose(1, 2)
+
+
+class _Run:
+    """A training under way."""
+
+    def __init__(self, problem: ChartProblem, device: torch.device) -> None:
+        self._problem, self._device = problem, device
+        torch.manual_seed(problem.seed)
+        self._module = ChartModule(problem.settings, problem.chart).to(device)
+        training = problem.settings.training
+        self._optimizer = torch.optim.AdamW(
+            self._module.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
+        )
+        self._done, self.best_epoch, self._best_loss = 0, 0, float("inf")
+        self._best = {name: tensor.clone() for name, tensor in self._module.state_dict().items()}
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done."""
+        return self._done >= self._problem.settings.training.epochs
+
+    def best(self) -> ChartModule:
+        """The network of the best epoch."""
+        self._module.load_state_dict(self._best)
+        return self._module.eval()
+
+    def epoch(self) -> Epoch:
+        """Go once through the training rows whose turn it is."""
+        number, training = self._done + 1, self._problem.settings.training
+        torch.manual_seed(self._problem.seed * 100_003 + number)
+        order = self._problem.turn(number)
+        flipped = self._problem.flipped(number, len(order))
+        batches = np.array_split(np.arange(len(order)), max(1, len(order) // training.batch))
+        self._module.train()
+        total = 0.0
+        for place, rows in enumerate(batches):
+            self._set_rate(number - 1 + place / len(batches))
+            total += self._step(self._problem.batch(order[rows], flipped[rows])) * len(rows)
+        self._done = number
+        validation_loss = self._validation_loss()
+        if validation_loss < self._best_loss:
+            self._best_loss, self.best_epoch = validation_loss, number
+            self._best = {name: tensor.clone() for name, tensor in self._module.state_dict().items()}
+        return Epoch(number, training.epochs, total / len(order), validation_loss)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next epoch depends on."""
+        return {
+            "module": self._module.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "best": self._best,
+            "done": self._done,
+            "best_epoch": self.best_epoch,
+            "best_loss": self._best_loss,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self._module.load_state_dict(state["module"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._best = dict(state["best"])
+        self._done, self.best_epoch = state["done"], state["best_epoch"]
+        self._best_loss = state["best_loss"]
+
+    def _set_rate(self, epochs: float) -> None:
+        """Half a cosine over all epochs, after a warm-up of one."""
+        training = self._problem.settings.training
+        fall = 0.5 * (1 + np.cos(np.pi * min(1.0, epochs / training.epochs)))
+        for group in self._optimizer.param_groups:
+            group["lr"] = float(training.learning_rate * min(1.0, epochs + 0.02) * fall)
+
+    def _step(self, batch: ChartBatch) -> float:
+        loss = self._losses(batch)
+        self._optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss.sum())
+        nn.utils.clip_grad_norm_(self._module.parameters(), LONGEST_GRADIENT)
+        self._optimizer.step()
+        return float(loss[0].detach())
+
+    def _losses(self, batch: ChartBatch) -> Tensor:
+        """(4,) of the pattern, the turns, the pointers, the heights, weighed."""
+        training, device = self._problem.settings.training, self._device
+        said, pointers, turns, heights = self._module(pixels(batch.images).to(device))
+        wanted = torch.from_numpy(batch.pointers).to(device)
+        pointed = functional.cross_entropy(pointers.flatten(0, 1), wanted.flatten(), ignore_index=NO_BAR)
+        turned = functional.cross_entropy(
+            turns.flatten(0, 1), torch.from_numpy(batch.turns).to(device).flatten()
+        )
+        high = functional.mse_loss(heights, torch.from_numpy(batch.heights).to(device))
+        own = functional.cross_entropy(said, torch.from_numpy(batch.pattern).to(device))
+        return torch.stack(
+            [
+                own,
+                training.turn_weight * turned,
+                training.pointer_weight * pointed,
+                training.height_weight * high,
+            ]
+        )
+
+    def _validation_loss(self) -> float:
+        rows = self._problem.validation()
+        self._module.eval()
+        upright = np.zeros(len(rows), dtype=bool)
+        with torch.no_grad():
+            parts = [
+                (len(part), float(self._losses(self._problem.batch(rows[part], upright[part]))[0]))
+                for part in np.array_split(np.arange(len(rows)), max(1, len(rows) // READING_BATCH))
+            ]
+        return sum(size * loss for size, loss in parts) / len(rows)
+
+
+class _Said(nn.Module):
+    """What a bundle's graph says, from bytes to probabilities."""
+
+    def __init__(self, module: ChartModule) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        pattern, pointers, turns, _ = self.module(images.float() / INK)
+        return pattern.softmax(dim=1), pointers.softmax(dim=2), turns.softmax(dim=2)
+
+
+def chart_graph(module: ChartModule, chart: ChartFormat) -> onnx.ModelProto:
+    """Graph of a trained network: pictures as bytes (batch, height, width) to the outputs of a detector."""
+    said = _Said(module.cpu()).eval()
+    example = torch.zeros((2, chart.height, chart.width), dtype=torch.uint8)
+    outputs = [PATTERN, POINTERS, TURNS]
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        file = Path(folder) / GRAPH_NAME
+        # The newer exporter wants packages of its own; `transformers` asks sizes, which are fixed here.
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message="Converting a tensor to a Python boolean")
+        torch.onnx.export(
+            said,
+            (example,),
+            file,
+            dynamo=False,
+            input_names=[INPUT_NAME],
+            output_names=outputs,
+            dynamic_axes={name: {0: "batch"} for name in (INPUT_NAME, *outputs)},
+            opset_version=OPSET,
+        )
+        graph = onnx.load(file)
+    onnx.checker.check_model(graph, full_check=True)
+    return graph
+
+
+def pixels(images: UInt8Array) -> Tensor:
+    """Pictures as the network reads them, from 0 to 1."""
+    return torch.from_numpy(np.ascontiguousarray(images)).float() / INK
+
+
+def _fingerprint(problem: ChartProblem) -> str:
+    """Name of a problem: another one never goes on from its checkpoint."""
+    stated = {"kind": problem.settings.kind, **asdict(problem.settings), "seed": problem.seed}
+    digest = hashlib.sha256(json.dumps([stated, asdict(problem.chart)], sort_keys=True).encode())
+    for values in (problem.data.planes, problem.data.pattern, problem.data.turns, problem.data.key_points):
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()

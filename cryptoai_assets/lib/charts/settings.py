@@ -1,0 +1,72 @@
+"""Settings of the chart networks: their shape, and how they are trained."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class ChartTraining:
+    """How a chart network is trained.
+
+    Parameters
+    ----------
+    images
+        An epoch draws so many, as many of each pattern; `none_share` of them have none.
+    turn_weight, pointer_weight, height_weight
+        Of the losses beside that of the class: each bar's turn, the bars of the key points, each bar's close.
+    """
+
+    epochs: int
+    images: int
+    none_share: float
+    batch: int
+    learning_rate: float
+    weight_decay: float
+    turn_weight: float
+    pointer_weight: float
+    height_weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class VisionTransformerSettings:
+    """A Vision Transformer with one token a bar: a patch is a bar's columns from top to bottom.
+
+    Source: Dosovitskiy et al., "An image is worth 16x16 words", 2021.
+
+    Parameters
+    ----------
+    inner
+        Width of the two dense layers after each attention.
+    """
+
+    width: int
+    heads: int
+    layers: int
+    inner: int
+    training: ChartTraining
+    kind: ClassVar[str] = "vit"
+
+
+@dataclass(frozen=True, slots=True)
+class PictureCnnSettings:
+    """The paper's convolutional network: blocks of 5 x 3 filters, each halving the height.
+
+    Source: Jiang, Kelly and Xiu (2023), whose network for 60 bars has 64, 128, 256 and 512 filters.
+    """
+
+    filters: tuple[int, ...]
+    training: ChartTraining
+    kind: ClassVar[str] = "cnn"
+
+
+@dataclass(frozen=True, slots=True)
+class CloseNetSettings:
+    """A 1-D network that reads the closes of the picture instead of the picture."""
+
+    width: int
+    layers: int
+    training: ChartTraining
+    kind: ClassVar[str] = "closes"
+
+
+ChartSettings = VisionTransformerSettings | PictureCnnSettings | CloseNetSettings

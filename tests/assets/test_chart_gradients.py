@@ -1,0 +1,125 @@
+"""Training the chart networks: resumable to the bit, told the truth upside down, and exported as it says."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fakes.chart_problem import SETTINGS, chart_problem, walk_set
+
+from cryptoai_assets.lib.charts.gradients import ChartModule, ChartSolver, chart_graph, pixels
+from cryptoai_assets.lib.charts.labels import NO_BAR, RULE, last_turns, picture_labels
+from cryptoai_assets.lib.charts.problem import ChartProblem
+from cryptoai_assets.lib.models.networks.problem import Epoch
+from edge_bundle.chart import CHART_60
+from edge_bundle.detection import Pattern
+from edge_bundle.detector import PATTERN, POINTERS, TURNS
+from edge_bundle.session import ModelSession
+
+KINDS = tuple(SETTINGS)
+
+
+class StoppedError(Exception):
+    """The training is stopped between two epochs."""
+
+
+def solved(
+    problem: ChartProblem, folder: Path | None = None, *, stop_after: int | None = None
+) -> ChartModule:
+    def after(epoch: Epoch) -> None:
+        if epoch.number == stop_after:
+            raise StoppedError
+
+    return ChartSolver(1, folder)(problem, after_epoch=after).module
+
+
+def same(first: ChartModule, second: ChartModule) -> bool:
+    own, other = first.state_dict(), second.state_dict()
+    return all(torch.equal(own[name], other[name]) for name in own)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_that_was_stopped_becomes_what_it_would_have_become(kind: str, tmp_path: Path) -> None:
+    problem = chart_problem(kind, epochs=3)
+    whole = solved(problem)
+    # The second epoch is lost: it ended, but was not kept.
+    with pytest.raises(StoppedError):
+        solved(problem, tmp_path, stop_after=2)
+    [kept] = tmp_path.iterdir()
+    assert torch.load(kept, weights_only=True)["done"] == 1
+    assert same(solved(problem, tmp_path), whole)
+    assert not same(solved(replace(problem, seed=2)), whole)
+
+
+def test_another_problem_does_not_go_on_from_a_checkpoint(tmp_path: Path) -> None:
+    solved(chart_problem("closes"), tmp_path)
+    solved(chart_problem("closes", seed=2), tmp_path)
+    solved(chart_problem("closes", epochs=2), tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_network_learns_what_it_is_taught(kind: str) -> None:
+    losses: list[float] = []
+    problem = chart_problem(kind, epochs=3)
+    ChartSolver(1, None)(problem, after_epoch=lambda epoch: losses.append(epoch.loss))
+    assert losses[-1] < losses[0]
+
+
+def test_epoch_reads_equally_many_of_each_pattern_from_training_alone() -> None:
+    problem = chart_problem("vit")
+    rows = problem.turn(1)
+    data = problem.data
+    assert set(data.part[rows]) == {"training"}
+    counts = np.bincount(data.pattern[rows], minlength=len(Pattern))
+    assert counts[Pattern.NONE] == 55
+    assert set(counts[1:]) == {16}
+    assert not np.array_equal(rows, problem.turn(2))
+    np.testing.assert_array_equal(rows, problem.turn(1))
+
+
+def test_picture_upside_down_is_what_the_rule_says_of_the_mirrored_candles() -> None:
+    problem = chart_problem("vit")
+    rows = np.arange(300)
+    upright = problem.batch(rows, np.zeros(300, dtype=bool))
+    over = problem.batch(rows, np.ones(300, dtype=bool))
+    patterns = [Pattern(one).mirrored for one in upright.pattern]
+    np.testing.assert_array_equal(over.pattern, patterns)
+    np.testing.assert_array_equal(over.turns, 2 - upright.turns)
+    np.testing.assert_allclose(over.heights, 1 - upright.heights, atol=1e-6)
+    np.testing.assert_array_equal(over.pointers, upright.pointers)
+    np.testing.assert_array_equal(
+        over.images[:, CHART_60.price_rows :], upright.images[:, CHART_60.price_rows :]
+    )
+    closes = np.rint(over.heights * CHART_60.top_level)
+    candles = np.repeat(closes[:, :, None], 5, axis=2).astype(np.float64)
+    # The range of the picture, which the closes alone may not fill.
+    candles[:, 0, 1], candles[:, 0, 2] = CHART_60.top_level, 0
+    found = picture_labels(candles, CHART_60, RULE).pattern
+    np.testing.assert_array_equal(found, over.pattern)
+
+
+def test_pointers_point_at_the_last_turns_and_at_the_ends_of_doubles() -> None:
+    problem = chart_problem("vit")
+    data = walk_set()
+    rows = np.flatnonzero(data.pattern == Pattern.DOUBLE_TOP)[:20]
+    batch = problem.batch(rows, np.zeros(len(rows), dtype=bool))
+    np.testing.assert_array_equal(batch.pointers[:, :5], last_turns(data.turns[rows]))
+    np.testing.assert_array_equal(batch.pointers[:, 5:], data.key_points[rows, :2])
+    others = np.flatnonzero(data.pattern != Pattern.DOUBLE_TOP)[:50]
+    others = others[data.pattern[others] != Pattern.DOUBLE_BOTTOM]
+    assert (problem.batch(others, np.zeros(len(others), dtype=bool)).pointers[:, 5:] == NO_BAR).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_graph_says_what_the_network_says(kind: str, tmp_path: Path) -> None:
+    module = solved(chart_problem(kind))
+    (tmp_path / "model.onnx").write_bytes(chart_graph(module, CHART_60).SerializeToString())
+    images = np.ascontiguousarray(walk_set().images(np.arange(7), CHART_60))
+    said = ModelSession.open(tmp_path / "model.onnx").run(images)
+    with torch.no_grad():
+        pattern, pointers, turns, _ = module(pixels(images))
+    np.testing.assert_allclose(said[PATTERN], pattern.softmax(1).numpy(), atol=1e-5)
+    np.testing.assert_allclose(said[POINTERS], pointers.softmax(2).numpy(), atol=1e-5)
+    np.testing.assert_allclose(said[TURNS], turns.softmax(2).numpy(), atol=1e-5)

@@ -1,0 +1,89 @@
+"""Scores of recognition on answers that are counted by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fakes.chart_problem import walk_set
+
+from cryptoai_assets.lib.charts.dataset import ChartSet
+from cryptoai_assets.lib.charts.scores import ceiling, class_table, confusion, macro_f1, pattern_scores
+from edge_bundle.detection import Pattern
+from edge_bundle.detector import ChartReading
+
+HS, IHS, NONE = Pattern.HEAD_AND_SHOULDERS, Pattern.INVERSE_HEAD_AND_SHOULDERS, Pattern.NONE
+
+
+def reading(said: np.ndarray, key_points: np.ndarray) -> ChartReading:
+    probabilities = np.full((len(said), len(Pattern)), 0.01, dtype=np.float32)
+    probabilities[np.arange(len(said)), said] = 0.9
+    return ChartReading(probabilities, key_points.astype(np.int64))
+
+
+@pytest.fixture
+def data() -> ChartSet:
+    return walk_set()
+
+
+def test_who_says_what_the_rule_says_has_all_marks(data: ChartSet) -> None:
+    scores = pattern_scores(data, reading(data.pattern, data.key_points))
+    assert (scores.balanced_ten, scores.macro_f1, scores.near_points, scores.all_near) == (1, 1, 1, 1)
+    assert scores.windows == (data.pattern != NONE).sum()
+
+
+def test_balanced_accuracy_counts_each_pattern_once_and_chooses_among_the_ten(data: ChartSet) -> None:
+    said = data.pattern.copy()
+    said[data.pattern == HS] = IHS
+    wrong = pattern_scores(data, reading(said, data.key_points))
+    assert wrong.balanced_ten == pytest.approx(0.9)
+    # "none" is not among the ten: the likeliest of the others is counted.
+    silent = reading(said, data.key_points)
+    silent.probabilities[:, NONE] = 0.99
+    assert pattern_scores(data, silent).balanced_ten == pytest.approx(0.9)
+
+
+def test_macro_f1_by_hand() -> None:
+    pattern, said = np.array([1, 1, 2, 2, 0, 0]), np.array([1, 2, 2, 2, 0, 1])
+    # F1: head and shoulders 2/4, inverse 4/5, none 2/3; the other eight neither occur nor are said
+    assert macro_f1(pattern, said, none_as_one=False) == pytest.approx(np.mean([1 / 2, 4 / 5, 2 / 3]))
+    # Two windows of none weigh together as much as the mean of ten patterns, 0.4: each weighs 0.2.
+    expected = np.mean([2 / (2 + 1.2), 4 / 5, 2 * 0.2 / (0.4 + 0.2)])
+    assert macro_f1(pattern, said, none_as_one=True) == pytest.approx(expected)
+
+
+def test_key_points_are_near_within_two_bars(data: ChartSet) -> None:
+    held = data[data.pattern == HS]
+    for shift, near in ((2, 1.0), (3, 0.0)):
+        scores = pattern_scores(held, reading(held.pattern, held.key_points + shift))
+        assert (scores.near_points, scores.all_near) == (near, near)
+    one_off = held.key_points.copy()
+    one_off[:, 2] += 5
+    scores = pattern_scores(held, reading(held.pattern, one_off))
+    assert (scores.near_points, scores.all_near) == (pytest.approx(0.8), 0.0)
+
+
+def test_point_that_is_not_said_is_missed(data: ChartSet) -> None:
+    held = data[data.pattern == Pattern.DOUBLE_TOP]
+    nothing = np.full_like(held.key_points, -1)
+    scores = pattern_scores(held, reading(np.full(len(held), NONE), nothing))
+    assert (scores.near_points, scores.all_near) == (0.0, 0.0)
+
+
+def test_class_table_and_confusion_agree(data: ChartSet) -> None:
+    random = np.random.default_rng(1)
+    said = np.where(random.random(len(data)) < 0.7, data.pattern, random.integers(0, 11, len(data)))
+    answer = reading(said, data.key_points)
+    table, counts = class_table(data, answer), confusion(data, answer)
+    assert counts.sum() == len(data)
+    np.testing.assert_array_equal(table["windows"], counts.sum(axis=1))
+    np.testing.assert_allclose(table["recall"], np.diag(counts) / counts.sum(axis=1))
+    np.testing.assert_allclose(table["precision"], np.diag(counts) / counts.sum(axis=0))
+    assert macro_f1(data.pattern, answer.pattern, none_as_one=False) == pytest.approx(table["f1"].mean())
+
+
+def test_ceiling_is_below_one_where_pixels_change_the_rule(data: ChartSet) -> None:
+    found = ceiling(data)
+    assert 0.8 < found.balanced_ten < 1.0
+    assert 0.5 < found.macro_f1 < found.balanced_ten
+    same = ceiling(replace(data, raw_pattern=data.pattern))
+    assert (same.balanced_ten, same.macro_f1) == (1.0, 1.0)

@@ -1,0 +1,84 @@
+"""How fast charts are drawn, and how fast the rule finds patterns in them.
+
+Drawing is timed against mplfinance, which draws the same bars, mean and volume into a file of about the same
+size. Time is that of one thread on the processor: what else runs on the machine does not count.
+"""
+
+import io
+from collections.abc import Callable
+from statistics import median
+from time import thread_time
+
+import mplfinance
+import pandas as pd
+from benchmarks.features import bars
+from benchmarks.rows import BenchRow
+from numpy.lib.stride_tricks import sliding_window_view
+
+from cryptoai_assets.lib.charts.labels import BLOCK, RULE, picture_labels
+from edge_bundle.chart import CANDLE_COLUMNS, CHART_60, Float64Array, chart_images
+
+MILLION = 1_000_000
+BATCHES = {1: 10_000.0, 256: 50_000.0}
+ROUNDS, PEER_ROUNDS = 200, 5
+PEER_GOAL = 3_000.0
+LABEL_GOAL_S = 10.0
+DOTS_AN_INCH = 100
+
+
+def measure() -> list[BenchRow]:
+    """Rows of the room."""
+    grid = bars(MILLION)
+    values = grid.select(CANDLE_COLUMNS).to_numpy()
+    windows = sliding_window_view(values, CHART_60.bars, axis=0).transpose(0, 2, 1)
+    peer = _images_a_second(lambda: _peer_picture(grid.head(CHART_60.bars).to_pandas()), 1, PEER_ROUNDS)
+    drawing = [_drawing(windows[:batch].copy(), goal, peer) for batch, goal in BATCHES.items()]
+    times = drawing[-1].value or 0.0
+    against = BenchRow(
+        "charts/images-batch-256-times-mplfinance",
+        times / peer,
+        "times",
+        PEER_GOAL,
+        times / peer >= PEER_GOAL,
+        "the same window drawn by mplfinance",
+    )
+    return [*drawing, against, _labelling(windows)]
+
+
+def _drawing(candles: Float64Array, goal: float, peer: float) -> BenchRow:
+    paper = chart_images(candles, CHART_60)
+    speed = _images_a_second(lambda: chart_images(candles, CHART_60, paper=paper), len(candles), ROUNDS)
+    name = f"charts/images-batch-{len(candles)}"
+    return BenchRow(name, speed, "images/s", goal, speed >= goal, "mplfinance", peer)
+
+
+def _labelling(windows: Float64Array) -> BenchRow:
+    start = thread_time()
+    for first in range(0, len(windows), BLOCK):
+        picture_labels(windows[first : first + BLOCK], CHART_60, RULE)
+    seconds = thread_time() - start
+    name, beside = "charts/label-1m-bars", f"{len(windows):,} windows of {CHART_60.bars} bars, one core"
+    return BenchRow(name, seconds, "s", LABEL_GOAL_S, seconds <= LABEL_GOAL_S, beside)
+
+
+def _images_a_second(draw: Callable[[], object], images: int, rounds: int) -> float:
+    seconds = []
+    for _ in range(rounds):
+        start = thread_time()
+        draw()
+        seconds.append(thread_time() - start)
+    return images / median(seconds)
+
+
+def _peer_picture(candles: pd.DataFrame) -> bytes:
+    file = io.BytesIO()
+    mplfinance.plot(
+        candles.set_index("open_time"),
+        type="ohlc",
+        mav=CHART_60.mean_bars,
+        volume=True,
+        axisoff=True,
+        figsize=(CHART_60.width / DOTS_AN_INCH, CHART_60.height / DOTS_AN_INCH),
+        savefig={"fname": file, "dpi": DOTS_AN_INCH},
+    )
+    return file.getvalue()

@@ -1,0 +1,97 @@
+"""The detector: a bundle of a real network, its refusals, and where a pattern is said to be."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from fakes.chart_detector import PICTURES, written_detector
+from fakes.chart_problem import walk_set
+from fakes.tiny_bundle import walk_candles
+
+from edge_bundle.chart import CANDLE_COLUMNS, CHART_60, INK, chart_images
+from edge_bundle.detection import Pattern
+from edge_bundle.detector import NO_BAR, Detector, key_bars
+from edge_bundle.errors import BundleRefusedError, ChartRefusedError, WindowRefusedError
+from edge_bundle.manifest import GOLDEN_NAME, GRAPH_NAME, MANIFEST_NAME
+
+START = datetime(2019, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return written_detector(tmp_path / "bundle")
+
+
+@pytest.fixture
+def candles() -> pl.DataFrame:
+    return walk_candles(["BTCUSD", "ETHUSD"], bars=90, interval="1h", seed=4, start=START)
+
+
+def test_detector_looks_at_the_newest_window_of_each_symbol(folder: Path, candles: pl.DataFrame) -> None:
+    detector = Detector.load(folder)
+    found = detector.detect(candles, interval="1h")
+    assert [detection.symbol for detection in found] == ["BTCUSD", "ETHUSD"]
+    for detection in found:
+        own = candles.filter(symbol=detection.symbol).tail(CHART_60.bars)
+        assert (detection.window_start, detection.window_end) == (own["open_time"][0], own["open_time"][-1])
+        reading = detector.read(chart_images(own.select(CANDLE_COLUMNS).to_numpy()[None], CHART_60))
+        assert detection.pattern == reading.pattern[0]
+        assert detection.confidence == pytest.approx(reading.probabilities[0].max())
+        assert len(detection.key_points) == detection.pattern.key_points
+        for point in detection.key_points:
+            assert own["open_time"][point.bar] == point.open_time
+            assert own["close"][point.bar] == point.price
+
+
+def test_key_points_are_those_of_the_likeliest_pattern() -> None:
+    pointers = np.zeros((3, 7, 60), dtype=np.float32)
+    pointers[:, np.arange(7), [10, 20, 30, 40, 50, 12, 31]] = 1
+    bars = key_bars(np.array([Pattern.TRIANGLE_TOP, Pattern.DOUBLE_BOTTOM, Pattern.NONE]), pointers)
+    assert bars.tolist() == [[10, 20, 30, 40, 50], [12, 31, 50, NO_BAR, NO_BAR], [NO_BAR] * 5]
+
+
+def test_too_few_bars_and_none_at_all_are_refused(folder: Path, candles: pl.DataFrame) -> None:
+    detector = Detector.load(folder)
+    with pytest.raises(WindowRefusedError, match="BTCUSD has 59 bars"):
+        detector.detect(candles.filter(symbol="BTCUSD").tail(59), interval="1h")
+    with pytest.raises(WindowRefusedError, match="no candle"):
+        detector.detect(candles.head(0), interval="1h")
+    holed = pl.concat([candles.filter(symbol="BTCUSD").head(50), candles.filter(symbol="BTCUSD").tail(20)])
+    with pytest.raises(WindowRefusedError, match="20 bars since its last hole"):
+        detector.detect(holed, interval="1h")
+
+
+def test_picture_of_another_hand_is_refused(folder: Path) -> None:
+    detector = Detector.load(folder)
+    images = walk_set().images(np.arange(2), CHART_60)
+    assert detector.read(images).pattern.shape == (2,)
+    images[1, :, 8] = INK
+    with pytest.raises(ChartRefusedError, match="closing tick"):
+        detector.read(images)
+
+
+def test_changed_file_is_refused_by_name(folder: Path) -> None:
+    (folder / GRAPH_NAME).write_bytes((folder / GRAPH_NAME).read_bytes() + b" ")
+    with pytest.raises(BundleRefusedError, match=GRAPH_NAME):
+        Detector.load(folder)
+
+
+def test_bundle_of_other_patterns_is_refused(folder: Path) -> None:
+    record = json.loads((folder / MANIFEST_NAME).read_bytes())
+    record["patterns"][1] = "cup_and_handle"
+    (folder / MANIFEST_NAME).write_text(json.dumps(record))
+    with pytest.raises(BundleRefusedError, match="cup_and_handle"):
+        Detector.load(folder)
+
+
+def test_selftest_replays_the_golden_pictures(folder: Path) -> None:
+    assert Detector.load(folder).selftest()
+    with np.load(folder / GOLDEN_NAME) as golden:
+        assert len(golden["images"]) == PICTURES
+        other = {**golden, "pattern": golden["pattern"] + np.float32(0.05)}
+    detector = Detector.load(folder)
+    np.savez_compressed(folder / GOLDEN_NAME, allow_pickle=False, **other)
+    assert not detector.selftest()

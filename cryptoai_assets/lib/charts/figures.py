@@ -5,9 +5,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from cryptoai_assets.lib.charts.dataset import ChartSet
-from cryptoai_assets.lib.charts.labels import Float64Array
 from cryptoai_assets.lib.figures import ACCENT, WARNING
-from edge_bundle.chart import COLUMNS_A_BAR, ChartFormat, closing_levels
+from edge_bundle.chart import COLUMNS_A_BAR, ChartFormat, Float64Array, closing_levels
 from edge_bundle.detection import Pattern
 from edge_bundle.detector import NO_BAR, pattern_names
 

@@ -61,7 +61,7 @@ class ChartProblem:
         patterns = [one for one in Pattern if one is not Pattern.NONE]
         none = round(training.none_share * training.images)
         each = (training.images - none) // len(patterns)
-        counts = {Pattern.NONE: none, **dict.fromkeys(patterns, each)}
+        counts: dict[Pattern, int] = {Pattern.NONE: none, **dict.fromkeys(patterns, each)}
         if absent := [one.name.lower() for one in counts if not (pattern == one).any()]:
             raise ChartDatasetError(f"no training window of {', '.join(absent)}: give longer series")
         rows = [_cycled(np.flatnonzero(pattern == one), count, generator) for one, count in counts.items()]

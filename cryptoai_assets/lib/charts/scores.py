@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 
 from cryptoai_assets.lib.charts.dataset import ChartSet
-from cryptoai_assets.lib.charts.labels import BoolArray, Float64Array, PatternArray
+from cryptoai_assets.lib.charts.labels import BoolArray, PatternArray
+from edge_bundle.chart import Float64Array
 from edge_bundle.detection import Pattern
 from edge_bundle.detector import NO_BAR, ChartReading
 

@@ -48,7 +48,8 @@ class Series:
 
     def candles(self, windows: Int64Array, bars: int) -> Float64Array:
         """(windows, bars, 5) of some windows, by their place in `last`."""
-        return self.bars[self.last[windows][:, None] + np.arange(1 - bars, 1)]
+        chosen: Float64Array = self.bars[self.last[windows][:, None] + np.arange(1 - bars, 1)]
+        return chosen
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Two sets of real articles, dated by day, go the whole way: plain, tied to coins, scored, told as facts, joined."""
+"""Two sets of real articles go the whole way: plain, tied to coins, scored, told as facts, joined."""
 
 import csv
 from collections.abc import Callable, Iterator

@@ -90,7 +90,7 @@ def test_real_files_become_facts_and_are_not_interpolated(
 
 
 @given(
-    moment=st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+    moment=st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - the zones are given beside it
     closes_at=st.times().map(lambda at: at.replace(microsecond=0, fold=0)),
     zone=st.sampled_from(
         ["America/New_York", "Europe/London", "Asia/Tokyo", "Australia/Lord_Howe", "Asia/Gaza"]

@@ -14,7 +14,7 @@ from fakes.loopback_app import serving
 from cryptoai_assets.defs.news.assets import news_assets
 from cryptoai_assets.defs.news.checks import news_checks
 from cryptoai_assets.defs.news.recipes import scored_path
-from cryptoai_assets.defs.news.sources import news_sources
+from cryptoai_assets.defs.news.sources import news_sources, user_agent
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.news.mood import OF_A_COIN, OF_THE_MARKET, SOURCE
 from cryptoai_assets.lib.store import read_stored_parquet
@@ -88,3 +88,8 @@ def test_source_without_a_key_is_shown_as_not_configured(tmp_path: Path) -> None
     assert told["CoinDesk"] is None
     assert all(told[name] for name in ("NewsAPI", "Reddit", "X", "Telegram"))
     assert news_sources(MarketResource(name="sample", root=str(tmp_path))) == ()
+
+
+def test_site_is_told_whom_to_write_to_where_that_is_set() -> None:
+    assert user_agent(None) == "CryptoAI/0.1 (reads news feeds)"
+    assert user_agent("you@example.com") == "CryptoAI/0.1 (reads news feeds; you@example.com)"

@@ -15,6 +15,7 @@ QUERY = "bitcoin OR ethereum OR crypto"
 SUBREDDITS = ("CryptoCurrency", "Bitcoin", "ethereum")
 # Before the first visit, as far back as any source goes.
 REACH = timedelta(days=30)
+CONTACT = "CRYPTOAI_CONTACT"
 _SIMULATED_RATE = 1e3
 
 
@@ -25,7 +26,7 @@ def news_sources(market: MarketResource) -> tuple[NewsSource, ...]:
     simulated = market.settings.source == "sandbox"
     home = f"{market.sandbox}/news" if simulated else None
     visitor = Visitor(
-        USER_AGENT,
+        user_agent(market.secret(CONTACT)),
         _SIMULATED_RATE if home else VISITS_PER_SECOND,
         TIMEOUT_SECONDS,
         market.patience,
@@ -40,6 +41,11 @@ def news_sources(market: MarketResource) -> tuple[NewsSource, ...]:
         # Telegram's own protocol needs a session of a person's; none can be set yet.
         social.TelegramSource("Telegram", None, ()),
     )
+
+
+def user_agent(contact: str | None) -> str:
+    """How we name ourselves to a site, with an address to write to where one is set."""
+    return f"{USER_AGENT[:-1]}; {contact})" if contact else USER_AGENT
 
 
 def _news_api(market: MarketResource, home: str | None) -> NewsSource:
@@ -64,7 +70,7 @@ def _reddit(market: MarketResource, home: str | None) -> NewsSource:
         home or social.REDDIT_LOGIN_URL,
         social.RedditKey("simulated", "simulated") if home else key,
         SUBREDDITS,
-        USER_AGENT,
+        user_agent(market.secret(CONTACT)),
     )
 
 

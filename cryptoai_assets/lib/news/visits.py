@@ -15,7 +15,7 @@ from cryptoai_assets.lib.sources.candle_source import SourceError, SourceRefused
 from cryptoai_assets.lib.sources.patience import Patience, SourceUnavailableError, asked_wait
 from cryptoai_assets.lib.sources.web import MAX_REDIRECTS, PASSING
 
-USER_AGENT = "CryptoAI/0.1 (reads news feeds; https://example.com/cryptoai)"
+USER_AGENT = "CryptoAI/0.1 (reads news feeds)"
 _ACCEPTED = "application/rss+xml, application/atom+xml, application/xml;q=0.9, */*;q=0.5"
 _GZIP = b"\x1f\x8b"
 _MOST_ROBOTS = 500 * 1024

@@ -34,7 +34,7 @@ def item(title: str = "Bitcoin rises", **changed: object) -> Found:
         "language": "en-GB",
         "published": NOW - HOUR,
     }
-    return Found(**{**given, **changed})  # type: ignore[arg-type]
+    return Found(**{**given, **changed})
 
 
 def witness(now: datetime = NOW, *, live_since: datetime | None = NOW - 10 * HOUR) -> Witness:
@@ -68,7 +68,7 @@ def test_item_is_known_when_it_was_fetched_or_would_have_been(
     ],
 )
 def test_item_that_lies_is_put_aside_with_its_reason(changed: dict[str, object], reason: str) -> None:
-    found = sifted([item(**changed)], witness())  # type: ignore[arg-type]
+    found = sifted([item(**changed)], witness())
     assert found.articles.is_empty()
     [told] = found.quarantine["reason"].to_list()
     assert reason in told

@@ -32,7 +32,7 @@ def site() -> Iterator[NewsSite]:
 
 def visitor(**changed: float) -> Visitor:
     patience = Patience(tries=2, first_seconds=0, longest_seconds=0, sleep=lambda _: None, jitter=lambda: 0.0)
-    return Visitor(USER_AGENT, 1e6, 5.0, patience, lambda: NOW, **changed)  # type: ignore[arg-type]
+    return Visitor(USER_AGENT, 1e6, 5.0, patience, lambda: NOW, **changed)
 
 
 def fetched(site: NewsSite, memory: Memory = NOTHING, *, body: bytes | None = None) -> Brought:

@@ -302,7 +302,7 @@ def read_all(text: bytes) -> list[Event]:
         try:
             events.extend(reader(io.BytesIO(text)))
         except CaptureError as error:
-            assert 1 <= error.line <= text.count(b"\n") + 1  # noqa: PT017
+            assert 1 <= error.line <= text.count(b"\n") + 1  # noqa: PT017 - of an error that most texts do not raise
     return events
 
 

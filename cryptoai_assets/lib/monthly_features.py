@@ -49,7 +49,7 @@ def month_features(home: Home, symbol: str, month: str, names: Sequence[str]) ->
         # Bars of the month that close from `since` on, and before `until`.
         opened = max(start, (known.since or start) - market.bar)
         until = end + market.bar if known.until is None else known.until
-        if until <= start:
+        if known.until is not None and until <= start:
             continue
         closed = pl.col("open_time") + market.bar
         grid = sourced_grid(

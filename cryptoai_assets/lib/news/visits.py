@@ -119,14 +119,11 @@ class Visitor:
 
         Source: RFC 9309, Robots Exclusion Protocol, section 2.3.1.
         """
-        rules = RobotFileParser()
         try:
             response, body, _ = self.patience.call(lambda: self._got(f"{site}/robots.txt", {}))
         except SourceUnavailableError as error:
             raise SourceError(f"{error}: without its robots.txt nothing may be read there") from error
-        lines = body[:_MOST_ROBOTS].decode(errors="replace").splitlines()
-        rules.parse(lines if response.status_code == httpx.codes.OK else [])
-        return rules
+        return robot_rules(body if response.status_code == httpx.codes.OK else b"")
 
     def _got(self, address: str, headers: Mapping[str, str]) -> tuple[httpx.Response, bytes, bool]:
         with self._turn:
@@ -184,3 +181,10 @@ class Visitor:
             return unpack.decompress(piece, self.max_body_bytes + 1)
         except zlib.error as error:
             raise SourceUnavailableError(f"{address} sent what cannot be unpacked") from error
+
+
+def robot_rules(body: bytes) -> RobotFileParser:
+    """Rules of a robots.txt; of an empty one, which allow all."""
+    rules = RobotFileParser()
+    rules.parse(body[:_MOST_ROBOTS].decode(errors="replace").splitlines())
+    return rules

@@ -6,10 +6,10 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
-from math import isfinite
 from pathlib import Path
 
 import pytest
+from fakes.sound_events import is_sound
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -242,18 +242,6 @@ def test_openings_and_requests_are_passed_over() -> None:
         list(stream_capture(io.BytesIO(b"1641343691.0"), bitstamp_event))
     with pytest.raises(CaptureError, match="names no pair"):
         list(bitstamp_http_capture(io.BytesIO(b"/ -> 1641343691.0: {}")))
-
-
-def is_sound(event: Event) -> bool:
-    """Whether an event keeps what its class promises."""
-    match event:
-        case Trade():
-            numbers, sides = [event.price, event.quantity], event.taker_side in (1, -1)
-        case BestQuote():
-            numbers, sides = [*event.bid, *event.ask], True
-        case _:
-            numbers, sides = [number for level in [*event.bids, *event.asks] for number in level], True
-    return sides and all(isfinite(number) and number >= 0 for number in numbers) and event.known_at_ns > 0
 
 
 JSON = st.recursive(

@@ -1,0 +1,75 @@
+"""Fuzzing of one parser in a process of its own, and what it found."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from fuzz.parsers import PARSERS, Parser
+from fuzz.planted import PLANTED
+
+ALL: dict[str, Parser] = {**PARSERS, **PLANTED}
+# Of one input; a parser that takes longer for it hangs.
+LONGEST_SECONDS = 25
+MOST_BYTES = 16_384
+MOST_MEGABYTES = 2_048
+_SHOWN_CHARACTERS = 3_000
+
+
+@dataclass(frozen=True, slots=True)
+class Fuzzed:
+    """How the fuzzing of a parser ended.
+
+    Parameters
+    ----------
+    findings
+        Files with the inputs that a parser does not survive; none when it ended well.
+    told
+        What the process said last.
+    """
+
+    findings: tuple[Path, ...]
+    told: str
+
+    @property
+    def ended_well(self) -> bool:
+        """Whether all runs were made and nothing was found."""
+        return not self.findings and "\nDone " in self.told
+
+
+def fuzzed(name: str, folder: Path, *, seed: int, runs: int = -1, seconds: int = 0) -> Fuzzed:
+    """Fuzz one parser, from its seeds on.
+
+    Parameters
+    ----------
+    folder
+        Where findings are kept.
+    seed
+        Of the chance; the same one makes the same runs.
+    runs, seconds
+        After which it ends; -1 runs and 0 seconds are without an end.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    before = set(folder.iterdir())
+    with TemporaryDirectory() as corpus:
+        for number, text in enumerate(ALL[name].seeds):
+            (Path(corpus) / f"{number}").write_bytes(text)
+        flags = {
+            "seed": seed,
+            "runs": runs,
+            "max_total_time": seconds,
+            "timeout": LONGEST_SECONDS,
+            "max_len": MOST_BYTES,
+            "rss_limit_mb": MOST_MEGABYTES,
+            "artifact_prefix": f"{folder}/{name}-",
+        }
+        command = [sys.executable, "-m", "fuzz.engine", name, *(f"-{flag}={n}" for flag, n in flags.items())]
+        ended = subprocess.run([*command, corpus], capture_output=True, check=False)
+    told = (ended.stderr + ended.stdout).decode(errors="replace")
+    return Fuzzed(tuple(sorted(set(folder.iterdir()) - before)), told[-_SHOWN_CHARACTERS:])
+
+
+def repeating(name: str, finding: Path) -> str:
+    """Command that shows a finding again."""
+    return f"PYTHONPATH=tests {sys.executable} -m fuzz {name} --again {finding}"

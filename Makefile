@@ -9,6 +9,7 @@ PYTEST_FLAGS ?= -n 2
 ONLY ?=
 VERSION ?=
 SEED ?=
+SECONDS ?=
 FULL ?=
 MINUTES ?=
 MARKET ?= $(or $(CRYPTOAI_MARKET),sample)
@@ -25,7 +26,7 @@ export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help charts demo sandbox record networks test storm up check bench evaluate reproduce
+.PHONY: help charts demo sandbox record networks test storm fuzz up check bench evaluate reproduce
 .PHONY: format-check lint types contracts
 
 help: ## this list
@@ -50,6 +51,9 @@ test: $(NETWORKS) ## run all tests
 
 storm: $(READY) ## ingestion killed and cut off 50 times each under every fault, held against calm weather (SEED=1 repeats a storm)
 	@PYTHONPATH=tests $(RUN) -m storm $(SEED)
+
+fuzz: $(READY) ## every parser fed with what nobody sends, SECONDS=60 each; findings in build/fuzz (ONLY=feeds, SEED=1)
+	@PYTHONPATH=tests $(RUN) -m fuzz $(ONLY) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 
 up: $(READY) ## Dagster UI, MLflow UI and the forecast endpoint together; Ctrl-C ends all three
 	@$(RUN) -m cryptoai_assets.up $(FLAGS)

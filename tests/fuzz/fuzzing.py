@@ -1,11 +1,13 @@
 """Fuzzing of one parser in a process of its own, and what it found."""
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from fakes.project_root import PROJECT
 from fuzz.parsers import PARSERS, Parser
 from fuzz.planted import PLANTED
 
@@ -65,9 +67,13 @@ def fuzzed(name: str, folder: Path, *, seed: int, runs: int = -1, seconds: int =
             "artifact_prefix": f"{folder}/{name}-",
         }
         command = [sys.executable, "-m", "fuzz.engine", name, *(f"-{flag}={n}" for flag, n in flags.items())]
-        ended = subprocess.run([*command, corpus], capture_output=True, check=False)
+        ended = subprocess.run([*command, corpus], env=_environment(), capture_output=True, check=False)
     told = (ended.stderr + ended.stdout).decode(errors="replace")
     return Fuzzed(tuple(sorted(set(folder.iterdir()) - before)), told[-_SHOWN_CHARACTERS:])
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join((f"{PROJECT / 'tests'}", str(PROJECT)))}
 
 
 def repeating(name: str, finding: Path) -> str:

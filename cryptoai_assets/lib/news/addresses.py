@@ -28,8 +28,10 @@ def canonical_address(address: str, *, found_at: str | None = None) -> str:
     AddressRefusedError
         When it leads to no web server, or is longer than any page's.
     """
-    whole = urljoin(found_at, address.strip()) if found_at else address.strip()
+    whole = address.strip()
     try:
+        whole = urljoin(found_at, whole) if found_at else whole
+        whole.encode()  # half a letter has no bytes
         parts = urlsplit(whole)
         host, port = (parts.hostname or "").rstrip(".").removeprefix("www."), parts.port
     except ValueError as error:

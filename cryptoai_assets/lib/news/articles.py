@@ -108,7 +108,7 @@ def _row(item: Found, now: datetime, live_since: datetime | None) -> dict[str, o
         "author": plain(item.author, most=MOST_NAME) if item.author else None,
         "title": title,
         "text": text,
-        "language": item.language[:2].lower() if item.language else None,
+        "language": plain(item.language, most=2).lower() if item.language else None,
         "published_at": published,
         "known_at": known,
         "coins": list(mentioned(f"{title} {text[:2000]}")),

@@ -64,8 +64,9 @@ class FeedSource:
     def _found(self, entries: list[Any], found_at: str, language: str | None) -> Iterator[Found]:
         for entry in entries:
             content = entry.get("content") or [{}]
-            text = max(entry.get("summary", ""), content[0].get("value", ""), key=len)
-            title = entry.get("title", "")
+            # An empty element may be told as None.
+            text = max(entry.get("summary") or "", content[0].get("value") or "", key=len)
+            title = entry.get("title") or ""
             yield Found(
                 address=entry.get("link") or None,
                 identity=entry.get("id") or entry.get("link") or title,

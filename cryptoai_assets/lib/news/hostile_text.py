@@ -10,11 +10,12 @@ _UNSEEN = frozenset({"script", "style", "template", "noscript", "iframe", "objec
 _BLOCKS = frozenset({"p", "div", "br", "li", "tr", "td", "h1", "h2", "h3", "h4", "article", "section"})
 # UTF-8 read as Windows-1252 leaves these pairs, which no language writes.
 _MISREAD = re.compile("[\u00c2\u00c3][\u0080-\u00bf]|\u00e2\u20ac|\u00f0\u0178")
-# Controls, marks that turn the direction of writing, letters of no width.
+# Controls, marks that turn the direction of writing, letters of no width, halves of letters.
 _CONTROLS = (*range(9), 11, 12, *range(14, 32), *range(127, 160))
 _NO_WIDTH = (0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF)
 _DIRECTIONS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
-_UNWANTED = dict.fromkeys((*_CONTROLS, *_NO_WIDTH, *_DIRECTIONS))
+_HALVES = range(0xD800, 0xE000)
+_UNWANTED = dict.fromkeys((*_CONTROLS, *_NO_WIDTH, *_DIRECTIONS, *_HALVES))
 
 
 def plain(markup: str, *, most: int) -> str:

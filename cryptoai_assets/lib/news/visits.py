@@ -123,7 +123,7 @@ class Visitor:
             response, body, _ = self.patience.call(lambda: self._got(f"{site}/robots.txt", {}))
         except SourceUnavailableError as error:
             raise SourceError(f"{error}: without its robots.txt nothing may be read there") from error
-        return robot_rules(body if response.status_code == httpx.codes.OK else b"")
+        return robot_rules(site, body if response.status_code == httpx.codes.OK else b"")
 
     def _got(self, address: str, headers: Mapping[str, str]) -> tuple[httpx.Response, bytes, bool]:
         with self._turn:
@@ -183,8 +183,19 @@ class Visitor:
             raise SourceUnavailableError(f"{address} sent what cannot be unpacked") from error
 
 
-def robot_rules(body: bytes) -> RobotFileParser:
-    """Rules of a robots.txt; of an empty one, which allow all."""
+def robot_rules(site: str, body: bytes) -> RobotFileParser:
+    """Rules of a site's robots.txt; those of an empty one allow all.
+
+    Raises
+    ------
+    SourceRefusedError
+        When it cannot be read: then nothing says what is allowed.
+    """
     rules = RobotFileParser()
-    rules.parse(body[:_MOST_ROBOTS].decode(errors="replace").splitlines())
+    try:
+        rules.parse(body[:_MOST_ROBOTS].decode(errors="replace").splitlines())
+    except ValueError as error:  # of a delay in other digits, or an address that is none
+        raise SourceRefusedError(
+            f"{site}/robots.txt cannot be read ({error}): leave this feed out"
+        ) from error
     return rules

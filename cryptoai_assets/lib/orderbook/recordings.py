@@ -20,6 +20,7 @@ KEPT_DIFFS, KEPT_TRADES = 100_000, 100_000
 LINES_AT_ONCE, KEPT_BACK_NS = 200, 10 * 10**9
 _DAY = timedelta(days=1)
 _BLOCK_BYTES = 65_536
+_LONGEST_STAMP = 20
 Line = tuple[int, str]
 
 
@@ -144,6 +145,8 @@ def recorded_bars(
     ------
     CaptureError
         At the first line that cannot be read.
+    OrderBookError
+        When a line is of another symbol.
     """
     book = LocalBook(symbol, rules, kept_diffs=KEPT_DIFFS)
     recorder = BarRecorder(book, TradeTape(symbol, rules, kept_ids=KEPT_TRADES), settings)
@@ -191,7 +194,7 @@ def _lines_since(path: Path, since_ns: int) -> bytes:
 def _received_ns(line: bytes) -> int:
     """Time of a line; one that has none is left to be refused by name."""
     stamp = line.partition(b" ")[0]
-    return int(stamp) if stamp.isdigit() else 0
+    return int(stamp) if stamp.isdigit() and len(stamp) <= _LONGEST_STAMP else 0
 
 
 def _whole_bytes(path: Path) -> int:

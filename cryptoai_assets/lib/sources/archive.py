@@ -48,6 +48,13 @@ class ArchiveSource:
         """
         if not self.path.is_file():
             raise SourceError(f"the archive {self.path} is absent")
+        try:
+            return self._fetched(symbol, start, end)
+        # A time far outside the calendar makes polars panic.
+        except (CandlesRefusedError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            raise SourceRefusedError(f"{self.path} holds no candles: {error}") from error
+
+    def _fetched(self, symbol: str, start: datetime, end: datetime) -> Fetched:
         archive = self._opened()
         opened = pl.col("open_time").cast(UTC_MICROSECONDS)
         market = self._read(archive.filter(opened.is_between(start, end, closed="left")))
@@ -78,11 +85,8 @@ class ArchiveSource:
         return archive.with_columns(open_time=opened)
 
     def _read(self, asked: pl.LazyFrame) -> pl.DataFrame:
-        try:
-            rows = asked.collect()
-            candles = cast_candles(rows)
-        except (CandlesRefusedError, pl.exceptions.PolarsError) as error:
-            raise SourceRefusedError(f"{self.path}: {error}") from error
+        rows = asked.collect()
+        candles = cast_candles(rows)
         if QUOTE_VOLUME not in rows.columns:
             return candles
         return candles.with_columns(rows[QUOTE_VOLUME].cast(pl.Float64))

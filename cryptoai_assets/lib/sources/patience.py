@@ -1,6 +1,7 @@
 """Patience with a source that fails: how often it is asked again, and how long is waited in between."""
 
 import email.utils
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -82,9 +83,11 @@ def asked_wait(retry_after: str | None, now: datetime) -> float | None:
     if not retry_after:
         return None
     try:
-        return max(float(retry_after), 0.0)
+        seconds = float(retry_after)
     except ValueError:
         pass
+    else:
+        return None if math.isnan(seconds) else max(seconds, 0.0)
     try:
         moment = email.utils.parsedate_to_datetime(retry_after)
     except (ValueError, OverflowError):

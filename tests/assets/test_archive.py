@@ -118,6 +118,9 @@ def test_archive_that_cannot_be_read_is_refused_with_what_it_lacks(tmp_path: Pat
     candles = month_of_bitcoin()
     for faulty, reason in (
         (candles.drop("close"), "columns absent: close"),
+        (candles.drop("symbol"), "symbol"),
+        (candles.with_columns(open_time=pl.lit(2**62)), "holds no candles"),
+        (candles.with_columns(quote_volume=pl.lit("much")), "holds no candles"),
         (candles.rename({"open_time": "when"}), "when, symbol, .*none is open_time"),
         (
             candles.with_columns(pl.col("close").cast(pl.String).replace_strict({}, default="much")),
@@ -126,5 +129,8 @@ def test_archive_that_cannot_be_read_is_refused_with_what_it_lacks(tmp_path: Pat
     ):
         with pytest.raises(SourceRefusedError, match=reason):
             ArchiveSource(archive(tmp_path, faulty), "30m", "mine").fetch("BTCUSD", START, END)
+    (tmp_path / "torn").write_bytes(b"PAR1")
+    with pytest.raises(SourceRefusedError, match="torn holds no candles"):
+        ArchiveSource(tmp_path / "torn", "30m", "mine").fetch("BTCUSD", START, END)
     with pytest.raises(SourceError, match="is absent"):
         ArchiveSource(tmp_path / "none", "30m", "mine").fetch("BTCUSD", START, END)

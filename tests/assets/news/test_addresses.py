@@ -45,11 +45,18 @@ def test_relative_address_is_meant_from_where_it_was_found() -> None:
         "https://",
         "http://[::1",
         "https://n.test/" + "a" * 3000,
+        "https://n.test/?a=\ud800",
     ],
 )
 def test_what_leads_to_no_web_server_is_refused(address: str) -> None:
     with pytest.raises(AddressRefusedError):
         canonical_address(address)
+
+
+@pytest.mark.parametrize("address", ["//[", "http://[::1", "\ud800"])
+def test_what_is_no_address_is_refused_wherever_it_was_found(address: str) -> None:
+    with pytest.raises(AddressRefusedError):
+        canonical_address(address, found_at="https://news.test/feeds/rss")
 
 
 @given(st.text(max_size=100))

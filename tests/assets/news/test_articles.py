@@ -91,6 +91,17 @@ def test_row_is_plain_and_names_its_coins() -> None:
     )
 
 
+def test_half_a_letter_in_any_field_makes_a_row() -> None:
+    half = "\ud800"
+    found = sifted(
+        [item(f"Bitcoin{half}", address=f"https://n.test/{half}", author=half, source=half, language=half)],
+        witness(),
+    )
+    [row] = found.articles.to_dicts()
+    assert (row["title"], row["source"], row["author"], row["language"]) == ("Bitcoin", "", "", "")
+    assert row["address"] == "urn::1"
+
+
 def test_item_without_an_address_is_told_apart_by_its_identity() -> None:
     found = sifted([item(address=None, identity=name) for name in ("a", "b", "a")], witness())
     assert found.articles["address"].to_list() == ["urn:A:a", "urn:A:b"]

@@ -86,6 +86,19 @@ def test_robots_txt_is_asked_once_and_obeyed(site: NewsSite) -> None:
     assert [path for path, _ in site.asked] == ["/robots.txt"]
 
 
+@pytest.mark.parametrize("rule", ["Crawl-delay: ²", "Request-rate: 1/²", "Disallow: //["])
+def test_robots_txt_that_cannot_be_read_allows_nothing(site: NewsSite, rule: str) -> None:
+    site.robots, site.pages["/rss"] = f"User-agent: *\n{rule}\n", rss(FIRST)
+    with pytest.raises(SourceRefusedError, match=r"robots.txt cannot be read .* leave this feed out"):
+        fetched(site)
+
+
+def test_entry_of_which_nothing_can_be_read_says_nothing(site: NewsSite) -> None:
+    torn = b'<feed><entry><title type="html".test/1?x</link><guid>1>E<content>text</content></entry></feed>'
+    [found] = fetched(site, body=torn).found
+    assert (found.title, found.text) == ("", "")
+
+
 def test_site_is_asked_at_its_rate(site: NewsSite) -> None:
     waited: list[float] = []
     patience = Patience(tries=1, first_seconds=0, longest_seconds=0, sleep=waited.append, jitter=lambda: 0.0)

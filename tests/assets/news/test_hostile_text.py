@@ -20,6 +20,7 @@ from cryptoai_assets.lib.news.hostile_text import plain
         ("a\u202eevil\u200b\x00b\r\n\tc", "aevilb c"),
         ("<img src=x onerror=alert(1)>Text", "Text"),
         ("<p>Broken <b>markup", "Broken markup"),
+        ("half \ud800of a letter", "half of a letter"),
         ("", ""),
     ],
 )

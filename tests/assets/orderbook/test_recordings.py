@@ -14,7 +14,7 @@ import pytest
 
 from cryptoai_assets.lib.orderbook.book import BINANCE_FUTURES, BINANCE_SPOT, LocalBook, TradeTape
 from cryptoai_assets.lib.orderbook.captures import CaptureError, binance_capture, open_capture
-from cryptoai_assets.lib.orderbook.events import Diff, Snapshot, Trade
+from cryptoai_assets.lib.orderbook.events import Diff, OrderBookError, Snapshot, Trade
 from cryptoai_assets.lib.orderbook.microstructure import (
     MINUTE,
     BarRecorder,
@@ -150,6 +150,25 @@ def test_line_that_a_killed_writer_left_is_no_line_and_goes_with_the_next_one(re
 def test_damaged_line_is_named(recordings: Recordings) -> None:
     recordings.append(SYMBOL, [*stream(), (at(200), "{]")])
     with pytest.raises(CaptureError, match="is not JSON"):
+        bars(recordings)
+
+
+def test_line_with_an_endless_time_is_one_without_a_time(recordings: Recordings) -> None:
+    recordings.append(SYMBOL, stream())
+    path = recordings.path(SYMBOL, DAY)
+    whole, endless = path.read_bytes(), b"9" * 5000 + b" {}\n"
+    path.write_bytes(endless + whole)
+    assert bars(recordings).height == 3
+    assert recordings.begun_at_ns(SYMBOL, DAY) == 0
+    path.write_bytes(whole + endless)
+    with pytest.raises(CaptureError, match="is not '<receive ns> <JSON>'"):
+        bars(recordings)
+
+
+def test_line_of_another_symbol_is_refused(recordings: Recordings) -> None:
+    told = stream()
+    recordings.append(SYMBOL, [*told[:-1], (told[-1][0], told[-1][1].replace(SYMBOL, "ETHUSDT"))])
+    with pytest.raises(OrderBookError, match=r"BTCUSDT was given .* ETHUSDT"):
         bars(recordings)
 
 

@@ -18,6 +18,8 @@ from fakes.project_root import PROJECT
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.microstructure_days import day_bars, days_to_go_on_with, microstructure_facts
+from cryptoai_assets.lib.sources.binance_recorder import EventStamp, heard
+from cryptoai_assets.lib.sources.patience import SourceUnavailableError
 from cryptoai_assets.lib.store import write_parquet_atomically
 from cryptoai_assets.record import PAUSE_SECONDS, record, recorder_of
 from cryptoai_assets.sandbox.__main__ import sandbox_app
@@ -142,3 +144,15 @@ def test_asset_keeps_a_day_of_bars_and_says_what_was_wrong_with_the_stream(recor
     path = recorded.home.microstructure.path("BTCUSDT", START.date())
     assert list(recorded.home.microstructure.files(["BTCUSDT"], START, None).values()) == [path]
     assert not Path(recorded.home.recordings.path("BTCUSDT", START.date().replace(day=2))).exists()
+
+
+@pytest.mark.parametrize("text", ["", "{]", "[]", "7", '{"data": null}', '{"data": []}', "[" * 100_000])
+def test_message_that_is_none_is_a_reason_to_connect_anew(text: str) -> None:
+    with pytest.raises(SourceUnavailableError, match="told what is no message"):
+        heard(text, lambda _: 1)
+
+
+@pytest.mark.parametrize("sent_at", ["soon", None, [], "9" * 5000])
+def test_message_without_a_time_of_a_simulated_venue_is_a_reason_to_connect_anew(sent_at: object) -> None:
+    with pytest.raises(SourceUnavailableError, match="told what is no message"):
+        heard(json.dumps({"data": {"s": "BTCUSDT", "E": sent_at}}), EventStamp())

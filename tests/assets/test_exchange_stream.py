@@ -1,9 +1,10 @@
 """Streams read from the sandbox by ccxt.pro: every bar once, whole and in order, whatever the socket does."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -11,7 +12,7 @@ import polars as pl
 import pytest
 from fakes.loopback_app import Loopback, serving
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from cryptoai_assets.lib.freshness import FreshnessWatch
 from cryptoai_assets.lib.sources.bar_sequence import StreamedBars
@@ -103,6 +104,31 @@ def venue(*, speed: float = 2400, sockets: bool = True, **shares: float) -> Iter
         )
         yield Venue(market, server, source, rest)
         source.close()
+
+
+@contextmanager
+def lying_once(place: Venue, part: str | None, name: str, lie: object) -> Iterator[ExchangeStream]:
+    """Stream of the venue behind a server that tells one message with another value in one place."""
+    told = False
+
+    def lied(text: str) -> str:
+        nonlocal told
+        message = json.loads(text)
+        data = message.get("data", message)
+        holder = data.get(part) if part else data
+        if told or not isinstance(holder, dict) or name not in holder:
+            return text
+        told, holder[name] = True, lie
+        return json.dumps(message)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async def sent(event: Message) -> None:
+            await send({**event, "text": lied(event["text"])} if event.get("text") else event)
+
+        await binance_app(place.market, push_seconds=0.005)(scope, receive, sent)
+
+    with serving(app) as server:
+        yield replace(place, server=server).stream()
 
 
 async def bars_of(
@@ -301,6 +327,17 @@ async def test_book_that_crosses_is_a_lost_connection() -> None:
     assert streamed_book("BTCUSD", book | {"bids": []}, levels=1).bids == ()
     with pytest.raises(LostConnectionError, match="the book is crossed: bid 11, ask 11"):
         streamed_book("BTCUSD", book | {"bids": [[11.0, 2.0]]}, levels=1)
+
+
+async def test_bar_and_trade_of_impossible_times_are_lost_connections() -> None:
+    with venue(speed=600) as place, lying_once(place, "k", "t", 10**20) as stream:
+        bars = stream.candles({"BTCUSDT": CURSOR})
+        await bars_of(bars, 5, until=lambda: stream.last_failure is not None)
+        assert "BTCUSDT: OverflowError" in stream.last_failure
+    with venue(speed=60) as place, lying_once(place, None, "T", None) as stream:
+        async with asyncio.timeout(60), aclosing(stream.trades(["BTCUSDT"])) as trades:
+            assert (await anext(trades)).trades["time"].null_count() == 0
+        assert "BTCUSDT: TypeError" in stream.last_failure
 
 
 async def test_what_is_not_traded_is_refused() -> None:

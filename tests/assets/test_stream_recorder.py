@@ -24,7 +24,15 @@ from cryptoai_assets.lib.sources.exchange_stream import (
     counts_changes,
     is_streamed,
 )
-from cryptoai_assets.lib.sources.stream_recorder import KEPT_TRADES, LEVELS, StreamRecorder, TradeNumbers
+from cryptoai_assets.lib.sources.stream_recorder import (
+    KEPT_TRADES,
+    LEVELS,
+    StreamRecorder,
+    TradeNumbers,
+    book_line,
+    is_readable,
+    trade_lines,
+)
 from cryptoai_assets.record import is_recorded, recorder_of, unnumbered
 from cryptoai_assets.sandbox.__main__ import sandbox_app
 from cryptoai_assets.sandbox.market import SandboxMarket
@@ -182,3 +190,21 @@ def test_venue_without_streams_is_refused_by_name(tmp_path: Path) -> None:
     assert is_recorded("Coinbase")
     with pytest.raises(SourceRefusedError, match="'bigone' has no streams"):
         recorder_of(market_at("bigone", tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("price", "readable"), [(100.5, True), (None, False), (float("nan"), False), (0.0, False)]
+)
+def test_trade_that_could_not_be_read_back_is_not_recorded(price: float | None, readable: bool) -> None:
+    rows = [(START, "BTCUSDT", "a", price, 2.0, True)]
+    trades = pl.DataFrame(rows, schema=TRADE_SCHEMA, orient="row")
+    [line] = trade_lines(StreamedTrades("BTCUSDT", trades, after_gap=False), TradeNumbers(0))
+    assert is_readable("BTCUSDT", line) is readable
+
+
+@pytest.mark.parametrize(
+    ("size", "readable"), [(2.0, True), (None, False), (float("inf"), False), (-1.0, False)]
+)
+def test_book_that_could_not_be_read_back_is_not_recorded(size: float | None, readable: bool) -> None:
+    line = book_line(StreamedBook("BTCUSDT", START, 7, ((100.0, size),), ((101.0, 1.0),)))
+    assert is_readable("BTCUSDT", line) is readable

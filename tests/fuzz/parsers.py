@@ -5,6 +5,7 @@ finding. What is asked over HTTP gets one line of the input an answer, through t
 """
 
 import io
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -38,6 +39,7 @@ from cryptoai_assets.lib.orderbook.captures import (
     binance_event,
     bitstamp_event,
     bitstamp_http_capture,
+    recorded_capture,
     stream_capture,
 )
 from cryptoai_assets.lib.orderbook.events import OrderBookError
@@ -45,17 +47,20 @@ from cryptoai_assets.lib.orderbook.microstructure import BAR_SCHEMA, MINUTE, Bar
 from cryptoai_assets.lib.orderbook.recordings import Recordings, recorded_bars
 from cryptoai_assets.lib.quality import QUOTE_VOLUME, row_faults, screened
 from cryptoai_assets.lib.sources.archive import ArchiveSource
+from cryptoai_assets.lib.sources.binance_recorder import heard
 from cryptoai_assets.lib.sources.candle_source import CandleSource, SourceError
 from cryptoai_assets.lib.sources.coin_metrics import CoinMetricsSource
 from cryptoai_assets.lib.sources.coingecko import CoinGeckoSource
 from cryptoai_assets.lib.sources.daily_csv import STOCKS, DailyCsvSource
 from cryptoai_assets.lib.sources.exchange import ExchangeSource
+from cryptoai_assets.lib.sources.exchange_stream import StreamedTrades, streamed_book, trade_frame
 from cryptoai_assets.lib.sources.fact_source import FactSource
 from cryptoai_assets.lib.sources.fear_greed import FearGreedSource
 from cryptoai_assets.lib.sources.fred import KEY, FredSource
 from cryptoai_assets.lib.sources.google_trends import GoogleTrendsSource
 from cryptoai_assets.lib.sources.mempool_space import MempoolSpaceSource
 from cryptoai_assets.lib.sources.patience import Patience, SourceUnavailableError, asked_wait
+from cryptoai_assets.lib.sources.stream_recorder import TradeNumbers, book_line, is_readable, trade_lines
 from cryptoai_assets.lib.sources.web import WebClient
 from edge_bundle.candles import CANDLE_SCHEMA, read_candles_csv, validated_candles
 from edge_bundle.errors import CandlesRefusedError
@@ -305,6 +310,33 @@ def hold_bars(bars: pl.DataFrame) -> None:
     assert all(column.drop_nulls().is_finite().all() for column in values)
 
 
+def read_heard(data: bytes) -> int:
+    """A message of Binance's stream, and the line that it becomes."""
+    try:
+        told = heard(data.decode(errors="replace"), lambda _: seeds.SECOND * 10**9)
+    except SourceUnavailableError:
+        return 0
+    assert isinstance(told.symbol, str)
+    return int(told.symbol == SYMBOL)
+
+
+def read_streamed(data: bytes, *, told: Callable[[Any], Any], lines: Callable[[Any], Sequence[str]]) -> int:
+    """Lines of what ccxt.pro tells, all of which are read back."""
+    try:
+        heard = told(json.loads(data))
+    except Exception:  # noqa: BLE001 — the stream takes any error at this place for a lost connection
+        return 0
+    kept = "".join(f"{seeds.SECOND}000000000 {line}\n" for line in lines(heard) if is_readable(SYMBOL, line))
+    events = list(recorded_capture(io.BytesIO(kept.encode()), symbol=SYMBOL, snapshot_limit=9))
+    assert all(map(is_sound, events))
+    return len(events)
+
+
+def recorded_trades(trades: pl.DataFrame) -> list[str]:
+    """Lines of the first trades of a connection."""
+    return trade_lines(StreamedTrades(SYMBOL, trades, after_gap=True), TradeNumbers(0))
+
+
 @dataclass(frozen=True, slots=True)
 class FedVisitor:
     """Gives one page."""
@@ -412,6 +444,19 @@ PARSERS: dict[str, Parser] = {
         name: Parser(partial(read_capture, events=events), (seed,))
         for name, (events, seed) in CAPTURES.items()
     },
+    "binance-messages": Parser(read_heard, (seeds.BINANCE_MESSAGE,)),
+    "streamed-trades": Parser(
+        partial(read_streamed, told=partial(trade_frame, SYMBOL), lines=recorded_trades),
+        (seeds.STREAMED_TRADES,),
+    ),
+    "streamed-book": Parser(
+        partial(
+            read_streamed,
+            told=partial(streamed_book, SYMBOL, levels=100),
+            lines=lambda book: [book_line(book)],
+        ),
+        (seeds.STREAMED_BOOK,),
+    ),
     "recordings": Parser(read_recording, seeds.RECORDED),
     **{name: Parser(partial(read_news, source=source), texts) for name, (source, texts) in NEWS.items()},
     "robots": Parser(read_robots, (seeds.ROBOTS,)),

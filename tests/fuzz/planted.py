@@ -24,7 +24,7 @@ def _trusting(data: bytes) -> int:
         told = json.loads(data)
     except (ValueError, RecursionError):
         return 0
-    return len(told["p"]) if isinstance(told, dict) and told.get("e") == "trade" else 0
+    return len(str(told["p"])) if isinstance(told, dict) and told.get("e") == "trade" else 0
 
 
 PLANTED = {

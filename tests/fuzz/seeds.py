@@ -206,6 +206,7 @@ RECORDED = (stamped("{}123456789 ", *_BINANCE, *_BINANCE[3:]), stamped("{}123456
 BINANCE_STREAM = b"wss://host/ <-> 1519862399.5\n" + stamped("{}.1234: ", *_BINANCE[1:])
 BITSTAMP_STREAM = b'wss://host/ <- 1519862399.5: {"event":"bts:subscribe"}\n' + stamped("{}.5: ", *_BITSTAMP)
 BITSTAMP_HTTP = stamped("https://host/api/v2/order_book/btcusd -> {}.5: ", _BITSTAMP_BOOK)
+BINANCE_MESSAGE = lines(_BINANCE[1])
 STREAMED_TRADES = lines(
     [{"timestamp": _MS, "id": "9", "price": 100.5, "amount": 2.0, "side": "buy", "symbol": "BTC/USDT"}]
 )

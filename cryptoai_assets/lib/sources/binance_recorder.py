@@ -6,7 +6,7 @@ It knows nothing of books: what the messages mean is found out from the recordin
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
@@ -92,12 +92,12 @@ class BinanceRecorder:
         try:
             while not stopped():
                 text = str(socket.recv(timeout=self.silence_seconds))
-                message = json.loads(text).get("data", {})
-                symbol, known_at_ns = message.get("s"), self.stamp(message)
+                symbol, known_at_ns, changes_book = heard(text, self.stamp)
                 if symbol not in self.symbols or not known_at_ns:
                     continue
-                lines.add(symbol, known_at_ns, text)
-                if message.get("e") == "depthUpdate" and _due(asked.get(symbol), known_at_ns):
+                # A line feed between two parts of JSON would end the line.
+                lines.add(symbol, known_at_ns, text.replace("\n", " "))
+                if changes_book and _due(asked.get(symbol), known_at_ns):
                     asked[symbol] = known_at_ns
                     lines.add(symbol, known_at_ns, self._snapshot(symbol))
         finally:
@@ -106,6 +106,31 @@ class BinanceRecorder:
     def _snapshot(self, symbol: str) -> str:
         answer = self.web.json(_DEPTH_PATH, {"symbol": symbol, "limit": SNAPSHOT_LEVELS})
         return json.dumps(answer, separators=(",", ":"))
+
+
+class Heard(NamedTuple):
+    """Of which symbol a message is, when it was received, and whether it changes the book."""
+
+    symbol: str
+    known_at_ns: int
+    changes_book: bool
+
+
+def heard(text: str, stamp: Stamp) -> Heard:
+    """What a message of the stream is, as far as the recording must know it.
+
+    Raises
+    ------
+    SourceUnavailableError
+        When it is none of Binance's: another connection may bring better ones.
+    """
+    try:
+        message = json.loads(text).get("data", {})
+        return Heard(str(message.get("s")), stamp(message), message.get("e") == "depthUpdate")
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise SourceUnavailableError(
+            f"the websocket told what is no message ({type(error).__name__})"
+        ) from error
 
 
 def _due(asked_ns: int | None, now_ns: int) -> bool:

@@ -19,7 +19,7 @@ from collections.abc import (
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import ccxt.pro
@@ -28,6 +28,7 @@ import polars as pl
 from cryptoai_assets.lib.sources.bar_sequence import FAR, BarSequence, HoleFilling, StreamedBars, Values
 from cryptoai_assets.lib.sources.candle_source import CandleSource, SourceRefusedError
 from cryptoai_assets.lib.sources.exchange import VENUES
+from cryptoai_assets.lib.sources.fact_source import plausible
 from edge_bundle.candles import UTC_MICROSECONDS, interval_duration
 
 Item = TypeVar("Item")
@@ -53,6 +54,14 @@ _EPOCH = datetime.fromtimestamp(0, tz=UTC)
 
 class LostConnectionError(Exception):
     """A connection brings nothing more; a new one may. It does not leave this module."""
+
+
+class ToldBar(NamedTuple):
+    """A bar as it is now; its values are those of a candle, without its time."""
+
+    opened: datetime
+    values: Values
+    closed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,9 +226,10 @@ class ExchangeStream:
         sequence = BarSequence(due, step, tells_closing=self._identity in TELLS_CLOSING)
         filling = HoleFilling(self._source, symbol, self._looks, sequence)
 
-        async def watch(client: Any, market: str) -> list[tuple[Values, bool]]:
+        async def watch(client: Any, market: str) -> list[ToldBar]:
             rows = await client.watch_ohlcv(market, self._interval)
-            return client.told_bars() if sequence.tells_closing else [(tuple(row), False) for row in rows]
+            told = client.told_bars() if sequence.tells_closing else [(tuple(row), False) for row in rows]
+            return [told_bar(row, closed=closed) for row, closed in told]
 
         async with aclosing(self._messages(symbol, watch)) as messages:
             async for told in messages:
@@ -228,22 +238,21 @@ class ExchangeStream:
                     if (bars := await filling.filled(FAR)) is not None:
                         yield bars
                     continue
-                for row, closed in told:
-                    sequence.hear(_moment(row[0]), row[1:], closed=closed)
+                for bar in told:
+                    sequence.hear(bar.opened, bar.values, closed=bar.closed)
                 async for bars in filling.handed_out():
                     yield bars
 
     async def _trades_of(self, symbol: str) -> AsyncGenerator[StreamedTrades, None]:
-        async def watch(client: Any, market: str) -> list[dict[str, Any]]:
-            trades: list[dict[str, Any]] = await client.watch_trades(market)
-            return trades
+        async def watch(client: Any, market: str) -> pl.DataFrame:
+            return trade_frame(symbol, await client.watch_trades(market))
 
         after_gap = True
         async with aclosing(self._messages(symbol, watch)) as messages:
             async for told in messages:
-                if told:
-                    yield StreamedTrades(symbol, _trade_frame(symbol, told), after_gap=after_gap)
-                after_gap = told is None or (after_gap and not told)
+                if told is not None and told.height:
+                    yield StreamedTrades(symbol, told, after_gap=after_gap)
+                after_gap = told is None or (after_gap and not told.height)
 
     async def _books_of(self, symbol: str, levels: int) -> AsyncGenerator[StreamedBook, None]:
         async def watch(client: Any, market: str) -> StreamedBook:
@@ -316,6 +325,11 @@ class ExchangeStream:
         if len(names) != 1:
             raise SourceRefusedError(f"{self.name} offers {len(names)} spot markets {symbol}, 1 needed")
         return str(names[0])
+
+
+def told_bar(row: Sequence[float], *, closed: bool) -> ToldBar:
+    """Bar of a row: its opening in epoch milliseconds, then its values."""
+    return ToldBar(_moment(row[0]), tuple(row[1:]), closed)
 
 
 def streamed_book(symbol: str, book: Mapping[str, Any], *, levels: int) -> StreamedBook:
@@ -420,10 +434,11 @@ def _moved(address: Any, base_url: str) -> Any:
 
 
 def _moment(epoch_ms: float) -> datetime:
-    return _EPOCH + timedelta(milliseconds=epoch_ms)
+    return plausible(_EPOCH + timedelta(milliseconds=epoch_ms))
 
 
-def _trade_frame(symbol: str, trades: list[dict[str, Any]]) -> pl.DataFrame:
+def trade_frame(symbol: str, trades: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
+    """Trades of ccxt.pro in `TRADE_SCHEMA`."""
     rows = [
         (
             _moment(trade["timestamp"]),

@@ -9,8 +9,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from cryptoai_assets.lib.orderbook.captures import streamed_event
+from cryptoai_assets.lib.orderbook.events import MessageError
 from cryptoai_assets.lib.orderbook.recordings import LineBuffer, Recordings
 from cryptoai_assets.lib.sources.exchange_stream import ExchangeStream, StreamedBook, StreamedTrades
 
@@ -19,6 +22,7 @@ LEVELS = 100
 BOOK_EVERY_NS = 10**9
 # After a connection begins a venue may tell its last trades once more.
 KEPT_TRADES = 10_000
+_ANY_TIME_NS = 1
 
 
 @dataclass(slots=True)
@@ -86,18 +90,32 @@ class StreamRecorder:
                 async for one in told:
                     now_ns = self.clock_ns()
                     if isinstance(one, StreamedTrades):
-                        for line in _trade_lines(one, numbers[one.symbol]):
-                            lines.add(one.symbol, now_ns, line)
+                        recorded = trade_lines(one, numbers[one.symbol])
                     elif now_ns - written.get(one.symbol, 0) >= BOOK_EVERY_NS:
                         written[one.symbol] = now_ns
-                        lines.add(one.symbol, now_ns, _book_line(one))
+                        recorded = [book_line(one)]
+                    else:
+                        recorded = []
+                    for line in filter(partial(is_readable, one.symbol), recorded):
+                        lines.add(one.symbol, now_ns, line)
                     if stopped():
                         return
         finally:
             lines.flush()
 
 
-def _book_line(book: StreamedBook) -> str:
+def is_readable(symbol: str, line: str) -> bool:
+    """Whether a line can be read back: one that cannot would stop the bars of its whole day."""
+    try:
+        streamed_event(json.loads(line), _ANY_TIME_NS, symbol=symbol)
+    except MessageError:
+        return False
+    return True
+
+
+def book_line(book: StreamedBook) -> str:
+    """Line of a book."""
+
     def side(levels: Sequence[tuple[float, float]]) -> list[list[str]]:
         return [[repr(price), repr(quantity)] for price, quantity in levels]
 
@@ -113,7 +131,7 @@ def _book_line(book: StreamedBook) -> str:
     )
 
 
-def _trade_lines(told: StreamedTrades, numbers: TradeNumbers) -> list[str]:
+def trade_lines(told: StreamedTrades, numbers: TradeNumbers) -> list[str]:
     """A line a trade; one whose taker's side is not told cannot be used, and counts as missed."""
     if told.after_gap:
         numbers.skip()

@@ -80,7 +80,7 @@ class TrainingSettings:
 
 
 SMALL = TrainingSettings(
-    folds=3,
+    folds=2,
     test_share=0.5,
     embargo_bars=6,
     kinds=("xgboost", "lightgbm", "tree_ensemble"),

@@ -59,7 +59,10 @@ ROOMS: Mapping[str, Callable[[Asked], Iterator[EvaluationRow]]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure a room, or all; a missed goal is shown, and is no error."""
+    """Measure a room, or all; a missed goal is shown, and is no error.
+
+    A room that cannot be measured is told, and the others are measured all the same; the status is then 2.
+    """
     parser = argparse.ArgumentParser(prog="make evaluate", description=__doc__)
     parser.add_argument("room", nargs="?", choices=list(ROOMS))
     parser.add_argument("--full", action="store_true", help="all that is left out of a short evaluation too")
@@ -69,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     asked = Asked(options.full, options.minutes, git_commit())
     rows: list[EvaluationRow] = []
+    status = 0
     for room in [options.room] if options.room else list(ROOMS):
         _say(f"{room}: measuring; the first rows come after some minutes")
         try:
@@ -82,11 +86,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             SourceError,
         ) as error:
             sys.stderr.write(f"{error}\n")
-            return 2
+            status = 2
+    if not rows:
+        return status  # the rows of the time before stay
     write_rows(OUTPUT, rows, commit=asked.commit)
     missed = [row.name for row in rows if row.met is False]
     _say(f"\n{len(rows)} rows in {OUTPUT}; {len(missed)} goals missed {missed or ''}\n{REMARK}")
-    return 0
+    return status
 
 
 def _say(line: str) -> None:

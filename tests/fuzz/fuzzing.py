@@ -63,6 +63,8 @@ def fuzzed(name: str, folder: Path, *, seed: int, runs: int = -1, seconds: int =
             "max_total_time": seconds,
             "timeout": LONGEST_SECONDS,
             "max_len": MOST_BYTES,
+            # A shorter input that reaches the same lines must not replace a valid answer.
+            "reduce_inputs": 0,
             "rss_limit_mb": MOST_MEGABYTES,
             "artifact_prefix": f"{folder}/{name}-",
         }

@@ -155,7 +155,7 @@ def test_wait_that_the_server_asks_for_is_kept(
     assert waits == [waited]
 
 
-@pytest.mark.parametrize("asked", ["3600", "1e999", "nan", "Sun, 01 Mar 2026 18:00:00 GMT"])
+@pytest.mark.parametrize("asked", ["3600", "1e999", "Sun, 01 Mar 2026 18:00:00 GMT"])
 def test_wait_beyond_the_longest_is_not_sat_out(
     asked: str, server: ScriptedServer, client: WebClient, waits: list[float]
 ) -> None:

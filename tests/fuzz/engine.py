@@ -1,5 +1,6 @@
 """One parser in the hands of atheris, which ends the process: `python -m fuzz.engine NAME FLAG …`."""
 
+import resource
 import sys
 from collections.abc import Sequence
 
@@ -10,10 +11,14 @@ with atheris.instrument_imports(include=["cryptoai_assets", "edge_bundle", "fuzz
     from fuzz.parsers import PARSERS
     from fuzz.planted import PLANTED
 
+MOST_BYTES_OF_MEMORY = 8 * 2**30
+
 
 def main(arguments: Sequence[str]) -> None:
     """Fuzz until libFuzzer's flags say that it is enough, or a finding ends it."""
     name, *flags = arguments
+    # Of addresses, which libraries reserve generously: beyond it Python has a MemoryError, which is a finding.
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES_OF_MEMORY, MOST_BYTES_OF_MEMORY))
     read = {**PARSERS, **PLANTED}[name].read
 
     def feed(data: bytes) -> None:

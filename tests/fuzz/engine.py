@@ -17,7 +17,7 @@ MOST_BYTES_OF_MEMORY = 8 * 2**30
 def main(arguments: Sequence[str]) -> None:
     """Fuzz until libFuzzer's flags say that it is enough, or a finding ends it."""
     name, *flags = arguments
-    # Of addresses, which libraries reserve generously: beyond it Python has a MemoryError, which is a finding.
+    # Of addresses, which libraries reserve generously; beyond it a MemoryError is a finding.
     resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES_OF_MEMORY, MOST_BYTES_OF_MEMORY))
     read = {**PARSERS, **PLANTED}[name].read
 

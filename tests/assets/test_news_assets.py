@@ -86,7 +86,7 @@ def test_source_without_a_key_is_shown_as_not_configured(tmp_path: Path) -> None
     told = {source.name: source.missing for source in news_sources(market)}
     assert told["mine.test"] is None
     assert told["CoinDesk"] is None
-    assert all(told[name] for name in ("NewsAPI", "Reddit", "X", "Telegram"))
+    assert all(told[name] for name in ("NewsAPI", "Reddit", "X"))
     assert news_sources(MarketResource(name="sample", root=str(tmp_path))) == ()
 
 

@@ -38,8 +38,6 @@ def news_sources(market: MarketResource) -> tuple[NewsSource, ...]:
         _news_api(market, home),
         _reddit(market, home),
         _x(market),
-        # Telegram's own protocol needs a session of a person's; none can be set yet.
-        social.TelegramSource("Telegram", None, ()),
     )
 
 

@@ -18,7 +18,7 @@ from cryptoai_assets.lib.news.mentions import mentioned
 from cryptoai_assets.lib.sources.fact_source import Witness
 from edge_bundle.candles import UTC_MICROSECONDS
 
-CHANNELS = ("news", "x", "reddit", "telegram")
+CHANNELS = ("news", "x", "reddit")
 ARTICLE_SCHEMA: dict[str, pl.DataType] = {
     "address": pl.String(),
     "source": pl.String(),

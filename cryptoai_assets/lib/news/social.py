@@ -1,12 +1,12 @@
-"""News and talk from services that ask for a key: NewsAPI, Reddit, X, Telegram; each not configured without.
+"""News and talk from services that ask for a key: NewsAPI, Reddit, X; each is not configured without.
 
 Of a person only the public name under an item is kept.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -28,16 +28,22 @@ X_REQUESTS_PER_SECOND, X_PAGE, X_MOST_PAGES, X_REACH = 0.5, 100, 10, timedelta(d
 
 
 @dataclass(frozen=True, slots=True)
-class NewsApiSource:
-    """Articles of many publishers that match a query; a `NewsSource`."""
+class _OverWeb:
+    """What every source has that is asked over the web."""
 
     web: WebClient
-    query: str
 
     @property
     def name(self) -> str:
         """Stands as the source of its items."""
         return self.web.name
+
+
+@dataclass(frozen=True, slots=True)
+class NewsApiSource(_OverWeb):
+    """Articles of many publishers that match a query; a `NewsSource`."""
+
+    query: str
 
     @property
     def missing(self) -> str | None:
@@ -83,7 +89,7 @@ class RedditKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class RedditSource:
+class RedditSource(_OverWeb):
     """New posts of subreddits, through Reddit's own API; a `NewsSource`.
 
     Parameters
@@ -94,16 +100,10 @@ class RedditSource:
         Says who we are, as Reddit's rules ask.
     """
 
-    web: WebClient
     login_url: str
     key: RedditKey | None
     subreddits: Sequence[str]
     user_agent: str
-
-    @property
-    def name(self) -> str:
-        """Stands as the source of its items."""
-        return self.web.name
 
     @property
     def missing(self) -> str | None:
@@ -167,16 +167,10 @@ def _reddit_item(post: Mapping[str, Any], source: str) -> Found:
 
 
 @dataclass(frozen=True, slots=True)
-class XSource:
+class XSource(_OverWeb):
     """Recent posts on X that match a query, through its API v2; a `NewsSource`."""
 
-    web: WebClient
     query: str
-
-    @property
-    def name(self) -> str:
-        """Stands as the source of its items."""
-        return self.web.name
 
     @property
     def missing(self) -> str | None:
@@ -220,74 +214,7 @@ def _x_item(post: Mapping[str, Any], source: str) -> Found:
     )
 
 
-class TelegramPost(NamedTuple):
-    """A message of a public channel."""
-
-    number: int
-    sent: datetime
-    text: str
-
-
-class TelegramClient(Protocol):
-    """What is asked of Telegram; Telethon answers it where it is configured."""
-
-    def posts(self, channel: str, since: datetime) -> Iterable[TelegramPost]:
-        """Posts of a public channel since a time.
-
-        Raises
-        ------
-        SourceError
-            When Telegram does not answer.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class TelegramSource:
-    """Posts of public Telegram channels; a `NewsSource`.
-
-    Parameters
-    ----------
-    connect
-        Opens a client; None where no credentials are set.
-    """
-
-    name: str
-    connect: Callable[[], TelegramClient] | None
-    channels: Sequence[str]
-
-    @property
-    def missing(self) -> str | None:
-        """What must be set before it can be asked, as a sentence; None when nothing is missing."""
-        return None if self.connect else "no api id, api hash and session of Telegram are set"
-
-    def fetch(self, since: datetime, memory: Memory = NOTHING) -> Brought:
-        """See `NewsSource.fetch`."""
-        _configured(self)
-        client = self.connect() if self.connect else None
-        posts = [
-            (place, post)
-            for place in self.channels
-            for post in (client.posts(place, since) if client else ())
-        ]
-        return Brought(tuple(_telegram_item(place, post, self.name) for place, post in posts), memory)
-
-
-def _telegram_item(channel: str, post: TelegramPost, source: str) -> Found:
-    return Found(
-        address=f"https://t.me/{channel}/{post.number}",
-        identity=f"{channel}/{post.number}",
-        source=source,
-        channel="telegram",
-        author=channel,
-        title="",
-        text=post.text,
-        language=None,
-        published=post.sent,
-    )
-
-
-def _configured(source: NewsApiSource | RedditSource | XSource | TelegramSource) -> None:
+def _configured(source: NewsApiSource | RedditSource | XSource) -> None:
     if source.missing:
         raise NotConfiguredError(f"{source.name} is not configured: {source.missing}")
 

@@ -18,7 +18,6 @@ from cryptoai_assets.lib.news.social import (
     NewsApiSource,
     RedditKey,
     RedditSource,
-    TelegramSource,
 )
 from cryptoai_assets.lib.news.visits import USER_AGENT, Visitor
 from cryptoai_assets.lib.sources.candle_source import SourceError
@@ -91,7 +90,8 @@ def test_source_that_fails_is_told_and_keeps_its_memory(store: NewsStore) -> Non
     other.tell("good", NOW - HOUR)
     visit(store, wire, NOW)
     wire.fails = True
-    found = visits(store, [wire, other, TelegramSource("Telegram", None, ())], start=START, now=NOW + HOUR)
+    keyless = NewsApiSource(quick_web("NewsAPI", "http://127.0.0.1:9"), "bitcoin")
+    found = visits(store, [wire, other, keyless], start=START, now=NOW + HOUR)
     assert found["state"].to_list() == ["no answer", "answered", "not configured"]
     assert found["told"][0] == "the wire is cut"
     assert store.read()["title"].to_list() == ["good"]

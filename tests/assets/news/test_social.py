@@ -1,4 +1,4 @@
-"""NewsAPI, Reddit, X and Telegram: documented answers become items; without a key they are not asked."""
+"""NewsAPI, Reddit and X: documented answers become items; without a key they are not asked."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,8 +17,6 @@ from cryptoai_assets.lib.news.social import (
     NewsApiSource,
     RedditKey,
     RedditSource,
-    TelegramPost,
-    TelegramSource,
     XSource,
 )
 from cryptoai_assets.lib.sources.candle_source import SourceError, SourceRefusedError
@@ -127,23 +125,10 @@ def test_posts_of_x_are_read_page_by_page(service: tuple[Service, str]) -> None:
     assert [one.query_params.get("next_token") for one in running.asked] == [None, "n"]
 
 
-class Channels:
-    """Telegram in memory."""
-
-    def posts(self, channel: str, since: datetime) -> Iterator[TelegramPost]:
-        yield TelegramPost(7, since, f"news of {channel}")
-
-
-def test_posts_of_telegram_become_items() -> None:
-    [found] = TelegramSource("Telegram", Channels, ("coins",)).fetch(SINCE).found
-    assert (found.address, found.text, found.published) == ("https://t.me/coins/7", "news of coins", SINCE)
-
-
 SOURCES: dict[str, Callable[[str], Any]] = {
     "newsapi": lambda url: news_api(url, None),
     "reddit": lambda url: reddit(url, None),
     "x": lambda url: x(url, None),
-    "telegram": lambda _url: TelegramSource("Telegram", None, ("coins",)),
 }
 
 

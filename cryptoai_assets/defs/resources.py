@@ -109,7 +109,7 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
     models: list[str] = []  # noqa: RUF012 — likewise
     files: str | None = None
     addresses: dict[str, str] = {}  # noqa: RUF012 — likewise
-    news_feeds: dict[str, str] = {}  # noqa: RUF012 — likewise
+    news_feeds: dict[str, str] = {}  # noqa: RUF012 — a field of pydantic, copied for each resource
     tries: int = PATIENCE.tries
     fred_key_variable: str = "CRYPTOAI_FRED_KEY"
     studies_variable: str = "CRYPTOAI_STUDIES"

@@ -11,6 +11,7 @@ from cryptoai_assets.lib.gaps import OPEN
 
 GROWS = configured_market().grows
 STATUS = dg.DefaultScheduleStatus.RUNNING if GROWS else dg.DefaultScheduleStatus.STOPPED
+UNDER_WAY = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED)
 # A long history may hold many months with gaps: the newest come first, the others an hour later.
 MOST_REPAIRS = 24
 
@@ -63,17 +64,7 @@ def free_requests(
     run_config: Mapping[str, Any] | None = None,
 ) -> list[dg.RunRequest] | dg.SkipReason:
     """Runs of the partitions that no run of these jobs is at work on: two would write the same files."""
-    under_way = [
-        dg.RunsFilter(
-            job_name=job,
-            statuses=[
-                dg.DagsterRunStatus.QUEUED,
-                dg.DagsterRunStatus.STARTING,
-                dg.DagsterRunStatus.STARTED,
-            ],
-        )
-        for job in jobs
-    ]
+    under_way = [dg.RunsFilter(job_name=job, statuses=list(UNDER_WAY)) for job in jobs]
     runs = [run for own in under_way for run in context.instance.get_runs(own)]
     busy = {run.tags.get("dagster/partition") for run in runs}
     free = [key for key in wanted if key not in busy]
@@ -83,3 +74,14 @@ def free_requests(
         dg.RunRequest(run_key=f"{key} {tick}", partition_key=key, run_config=run_config) for key in free
     ]
     return requests or dg.SkipReason("the last runs go on")
+
+
+def lone_request(
+    context: dg.ScheduleEvaluationContext, market: MarketResource, *, job: str
+) -> dg.RunRequest | dg.SkipReason:
+    """A run of a job that one process is at a time; none where a market ends, or the last run goes on."""
+    if not market.settings.grows:
+        return dg.SkipReason(f"the market {market.name} ends with its data")
+    if context.instance.get_runs(dg.RunsFilter(job_name=job, statuses=list(UNDER_WAY)), limit=1):
+        return dg.SkipReason("the last run goes on")
+    return dg.RunRequest()

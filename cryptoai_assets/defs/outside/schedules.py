@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from cryptoai_assets.defs.market_data.schedules import STATUS, lone_request
 from cryptoai_assets.defs.outside.assets import GROUP
 from cryptoai_assets.defs.resources import MarketResource, configured_market
 
@@ -18,20 +19,10 @@ refreshed_facts = dg.define_asset_job(
 @dg.schedule(
     cron_schedule=CRON,
     job=refreshed_facts,
-    default_status=dg.DefaultScheduleStatus.RUNNING
-    if configured_market().grows
-    else dg.DefaultScheduleStatus.STOPPED,
+    default_status=STATUS,
 )
 def facts_every_day(
     context: dg.ScheduleEvaluationContext, market: MarketResource
 ) -> dg.RunRequest | dg.SkipReason:
     """Ask every source; a run that has not ended yet is not overtaken, for one process writes at a time."""
-    if not market.settings.grows:
-        return dg.SkipReason(f"the market {market.name} ends with its data")
-    under_way = dg.RunsFilter(
-        job_name=refreshed_facts.name,
-        statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED],
-    )
-    if context.instance.get_runs(under_way, limit=1):
-        return dg.SkipReason("the last run goes on")
-    return dg.RunRequest()
+    return lone_request(context, market, job=refreshed_facts.name)

@@ -7,7 +7,6 @@ and becomes, bit by bit, what it would have become.
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,7 +27,12 @@ from cryptoai_assets.lib.charts.settings import (
     VisionTransformerSettings,
 )
 from cryptoai_assets.lib.graph_builder import OPSET
-from cryptoai_assets.lib.models.networks.gradients import LONGEST_GRADIENT, deterministic, save_state
+from cryptoai_assets.lib.models.networks.gradients import (
+    LONGEST_GRADIENT,
+    Progress,
+    deterministic,
+    save_state,
+)
 from cryptoai_assets.lib.models.networks.problem import AfterEpoch, Epoch
 from cryptoai_assets.lib.models.networks.weights import positions
 from edge_bundle.chart import COLUMNS_A_BAR, INK, ChartFormat, UInt8Array
@@ -70,12 +74,12 @@ class ChartSolver:
             run = _Run(problem, device)
             file = None if self.checkpoints is None else self.checkpoints / f"{_fingerprint(problem)}.pt"
             if file is not None and file.is_file():
-                run.load_state(torch.load(file, map_location=device, weights_only=True))
+                run.progress.load_state(torch.load(file, map_location=device, weights_only=True))
             while not run.finished:
                 after_epoch(run.epoch())
                 if file is not None:
-                    save_state(run.state(), file)
-            return ChartSolution(run.best(), run.best_epoch)
+                    save_state(run.progress.state(), file)
+            return ChartSolution(run.best(), run.progress.best_epoch)
 
 
 class ChartModule(nn.Module):
@@ -213,22 +217,21 @@ class _Run:
         self._optimizer = torch.optim.AdamW(
             self._module.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
         )
-        self._done, self.best_epoch, self._best_loss = 0, 0, float("inf")
-        self._best = {name: tensor.clone() for name, tensor in self._module.state_dict().items()}
+        self.progress = Progress(self._module, self._optimizer, None)
 
     @property
     def finished(self) -> bool:
         """Whether all epochs are done."""
-        return self._done >= self._problem.settings.training.epochs
+        return self.progress.done >= self._problem.settings.training.epochs
 
     def best(self) -> ChartModule:
         """The network of the best epoch."""
-        self._module.load_state_dict(self._best)
+        self.progress.restore_best()
         return self._module.eval()
 
     def epoch(self) -> Epoch:
         """Go once through the training rows whose turn it is."""
-        number, training = self._done + 1, self._problem.settings.training
+        number, training = self.progress.done + 1, self._problem.settings.training
         torch.manual_seed(self._problem.seed * 100_003 + number)
         order = self._problem.turn(number)
         flipped = self._problem.flipped(number, len(order))
@@ -238,31 +241,9 @@ class _Run:
         for place, rows in enumerate(batches):
             self._set_rate(number - 1 + place / len(batches))
             total += self._step(self._problem.batch(order[rows], flipped[rows])) * len(rows)
-        self._done = number
         validation_loss = self._validation_loss()
-        if validation_loss < self._best_loss:
-            self._best_loss, self.best_epoch = validation_loss, number
-            self._best = {name: tensor.clone() for name, tensor in self._module.state_dict().items()}
+        self.progress.end(number, validation_loss)
         return Epoch(number, training.epochs, total / len(order), validation_loss)
-
-    def state(self) -> dict[str, Any]:
-        """Everything that the next epoch depends on."""
-        return {
-            "module": self._module.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "best": self._best,
-            "done": self._done,
-            "best_epoch": self.best_epoch,
-            "best_loss": self._best_loss,
-        }
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave."""
-        self._module.load_state_dict(state["module"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._best = dict(state["best"])
-        self._done, self.best_epoch = state["done"], state["best_epoch"]
-        self._best_loss = state["best_loss"]
 
     def _set_rate(self, epochs: float) -> None:
         """Half a cosine over all epochs, after a warm-up of one."""

@@ -5,7 +5,7 @@ on from its last checkpoint and becomes, bit by bit, what it would have become.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -61,12 +61,12 @@ class GradientSolver:
             run = _Run(problem, device)
             file = None if self.checkpoints is None else self.checkpoints / f"{_fingerprint(problem)}.pt"
             if file is not None and file.is_file():
-                run.load_state(torch.load(file, map_location=device, weights_only=True))
+                run.progress.load_state(torch.load(file, map_location=device, weights_only=True))
             while not run.finished:
                 after_epoch(run.epoch())
                 if file is not None:
-                    save_state(run.state(), file)
-            return Solution(run.best_weights(), run.best_epoch)
+                    save_state(run.progress.state(), file)
+            return Solution(run.best_weights(), run.progress.best_epoch)
 
 
 class NetworkModule(nn.Module):
@@ -154,6 +154,49 @@ class _Encoder(nn.Module):
         return last
 
 
+class Progress:
+    """How far a training is, and its best epoch so far; what the next epoch depends on is its `state`."""
+
+    def __init__(self, module: nn.Module, optimizer: torch.optim.Optimizer, loss: float | None) -> None:
+        self._module, self._optimizer = module, optimizer
+        self.done, self.best_epoch = 0, 0
+        self._best_loss = float("inf") if loss is None else loss
+        self._best = self._copied()
+
+    def _copied(self) -> dict[str, Tensor]:
+        return {name: tensor.clone() for name, tensor in self._module.state_dict().items()}
+
+    def end(self, epoch: int, loss: float | None) -> None:
+        """Count an epoch, and keep its weights where no loss was less; without a loss the newest ones."""
+        self.done = epoch
+        if loss is None or loss < self._best_loss:
+            self._best_loss = float("inf") if loss is None else loss
+            self.best_epoch, self._best = epoch, self._copied()
+
+    def restore_best(self) -> None:
+        """Give the module the weights of the best epoch."""
+        self._module.load_state_dict(self._best)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next epoch depends on."""
+        return {
+            "module": self._module.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "best": self._best,
+            "done": self.done,
+            "best_epoch": self.best_epoch,
+            "best_loss": self._best_loss,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self._module.load_state_dict(state["module"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._best = dict(state["best"])
+        self.done, self.best_epoch = state["done"], state["best_epoch"]
+        self._best_loss = state["best_loss"]
+
+
 class _Run:
     """A training under way."""
 
@@ -172,27 +215,25 @@ class _Run:
             lr=settings.training.learning_rate,
             weight_decay=settings.training.weight_decay,
         )
-        self._done, self.best_epoch = 0, 0
         # Where no epoch is better than the regression that the training begins with, that is the solution.
-        stopping_loss = self._stopping_loss()
-        self._best_loss = float("inf") if stopping_loss is None else stopping_loss
-        self._best = {name: tensor.clone() for name, tensor in self._module.state_dict().items()}
+        self.progress = Progress(self._module, self._optimizer, self._stopping_loss())
 
     @property
     def finished(self) -> bool:
         """Whether all epochs are done, or too many went by without a better one."""
-        waited = self._done - self.best_epoch
+        done = self.progress.done
+        waited = done - self.progress.best_epoch
         stopped = self._stopping is not None and waited >= self._problem.settings.training.patience
-        return self._done >= self._problem.epochs or (self._done > 0 and stopped)
+        return done >= self._problem.epochs or (done > 0 and stopped)
 
     def best_weights(self) -> Weights:
         """Weights of the best epoch."""
-        self._module.load_state_dict(self._best)
+        self.progress.restore_best()
         return self._module.weights()
 
     def epoch(self) -> Epoch:
         """Go once through the training windows whose turn it is."""
-        number = self._done + 1
+        number = self.progress.done + 1
         settings = self._problem.settings.training
         torch.manual_seed(self._problem.seed * 100_003 + number)
         order = np.random.default_rng([self._problem.seed, number]).permutation(self._problem.turn(number))
@@ -202,32 +243,9 @@ class _Run:
         for place, rows in enumerate(batches):
             self._set_rate(number - 1 + place / len(batches))
             total += self._step(torch.from_numpy(rows).to(self._device)) * len(rows)
-        self._done = number
         stopping_loss = self._stopping_loss()
-        if stopping_loss is None or stopping_loss < self._best_loss:
-            self._best_loss = float("inf") if stopping_loss is None else stopping_loss
-            self.best_epoch = number
-            self._best = {name: tensor.clone() for name, tensor in self._module.state_dict().items()}
+        self.progress.end(number, stopping_loss)
         return Epoch(number, self._problem.epochs, total / len(order), stopping_loss)
-
-    def state(self) -> dict[str, Any]:
-        """Everything that the next epoch depends on."""
-        return {
-            "module": self._module.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "best": self._best,
-            "done": self._done,
-            "best_epoch": self.best_epoch,
-            "best_loss": self._best_loss,
-        }
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
-        self._module.load_state_dict(state["module"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._best = dict(state["best"])
-        self._done, self.best_epoch = state["done"], state["best_epoch"]
-        self._best_loss = state["best_loss"]
 
     def _set_rate(self, epochs: float) -> None:
         """Half a cosine over all epochs that are planned, after a warm-up of half an epoch."""

@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"{unnumbered(market.settings.venue)}\n")
     sys.stdout.flush()
     with suppress(KeyboardInterrupt):
-        record(recorder, lambda: False, time.sleep)
+        record(recorder, _never, time.sleep)
     return 0
 
 
@@ -107,6 +107,11 @@ def record(
             sys.stderr.write(f"{error}; the next try is in {PAUSE_SECONDS:g} s\n")
             sys.stderr.flush()
             sleep(PAUSE_SECONDS)
+
+
+def _never() -> bool:
+    """Only Ctrl-C ends the program; tests stop a recording by another answer."""
+    return False
 
 
 def _received(_message: Mapping[str, Any]) -> int:

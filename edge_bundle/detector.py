@@ -56,7 +56,6 @@ class DetectorManifest(Promise):
     as_of: str
     git_commit: str
     quantization: Mapping[str, Any]
-    files: Mapping[str, str]
     schema_version: int = SCHEMA_VERSION
 
 

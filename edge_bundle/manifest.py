@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,10 +16,16 @@ GOLDEN_NAME = "golden.npz"
 SCHEMA_VERSION = 1
 
 
+@dataclass(frozen=True, slots=True)
 class Promise:
-    """How a bundle's promise is read, written and kept; a dataclass of it says what is promised."""
+    """How a bundle's promise is read, written and kept; what extends it says what is promised besides.
 
-    __slots__ = ()
+    Parameters
+    ----------
+    files
+        SHA-256 by file name.
+    """
+
     files: Mapping[str, str]
 
     @classmethod
@@ -41,16 +47,15 @@ class Promise:
         version = record.get("schema_version") if isinstance(record, dict) else None
         if version != SCHEMA_VERSION:
             raise BundleRefusedError(f"{path} has schema version {version}, this code reads {SCHEMA_VERSION}")
-        assert is_dataclass(cls)  # noqa: S101 — narrows for the type checker
         names = {field.name for field in fields(cls)}
         if names != set(record):
             differing = ", ".join(sorted(names ^ set(record)))
             raise BundleRefusedError(f"{path} has absent or unknown entries: {differing}")
-        return cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in record.items()})
+        values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in record.items()}
+        return cls(**values)
 
     def write(self, folder: Path) -> None:
         """Write the manifest atomically; the same promise gives the same bytes."""
-        assert is_dataclass(self)  # noqa: S101 — narrows for the type checker
         path = folder / MANIFEST_NAME
         draft = path.with_suffix(".tmp")
         with draft.open("w", encoding="utf-8") as file:
@@ -109,8 +114,6 @@ class Manifest(Promise):
         ISO times: close of the last bar in the fit, and the time that the data were read as of.
     quantization
         Precision that the graph has, and the table that it was chosen from.
-    files
-        SHA-256 by file name.
     """
 
     model: str
@@ -135,7 +138,6 @@ class Manifest(Promise):
     as_of: str
     git_commit: str
     quantization: Mapping[str, Any]
-    files: Mapping[str, str]
     schema_version: int = SCHEMA_VERSION
 
 

@@ -46,7 +46,7 @@ def _forecasting(asked: Asked) -> Iterator[EvaluationRow]:
         _say(f"left out of {FORECASTING}: {evaluation.left_out()}; make evaluate FULL=1 has it")
 
 
-def _charts(asked: Asked) -> Iterator[EvaluationRow]:  # noqa: ARG001 — it has no shorter part
+def _charts(_asked: Asked) -> Iterator[EvaluationRow]:
     evaluation = charts.ChartEvaluation(FULL_CHARTS, SHIPPED, FOLDER / charts.ROOM)
     yield from evaluation.rows(sample_candles(), _say)
 

@@ -1,7 +1,7 @@
 """Google Trends' exports: months, weeks and days, values below one, the newest period, and broken files."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -122,7 +122,7 @@ def test_real_export_becomes_facts(shared_data: Callable[[str], Path]) -> None:
 
 
 @given(
-    start=st.dates(datetime(2004, 1, 1).date(), datetime(2025, 1, 1).date()),  # noqa: DTZ001 - a day has no zone
+    start=st.dates(date(2004, 1, 1), date(2025, 1, 1)),
     step=st.sampled_from(["1d", "1w", "1mo"]),
     values=st.lists(st.integers(0, 100) | st.just("<1"), min_size=2, max_size=40),
 )

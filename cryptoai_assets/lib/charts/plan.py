@@ -57,9 +57,9 @@ def market_plan(plan: ChartPlan, market: Market, candles: pl.DataFrame) -> Chart
 
     Of a market with one symbol none is held out.
     """
-    first, last = candles["open_time"].min(), candles["open_time"].max()
-    assert isinstance(first, datetime)  # noqa: S101 — narrows polars' union for the type checker
-    assert isinstance(last, datetime)  # noqa: S101 — likewise
+    times = candles["open_time"].sort()
+    first: datetime = times[0]
+    last: datetime = times[-1]
     split = ChartSplit(
         held_out_symbol=max(market.symbols) if len(market.symbols) > 1 else "",
         validation_start=first + VALIDATION_SHARE * (last - first),

@@ -75,7 +75,12 @@ def fuzzed(name: str, folder: Path, *, seed: int, runs: int = -1, seconds: int =
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join((f"{PROJECT / 'tests'}", str(PROJECT)))}
+    # Without a hash seed the order of a set is chance, and with it what is reached by the same inputs.
+    return {
+        **os.environ,
+        "PYTHONHASHSEED": "0",
+        "PYTHONPATH": os.pathsep.join((f"{PROJECT / 'tests'}", str(PROJECT))),
+    }
 
 
 def repeating(name: str, finding: Path) -> str:

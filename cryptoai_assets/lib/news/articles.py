@@ -99,7 +99,7 @@ def _row(item: Found, now: datetime, live_since: datetime | None) -> dict[str, o
     address, published = _address(item), item.published
     known = now
     if published is not None and (live_since is None or published < live_since):
-        known = min(now, published + BACKFILL_DELAY)
+        known = published + BACKFILL_DELAY if published < now - BACKFILL_DELAY else now
     said = "\n".join((address, title, text))
     return {
         "address": address,

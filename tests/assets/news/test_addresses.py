@@ -18,6 +18,8 @@ ARTICLE = "https://news.test/a/b"
         " https://news.test:443/a/b?fbclid=1 ",
         "https://news.test/a/b/amp",
         "https://news.test./a/b",
+        "https://news.test/a/b\xa0/",
+        "https://www.www.news.test/a/b/amp//amp",
     ],
 )
 def test_spellings_of_one_address_are_one(spelt: str) -> None:
@@ -28,6 +30,11 @@ def test_parameters_that_choose_the_page_stay_in_one_order() -> None:
     assert canonical_address("https://n.test/?id=2&b=&a=1") == "https://n.test?a=1&b=&id=2"
     assert canonical_address("https://n.test/x?id=1") != canonical_address("https://n.test/x?id=2")
     assert canonical_address("https://n.test:8443/x") == "https://n.test:8443/x"
+
+
+def test_address_of_numbers_keeps_its_brackets() -> None:
+    assert canonical_address("http://[::1]:8080/x") == "https://[::1]:8080/x"
+    assert canonical_address("http://[::1]/x") == "https://[::1]/x"
 
 
 def test_relative_address_is_meant_from_where_it_was_found() -> None:
@@ -46,6 +53,7 @@ def test_relative_address_is_meant_from_where_it_was_found() -> None:
         "http://[::1",
         "https://n.test/" + "a" * 3000,
         "https://n.test/?a=\ud800",
+        "https://n .test/",
     ],
 )
 def test_what_leads_to_no_web_server_is_refused(address: str) -> None:

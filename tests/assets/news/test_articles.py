@@ -74,6 +74,11 @@ def test_item_that_lies_is_put_aside_with_its_reason(changed: dict[str, object],
     assert reason in told
 
 
+def test_last_day_of_all_is_a_lie_like_any_other() -> None:
+    found = sifted([item(published=datetime.max.replace(tzinfo=UTC))], witness(live_since=None))
+    assert found.quarantine.height == 1
+
+
 def test_clock_that_is_a_little_fast_is_no_lie() -> None:
     assert sifted([item(published=NOW + timedelta(minutes=4))], witness()).articles.height == 1
 

@@ -1,0 +1,140 @@
+"""`cryptoai-edge`: the programs of the device, one subcommand each."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from edge_bundle.device import settings as device_settings
+from edge_bundle.device.database import DeviceDatabase
+from edge_bundle.device.harvest import PROGRAM as HARVEST
+from edge_bundle.device.harvest import Harvest
+from edge_bundle.device.health import examined, ran_well, reading
+from edge_bundle.device.infer import PROGRAM as INFER
+from edge_bundle.device.infer import infer
+from edge_bundle.device.models import installed_model
+from edge_bundle.device.settings import DeviceSettings
+from edge_bundle.device.venue import ReferencePrices, Venue
+from edge_bundle.device.web import Web
+from edge_bundle.errors import EdgeBundleError
+
+REFUSED = 2
+TROUBLES_SHOWN = timedelta(days=1)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse, read the settings, run one program, translate one error."""
+    parser = argparse.ArgumentParser(prog="cryptoai-edge", description=__doc__)
+    parser.add_argument("--settings", type=Path, default=device_settings.PATH, help="TOML file")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, program in _PROGRAMS.items():
+        commands.add_parser(name, help=(program.__doc__ or "").partition("\n")[0])
+    options = parser.parse_args(arguments)
+    try:
+        settings = DeviceSettings.read(options.settings)
+    except EdgeBundleError as error:
+        sys.stderr.write(f"{error}\n")
+        return REFUSED
+    now = datetime.now(UTC)
+    try:
+        return _PROGRAMS[options.command](settings, now)
+    except EdgeBundleError as error:
+        _note(settings, options.command, f"{error}", now)
+        return REFUSED
+
+
+def _harvest(settings: DeviceSettings, now: datetime) -> int:
+    """Fetch the bars that have closed since, and those that are missing."""
+    manifest = installed_model(settings).forecaster.manifest
+    database = DeviceDatabase(settings.database)
+    fallback = Web("coingecko", settings.fallback_url) if settings.fallback_url else None
+    harvest = Harvest(
+        database,
+        Venue(Web(manifest.venue, settings.venue_url), manifest.interval),
+        ReferencePrices(fallback) if fallback else None,
+        manifest.symbols,
+        timedelta(days=settings.history_days),
+    )
+    done = harvest.run(now)
+    for failure in done.failures:
+        _note(settings, HARVEST, failure, now)
+    if not done.failures:
+        _well(database, HARVEST, f"{done.added} bars", now)
+    database.forget(before=now - settings.retention)
+    return 1 if done.failures else 0
+
+
+def _infer(settings: DeviceSettings, now: datetime) -> int:
+    """Forecast every symbol from the database, and join what came of earlier forecasts."""
+    database = DeviceDatabase(settings.database)
+    done = infer(database, installed_model(settings).forecaster, now=now)
+    for forecast in done.forecasts:
+        sys.stdout.write(json.dumps(forecast.to_dict()) + "\n")
+    abstained = sum(forecast.abstention is not None for forecast in done.forecasts)
+    told = f"{len(done.forecasts)} symbols, {abstained} of them abstained, {done.outcomes} outcomes"
+    _well(database, INFER, told, now)
+    return 0
+
+
+def _selftest(settings: DeviceSettings, _now: datetime) -> int:
+    """Replay the golden rows of the installed model on this machine."""
+    result = installed_model(settings).forecaster.selftest()
+    sys.stdout.write(json.dumps(asdict(result)) + "\n")
+    return 0 if result.passed else 1
+
+
+def _status(settings: DeviceSettings, now: datetime) -> int:
+    """Show bars, gaps, model, machine, and the troubles of the last day, as JSON."""
+    database = DeviceDatabase(settings.database)
+    model = installed_model(settings)
+    symbols = model.forecaster.manifest.symbols
+    extents = {symbol: database.extent(symbol) for symbol in symbols}
+    told = {
+        "model": {"name": settings.model, **asdict(model.released)},
+        "newest_bar": {
+            symbol: extent[1].isoformat() if extent else None for symbol, extent in extents.items()
+        },
+        "gaps": [asdict(gap) for gap in database.gaps(symbols)],
+        "machine": asdict(reading(settings.home)),
+        "troubles": [
+            {**asdict(trouble), "at": trouble.at.isoformat()}
+            for trouble in database.troubles(since=now - TROUBLES_SHOWN)
+        ],
+    }
+    sys.stdout.write(json.dumps(told, indent=1) + "\n")
+    return 0
+
+
+def _doctor(settings: DeviceSettings, now: datetime) -> int:
+    """Look at clock, disk, network, permissions, model and programs, and say what to do."""
+    sick = 0
+    for finding in examined(settings, now=now):
+        sick += not finding.well
+        cure = "" if finding.well else f"\n      → {finding.cure}"
+        sys.stdout.write(f"{'ok  ' if finding.well else 'SICK'}  {finding.subject}: {finding.told}{cure}\n")
+    return 1 if sick else 0
+
+
+def _well(database: DeviceDatabase, program: str, told: str, now: datetime) -> None:
+    database.mark(ran_well(program), told, now=now)
+    sys.stderr.write(f"{program}: {told}\n")
+
+
+def _note(settings: DeviceSettings, program: str, what: str, now: datetime) -> None:
+    sys.stderr.write(f"{program}: {what}\n")
+    DeviceDatabase(settings.database).note_trouble(program, what, now=now)
+
+
+_PROGRAMS: Mapping[str, Callable[[DeviceSettings, datetime], int]] = {
+    HARVEST: _harvest,
+    INFER: _infer,
+    "selftest": _selftest,
+    "status": _status,
+    "doctor": _doctor,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

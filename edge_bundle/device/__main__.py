@@ -9,14 +9,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from edge_bundle.device import settings as device_settings
-from edge_bundle.device.database import DeviceDatabase
+from edge_bundle.device.database import DeviceDatabase, ran_well
 from edge_bundle.device.harvest import PROGRAM as HARVEST
 from edge_bundle.device.harvest import Harvest
-from edge_bundle.device.health import examined, ran_well, reading
+from edge_bundle.device.health import examined, reading
 from edge_bundle.device.infer import PROGRAM as INFER
 from edge_bundle.device.infer import infer
 from edge_bundle.device.models import installed_model
-from edge_bundle.device.settings import DeviceSettings
+from edge_bundle.device.settings import DeviceSettings, SettingsRefusedError
+from edge_bundle.device.update import PROGRAM as UPDATE
+from edge_bundle.device.update import Updater, trusted_keys
 from edge_bundle.device.venue import ReferencePrices, Venue
 from edge_bundle.device.web import Web
 from edge_bundle.errors import EdgeBundleError
@@ -79,6 +81,24 @@ def _infer(settings: DeviceSettings, now: datetime) -> int:
     return 0
 
 
+def _update(settings: DeviceSettings, now: datetime) -> int:
+    """Install the platform's newest signed model, or take back one that fails in its first hour."""
+    if not settings.platform_url:
+        raise SettingsRefusedError("platform_url is not set: where should a newer model come from?")
+    database = DeviceDatabase(settings.database)
+    headers = {"Authorization": f"Bearer {settings.platform_key}"} if settings.platform_key else {}
+    updater = Updater(
+        database,
+        Web("the platform", settings.platform_url, headers=headers),
+        settings.releases,
+        settings.model,
+        trusted_keys(Path(settings.trusted_keys)),
+    )
+    done = updater.watch(now) or updater.run(now)
+    _well(database, UPDATE, done, now)
+    return 0
+
+
 def _selftest(settings: DeviceSettings, _now: datetime) -> int:
     """Replay the golden rows of the installed model on this machine."""
     result = installed_model(settings).forecaster.selftest()
@@ -131,6 +151,7 @@ def _note(settings: DeviceSettings, program: str, what: str, now: datetime) -> N
 _PROGRAMS: Mapping[str, Callable[[DeviceSettings, datetime], int]] = {
     HARVEST: _harvest,
     INFER: _infer,
+    UPDATE: _update,
     "selftest": _selftest,
     "status": _status,
     "doctor": _doctor,

@@ -330,6 +330,11 @@ class DeviceDatabase:
             row = connection.execute("SELECT value, at FROM marks WHERE name = ?", (name,)).fetchone()
         return None if row is None else (row[0], moment(row[1]))
 
+    def unmark(self, name: str) -> None:
+        """Forget the word under a name."""
+        with self.connection() as connection:
+            connection.execute("DELETE FROM marks WHERE name = ?", (name,))
+
     def forget(self, *, before: datetime) -> int:
         """Drop what is older; return how many rows. The file keeps its size and uses the room again."""
         cut = milliseconds(before)
@@ -370,6 +375,11 @@ _FORECAST_SCHEMA = {
 def _frame(rows: Sequence[tuple[object, ...]]) -> pl.DataFrame:
     raw = pl.DataFrame(rows, schema={**CANDLE_SCHEMA, "open_time": pl.Int64()}, orient="row")
     return candle_frame(raw)
+
+
+def ran_well(program: str) -> str:
+    """Mark under which a program's last good run is kept."""
+    return f"{program} ran well"
 
 
 def milliseconds(time: datetime) -> int:

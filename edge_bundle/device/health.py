@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from edge_bundle.candles import interval_duration
-from edge_bundle.device.database import DatabaseRefusedError, DeviceDatabase
+from edge_bundle.device.database import DatabaseRefusedError, DeviceDatabase, ran_well
 from edge_bundle.device.harvest import CLOCK_TOLERANCE
 from edge_bundle.device.harvest import PROGRAM as HARVEST
 from edge_bundle.device.infer import PROGRAM as INFER
@@ -73,11 +73,6 @@ def reading(home: Path, *, thermal_zone: Path = THERMAL_ZONE) -> Reading:
         temperature = None
     existing = next(folder for folder in (home, *home.parents) if folder.exists())
     return Reading(temperature, os.getloadavg()[0] / (os.cpu_count() or 1), shutil.disk_usage(existing).free)
-
-
-def ran_well(program: str) -> str:
-    """Mark under which a program's last good run is kept."""
-    return f"{program} ran well"
 
 
 def examined(settings: DeviceSettings, *, now: datetime) -> Iterator[Finding]:

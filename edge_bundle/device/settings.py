@@ -33,6 +33,8 @@ class DeviceSettings:
         Where the platform's service answers, for updates and exported days; empty for none.
     platform_key
         API key of the device there.
+    trusted_keys
+        Folder of the public keys whose signature a model must bear.
     retention_days
         After which bars and forecasts are dropped.
     history_days
@@ -54,6 +56,7 @@ class DeviceSettings:
     fallback_url: str = "https://api.coingecko.com/api/v3"
     platform_url: str = ""
     platform_key: str = ""
+    trusted_keys: str = "/etc/cryptoai-edge/keys"
     retention_days: int = 90
     history_days: int = 30
     export_to: str = ""

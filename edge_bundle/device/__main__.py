@@ -1,4 +1,7 @@
-"""`cryptoai-edge`: the programs of the device, one subcommand each."""
+"""`cryptoai-edge`: the programs of the device, one subcommand each.
+
+A program imports what it needs when it runs: a timer starts it anew every minute, and most need little.
+"""
 
 import argparse
 import json
@@ -10,17 +13,7 @@ from pathlib import Path
 
 from edge_bundle.device import settings as device_settings
 from edge_bundle.device.database import DeviceDatabase, ran_well
-from edge_bundle.device.harvest import PROGRAM as HARVEST
-from edge_bundle.device.harvest import Harvest
-from edge_bundle.device.health import examined, reading
-from edge_bundle.device.infer import PROGRAM as INFER
-from edge_bundle.device.infer import infer
-from edge_bundle.device.models import installed_model
 from edge_bundle.device.settings import DeviceSettings, SettingsRefusedError
-from edge_bundle.device.update import PROGRAM as UPDATE
-from edge_bundle.device.update import Updater, trusted_keys
-from edge_bundle.device.venue import ReferencePrices, Venue
-from edge_bundle.device.web import Web
 from edge_bundle.errors import EdgeBundleError
 
 REFUSED = 2
@@ -50,7 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _harvest(settings: DeviceSettings, now: datetime) -> int:
     """Fetch the bars that have closed since, and those that are missing."""
-    manifest = installed_model(settings).forecaster.manifest
+    from edge_bundle.device.harvest import PROGRAM, Harvest
+    from edge_bundle.device.models import installed_manifest
+    from edge_bundle.device.venue import ReferencePrices, Venue
+    from edge_bundle.device.web import Web
+
+    manifest = installed_manifest(settings)
     database = DeviceDatabase(settings.database)
     fallback = Web("coingecko", settings.fallback_url) if settings.fallback_url else None
     harvest = Harvest(
@@ -62,27 +60,33 @@ def _harvest(settings: DeviceSettings, now: datetime) -> int:
     )
     done = harvest.run(now)
     for failure in done.failures:
-        _note(settings, HARVEST, failure, now)
+        _note(settings, PROGRAM, failure, now)
     if not done.failures:
-        _well(database, HARVEST, f"{done.added} bars", now)
+        _well(database, PROGRAM, f"{done.added} bars", now)
     database.forget(before=now - settings.retention)
     return 1 if done.failures else 0
 
 
 def _infer(settings: DeviceSettings, now: datetime) -> int:
     """Forecast every symbol from the database, and join what came of earlier forecasts."""
+    from edge_bundle.device.infer import PROGRAM, infer
+    from edge_bundle.device.models import installed_model
+
     database = DeviceDatabase(settings.database)
     done = infer(database, installed_model(settings).forecaster, now=now)
     for forecast in done.forecasts:
         sys.stdout.write(json.dumps(forecast.to_dict()) + "\n")
     abstained = sum(forecast.abstention is not None for forecast in done.forecasts)
     told = f"{len(done.forecasts)} symbols, {abstained} of them abstained, {done.outcomes} outcomes"
-    _well(database, INFER, told, now)
+    _well(database, PROGRAM, told, now)
     return 0
 
 
 def _update(settings: DeviceSettings, now: datetime) -> int:
     """Install the platform's newest signed model, or take back one that fails in its first hour."""
+    from edge_bundle.device.update import PROGRAM, Updater, trusted_keys
+    from edge_bundle.device.web import Web
+
     if not settings.platform_url:
         raise SettingsRefusedError("platform_url is not set: where should a newer model come from?")
     database = DeviceDatabase(settings.database)
@@ -95,12 +99,30 @@ def _update(settings: DeviceSettings, now: datetime) -> int:
         trusted_keys(Path(settings.trusted_keys)),
     )
     done = updater.watch(now) or updater.run(now)
-    _well(database, UPDATE, done, now)
+    _well(database, PROGRAM, done, now)
+    return 0
+
+
+def _dashboard(settings: DeviceSettings, _now: datetime) -> int:
+    """Serve the page until it is ended."""
+    import uvicorn
+
+    from edge_bundle.device.dashboard import dashboard_app
+
+    uvicorn.run(
+        dashboard_app(settings, clock=lambda: datetime.now(UTC)),
+        host=settings.dashboard_host,
+        port=settings.dashboard_port,
+        access_log=False,
+        log_level="warning",
+    )
     return 0
 
 
 def _selftest(settings: DeviceSettings, _now: datetime) -> int:
     """Replay the golden rows of the installed model on this machine."""
+    from edge_bundle.device.models import installed_model
+
     result = installed_model(settings).forecaster.selftest()
     sys.stdout.write(json.dumps(asdict(result)) + "\n")
     return 0 if result.passed else 1
@@ -108,6 +130,9 @@ def _selftest(settings: DeviceSettings, _now: datetime) -> int:
 
 def _status(settings: DeviceSettings, now: datetime) -> int:
     """Show bars, gaps, model, machine, and the troubles of the last day, as JSON."""
+    from edge_bundle.device.health import reading
+    from edge_bundle.device.models import installed_model
+
     database = DeviceDatabase(settings.database)
     model = installed_model(settings)
     symbols = model.forecaster.manifest.symbols
@@ -130,6 +155,8 @@ def _status(settings: DeviceSettings, now: datetime) -> int:
 
 def _doctor(settings: DeviceSettings, now: datetime) -> int:
     """Look at clock, disk, network, permissions, model and programs, and say what to do."""
+    from edge_bundle.device.health import examined
+
     sick = 0
     for finding in examined(settings, now=now):
         sick += not finding.well
@@ -149,9 +176,10 @@ def _note(settings: DeviceSettings, program: str, what: str, now: datetime) -> N
 
 
 _PROGRAMS: Mapping[str, Callable[[DeviceSettings, datetime], int]] = {
-    HARVEST: _harvest,
-    INFER: _infer,
-    UPDATE: _update,
+    "harvest": _harvest,
+    "infer": _infer,
+    "update": _update,
+    "dashboard": _dashboard,
     "selftest": _selftest,
     "status": _status,
     "doctor": _doctor,

@@ -5,6 +5,7 @@ the last ones may be gone, never half there, and what is gone is fetched or comp
 milliseconds since 1970 in UTC.
 """
 
+import math
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,8 @@ MILLISECOND = timedelta(milliseconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Troubles and readings are for people, who look days back and not years.
 MOST_TROUBLES = 2_000
+# The standard normal's 97.5 % point.
+_Z = 1.959964
 _SCHEMA = """
 CREATE TABLE candles (
     symbol TEXT NOT NULL, open_time INTEGER NOT NULL, open REAL NOT NULL, high REAL NOT NULL,
@@ -76,6 +79,30 @@ class GapSummary:
     open: int
     refilled: int
     not_to_be_had: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastRecord:
+    """How right the forecasts of one horizon were.
+
+    Parameters
+    ----------
+    bars
+        Of the horizon.
+    count
+        Forecasts that did not abstain, also those whose outcome is not known yet.
+    right, right_interval
+        Share of those whose close moved that named the direction, and its 95 % interval (Wilson), as if they
+        were independent; None before the first outcome.
+    inside
+        Share whose return lay in the interval; None before the first outcome.
+    """
+
+    bars: int
+    count: int
+    right: float | None
+    right_interval: tuple[float, float] | None
+    inside: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +324,29 @@ class DeviceDatabase:
         times = pl.from_epoch(pl.col("open_time", "known_at", "made_at"), time_unit="ms")
         return frame.with_columns(times.dt.replace_time_zone("UTC"))
 
+    def records(self, symbol: str) -> list[ForecastRecord]:
+        """How right the forecasts of each horizon were, over all that are kept."""
+        query = (
+            "SELECT horizon, count(*) FILTER (WHERE probability_up IS NOT NULL), "
+            "count(*) FILTER (WHERE return_bps <> 0 AND probability_up IS NOT NULL), "
+            "count(*) FILTER (WHERE return_bps <> 0 AND (probability_up > 0.5) = (return_bps > 0)), "
+            "count(*) FILTER (WHERE return_bps IS NOT NULL AND lower_bps IS NOT NULL), "
+            "count(*) FILTER (WHERE return_bps BETWEEN lower_bps AND upper_bps) "
+            "FROM forecasts WHERE symbol = ? GROUP BY horizon ORDER BY horizon"
+        )
+        with self.connection() as connection:
+            rows = connection.execute(query, (symbol,)).fetchall()
+        return [
+            ForecastRecord(
+                bars=bars,
+                count=count,
+                right=right / moved if moved else None,
+                right_interval=wilson_interval(right, moved) if moved else None,
+                inside=inside / known if known else None,
+            )
+            for bars, count, moved, right, known, inside in rows
+        ]
+
     def note_trouble(self, program: str, what: str, *, now: datetime) -> None:
         """Write down what went wrong; the oldest ones make room."""
         with self.connection() as connection:
@@ -350,6 +400,14 @@ class DeviceDatabase:
                 connection.execute(f"DELETE FROM {table} WHERE {time} < ?", (cut,)).rowcount  # noqa: S608 — own names
                 for table, time in tables
             )
+
+
+def wilson_interval(hits: int, tries: int) -> tuple[float, float]:
+    """95 % interval of a share. Source: Wilson, "Probable inference", JASA 22 (1927)."""
+    share, weight = hits / tries, _Z**2 / tries
+    middle = (share + weight / 2) / (1 + weight)
+    half = _Z / (1 + weight) * math.sqrt(share * (1 - share) / tries + weight / (4 * tries))
+    return middle - half, middle + half
 
 
 _FORECAST_SCHEMA = {

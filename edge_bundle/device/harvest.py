@@ -7,12 +7,11 @@ from itertools import chain, islice
 
 from edge_bundle.candles import interval_duration
 from edge_bundle.device.database import EPOCH, DeviceDatabase
+from edge_bundle.device.settings import CLOCK_TOLERANCE
 from edge_bundle.device.venue import PAGE_BARS, ReferencePrices, Venue
 from edge_bundle.device.web import NoAnswerError
 
 PROGRAM = "harvest"
-# A clock that is further off than this is wrong; the venue's is believed, and a person told.
-CLOCK_TOLERANCE = timedelta(seconds=20)
 # Times that the venue is asked, minutes apart, before it is believed that it has no bar.
 TRIES = 3
 # Of one symbol in one run: a month of minutes is fetched within half an hour, and a run ends within seconds.

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from edge_bundle.candles import interval_duration
 from edge_bundle.device.database import DatabaseRefusedError, DeviceDatabase, ran_well
-from edge_bundle.device.harvest import CLOCK_TOLERANCE
 from edge_bundle.device.harvest import PROGRAM as HARVEST
 from edge_bundle.device.infer import PROGRAM as INFER
 from edge_bundle.device.models import installed_model
-from edge_bundle.device.settings import DeviceSettings
+from edge_bundle.device.settings import CLOCK_TOLERANCE, DeviceSettings
 from edge_bundle.device.venue import Venue
 from edge_bundle.device.web import NoAnswerError, Web
 from edge_bundle.errors import EdgeBundleError

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from edge_bundle.candles import interval_duration
 from edge_bundle.device.database import DeviceDatabase
-from edge_bundle.device.harvest import CLOCK_TOLERANCE
+from edge_bundle.device.settings import CLOCK_TOLERANCE
 from edge_bundle.errors import WindowRefusedError
 from edge_bundle.forecast import Forecast
 from edge_bundle.forecaster import Forecaster

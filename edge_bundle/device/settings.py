@@ -8,6 +8,8 @@ from typing import Any, Self
 
 from edge_bundle.errors import EdgeBundleError
 
+# A clock that is further off the venue's is wrong: a person is told, and bars close by the venue's.
+CLOCK_TOLERANCE = timedelta(seconds=20)
 PATH = Path("/etc/cryptoai-edge/settings.toml")
 
 

@@ -2,7 +2,7 @@
 // Draws what api/state says, again every ten seconds; nothing comes from anywhere but this device.
 const EVERY_MS = 10_000;
 const SVG = "http://www.w3.org/2000/svg";
-const WIDTH = 640, HEIGHT = 260, LEFT = 4, RIGHT = 560, TOP = 10, BOTTOM = 236;
+const HEIGHT = 260, LEFT = 4, LABELS = 80, TOP = 10, BOTTOM = 236;
 const element = (name, text) => Object.assign(document.createElement(name), { textContent: text ?? "" });
 const percent = (share) => `${(100 * share).toFixed(0)} %`;
 const price = (value) => value.toLocaleString("en", { maximumSignificantDigits: 7 });
@@ -17,16 +17,17 @@ function shape(name, attributes) {
 
 function draw(svg, symbol, step) {
   svg.replaceChildren();
-  const bars = symbol.bars;
+  const bars = symbol.bars, width = svg.clientWidth || 640, right = width - LABELS;
+  svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
   if (!bars.length) return;
   const first = bars[0].t, last = bars.at(-1);
   const told = symbol.forecast.filter((one) => one.expected !== null);
   const end = last.t + step * Math.max(1, ...told.map((one) => one.bars));
   const known = [...bars.flatMap((bar) => [bar.l, bar.h]), ...told.flatMap((one) => [one.lower, one.upper])];
   const low = Math.min(...known), high = Math.max(...known), span = high - low || high * 1e-6;
-  const x = (t) => LEFT + ((t - first) / (end - first || 1)) * (RIGHT - LEFT);
+  const x = (t) => LEFT + ((t - first) / (end - first || 1)) * (right - LEFT);
   const y = (value) => BOTTOM - ((value - low) / span) * (BOTTOM - TOP);
-  const wide = Math.max(1, ((RIGHT - LEFT) / ((end - first) / step + 1)) * 0.6);
+  const wide = Math.max(1, ((right - LEFT) / ((end - first) / step + 1)) * 0.6);
   for (const bar of bars) {
     const kind = bar.c >= bar.o ? "up" : "down";
     svg.append(shape("line", { x1: x(bar.t), x2: x(bar.t), y1: y(bar.h), y2: y(bar.l), class: kind }));
@@ -47,12 +48,12 @@ function draw(svg, symbol, step) {
     svg.append(shape("polyline", { points: [start, ...line].join(" "), class: "expected" }));
   }
   for (const value of [low, (low + high) / 2, high]) {
-    const label = shape("text", { x: RIGHT + 6, y: y(value) + 4 });
+    const label = shape("text", { x: right + 6, y: y(value) + 4 });
     label.textContent = price(value);
     svg.append(label);
   }
   for (const t of [first, last.t]) {
-    const label = shape("text", { x: Math.min(x(t), RIGHT - 30), y: HEIGHT - 6 });
+    const label = shape("text", { x: Math.min(x(t), right - 40), y: HEIGHT - 6 });
     label.textContent = `${clock(t)} UTC`;
     svg.append(label);
   }

@@ -103,6 +103,22 @@ def _update(settings: DeviceSettings, now: datetime) -> int:
     return 0
 
 
+def _etl(settings: DeviceSettings, now: datetime) -> int:
+    """Write finished days as CSV and Parquet, and send them on."""
+    from edge_bundle.device.export import PROGRAM, Export, destination
+    from edge_bundle.device.models import installed_manifest
+
+    database = DeviceDatabase(settings.database)
+    export = Export(database, settings.exports, installed_manifest(settings).symbols)
+    to = destination(
+        settings.export_to, platform_url=settings.platform_url, platform_key=settings.platform_key
+    )
+    sent = export.run(to, now=now)
+    export.forget(before=(now - settings.retention).date())
+    _well(database, PROGRAM, f"{sent} days sent", now)
+    return 0
+
+
 def _dashboard(settings: DeviceSettings, _now: datetime) -> int:
     """Serve the page until it is ended."""
     import uvicorn
@@ -179,6 +195,7 @@ _PROGRAMS: Mapping[str, Callable[[DeviceSettings, datetime], int]] = {
     "harvest": _harvest,
     "infer": _infer,
     "update": _update,
+    "etl": _etl,
     "dashboard": _dashboard,
     "selftest": _selftest,
     "status": _status,

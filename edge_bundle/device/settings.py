@@ -42,8 +42,8 @@ class DeviceSettings:
     history_days
         How far back bars are fetched at the start.
     export_to
-        Where exported days go: a folder, ``platform``, ``scp:user@host:folder`` or ``s3://bucket/folder``;
-        empty keeps them on the device alone.
+        Where exported days go: a folder, ``platform`` or ``scp:user@host:folder``; empty keeps them on the
+        device alone.
     dashboard_host, dashboard_port, dashboard_password
         Where the page is; without a password whoever reaches it may read it.
     webhook_url, slack_url

@@ -158,7 +158,7 @@ def _bars(database: DeviceDatabase, symbol: str, step: timedelta, now: datetime)
 def _program(database: DeviceDatabase, program: str, longest: timedelta, now: datetime) -> Finding:
     marked = database.marked(ran_well(program))
     if marked is None:
-        return Finding(program, "has not ended well yet", f"systemctl status cryptoai-{program}.timer")
+        return Finding(program, "has not ended well yet", f"systemctl status cryptoai-edge@{program}.timer")
     age = now - marked[1]
-    late = None if age <= longest else f"systemctl status cryptoai-{program}.timer"
+    late = None if age <= longest else f"systemctl status cryptoai-edge@{program}.timer"
     return Finding(program, f"ended well {age} ago: {marked[0]}", late)

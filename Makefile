@@ -26,7 +26,7 @@ export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help charts demo sandbox record networks test storm fuzz up check bench evaluate reproduce
+.PHONY: help charts demo edge sandbox record networks test storm fuzz up check bench evaluate reproduce
 .PHONY: format-check lint types contracts
 
 help: ## this list
@@ -48,6 +48,9 @@ charts: $(NETWORKS) ## train the chart networks on the sample, or go on, and shi
 
 test: $(NETWORKS) ## run all tests
 	@CRYPTOAI_MARKET=sample $(RUN) -m pytest $(PYTEST_FLAGS)
+
+edge: $(READY) ## what a Raspberry Pi is installed from, with the champion inside, into edge/
+	@$(RUN) -m cryptoai_assets.edge $(FLAGS)
 
 storm: $(READY) ## ingestion killed and cut off 50 times each under every fault, held against calm weather (SEED=1 repeats a storm)
 	@PYTHONPATH=tests $(RUN) -m storm $(SEED)

@@ -9,7 +9,6 @@ import hashlib
 import importlib.metadata
 import io
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -144,10 +143,11 @@ def own_wheel(folder: Path, *, version: str, at: datetime) -> Path:
             )
         )
         command = [
+            *("env", f"SOURCE_DATE_EPOCH={int(at.timestamp())}"),
             *(sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"),
             *("--no-deps", "--no-build-isolation", f"--wheel-dir={folder}", f"{project}"),
         ]
-        _run(command, "the device's own wheel cannot be built", at=at)
+        _run(command, "the device's own wheel cannot be built")
     return folder / f"{DISTRIBUTION.replace('-', '_')}-{version}-py3-none-any.whl"
 
 
@@ -247,12 +247,7 @@ def _json(record: Mapping[str, Any]) -> bytes:
     return json.dumps(record, indent=1, sort_keys=True).encode()
 
 
-def _run(command: Sequence[str], failure: str, *, at: datetime | None = None) -> None:
-    environment = dict(os.environ)
-    if at is not None:
-        environment["SOURCE_DATE_EPOCH"] = f"{int(at.timestamp())}"
-    done = subprocess.run(  # noqa: S603 — pip, with arguments of our own
-        command, capture_output=True, text=True, check=False, env=environment
-    )
+def _run(command: Sequence[str], failure: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 — pip alone
     if done.returncode:
         raise EdgeArchiveError(f"{failure}: {done.stderr.strip()[-600:]}")

@@ -52,7 +52,7 @@ test: $(NETWORKS) ## run all tests
 edge: $(READY) ## what a Raspberry Pi is installed from, with the champion inside, into edge/
 	@$(RUN) -m cryptoai_assets.edge $(FLAGS)
 
-storm: $(READY) ## ingestion killed and cut off 50 times each under every fault, held against calm weather (SEED=1 repeats a storm)
+storm: $(READY) ## ingestion killed and cut off 50 times each under every fault, and a week of a device killed 100 times (SEED=1 repeats it)
 	@PYTHONPATH=tests $(RUN) -m storm $(SEED)
 
 fuzz: $(READY) ## every parser fed with what nobody sends, SECONDS=60 each; findings in build/fuzz (ONLY=feeds, SEED=1)

@@ -19,7 +19,6 @@ from edge_bundle.device.web import NoAnswerError, Web
 from edge_bundle.errors import CandlesRefusedError
 
 PAGE_BARS = 1000
-_KLINE_FIELDS = 7
 COINS: Mapping[str, str] = MappingProxyType({"BTC": "bitcoin", "ETH": "ethereum"})
 QUOTES: Mapping[str, str] = MappingProxyType({"USDT": "usd", "USDC": "usd", "USD": "usd"})
 
@@ -80,11 +79,8 @@ class Venue:
 
 
 def _read_klines(answer: Any, symbol: str) -> pl.DataFrame:
-    rows = [tuple(row) for row in answer]
-    if any(len(row) < _KLINE_FIELDS for row in rows):
-        raise ValueError(f"a kline has fewer than {_KLINE_FIELDS} fields")
     names = ["open_time", "open", "high", "low", "close", "volume"]
-    numbers = [(int(row[0]), *(float(value) for value in row[1:6])) for row in rows]
+    numbers = [(int(row[0]), *(float(value) for value in row[1:6])) for row in answer]
     raw = pl.DataFrame(
         numbers,
         schema={name: pl.Int64() if name == "open_time" else pl.Float64() for name in names},

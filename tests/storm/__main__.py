@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     with TemporaryDirectory() as folder:
         device = outlived(Path(folder), seed=seed, kills=WEEK_LIVES)
     _say(
-        f"It holds {device.bars:,} bars, each once and as the venue has it, has written down {device.never_had} "
+        f"It holds {device.bars:,} bars, each once and as the venue has it, has noted {device.never_had} "
         f"that the venue never had, and made {device.forecasts:,} forecasts, none from old bars."
     )
     return 0

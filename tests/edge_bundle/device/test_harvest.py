@@ -50,6 +50,12 @@ def test_closed_bars_come_and_the_running_one_does_not(server: BinanceServer, tm
     assert_whole(program, NOW.replace(second=0) - PAGE_BARS * MINUTE, NOW.replace(second=0))
 
 
+def test_bar_that_is_running_is_no_bar_however_far_is_asked(server: BinanceServer) -> None:
+    venue = Venue(Web("binanceus", server.url, timeout_seconds=5), "1m")
+    since = NOW.replace(second=0) - 3 * MINUTE
+    assert_frame_equal(venue.candles(SYMBOL, since, NOW + 5 * MINUTE, now=NOW), minute_candles(since, 3))
+
+
 def test_second_run_in_a_minute_asks_for_nothing_and_adds_nothing(
     server: BinanceServer, tmp_path: Path
 ) -> None:

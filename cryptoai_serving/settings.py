@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from cryptoai_serving.bar_shelf import BarsPlace, bars_place
+
 MEBIBYTE = 1024 * 1024
 REQUESTS_A_MINUTE = 12_000
 SIGNAL_CONFIDENCE = 0.55
@@ -21,14 +23,18 @@ class ServingSettings:
         Name of the market, and the registered model whose releases are followed.
     releases
         Root folder of the releases.
-    bars, forecast_log
-        SQLite files: the online store that ingestion writes, and the log that monitoring reads.
+    bars
+        The online store that ingestion writes: a SQLite file, or a place in Redis.
+    forecast_log
+        SQLite file: the log that monitoring reads.
     alerts
         SQLite file of the outbox, from which the platform tells people.
     requests
         SQLite file of requests for promotions, which the platform carries out or refuses.
     keys
         File of API keys; without it the service answers its own machine alone.
+    device_candles
+        Folder of the candles that devices send, which the platform reads.
     poll_seconds
         Time between two looks at the release channel and at the keys.
     max_body_bytes
@@ -44,11 +50,12 @@ class ServingSettings:
     market: str
     model: str
     releases: Path
-    bars: Path
+    bars: BarsPlace
     forecast_log: Path
     alerts: Path
     requests: Path
     keys: Path
+    device_candles: Path
     poll_seconds: float = 1.0
     max_body_bytes: int = 8 * MEBIBYTE
     requests_a_minute: int = REQUESTS_A_MINUTE
@@ -76,11 +83,12 @@ class ServingSettings:
             market=market,
             model=given.get("CRYPTOAI_MODEL", f"cryptoai-forecaster-{market}"),
             releases=Path(given.get("CRYPTOAI_RELEASES", "releases")),
-            bars=Path(given.get("CRYPTOAI_BARS", f"data/{market}/bars.db")),
+            bars=bars_place(given.get("CRYPTOAI_BARS") or f"data/{market}/bars.db", market=market),
             forecast_log=Path(given.get("CRYPTOAI_FORECAST_LOG", "data/forecasts.db")),
             alerts=Path(given.get("CRYPTOAI_ALERTS", "data/alerts.db")),
             requests=Path(given.get("CRYPTOAI_REQUESTS", "data/requests.db")),
             keys=Path(given.get("CRYPTOAI_KEYS", "data/keys.json")),
+            device_candles=Path(given.get("CRYPTOAI_DEVICE_CANDLES", f"data/{market}/device_candles")),
             requests_a_minute=int(given.get("CRYPTOAI_REQUESTS_A_MINUTE", REQUESTS_A_MINUTE)),
             signal_confidence=float(given.get("CRYPTOAI_SIGNAL_CONFIDENCE", SIGNAL_CONFIDENCE)),
             cors_origins=tuple(given.get("CRYPTOAI_CORS_ORIGINS", "").replace(",", " ").split()),
@@ -98,5 +106,6 @@ class ServingSettings:
             alerts=folder / "data" / "alerts.db",
             requests=folder / "data" / "requests.db",
             keys=folder / "data" / "keys.json",
+            device_candles=folder / "data" / market / "device_candles",
             poll_seconds=poll_seconds,
         )

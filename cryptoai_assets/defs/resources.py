@@ -22,6 +22,7 @@ from cryptoai_assets.lib.s3_path import S3Settings
 from cryptoai_assets.lib.sources.archive import ArchiveSource
 from cryptoai_assets.lib.sources.candle_source import CandleSource, SourceRefusedError
 from cryptoai_assets.lib.sources.coingecko import BASE_URL, REQUESTS_PER_SECOND, CoinGeckoSource
+from cryptoai_assets.lib.sources.device_files import DeviceFilesSource
 from cryptoai_assets.lib.sources.exchange import ExchangeSource
 from cryptoai_assets.lib.sources.exchange_stream import ExchangeStream, Reconnecting
 from cryptoai_assets.lib.sources.fallback import FallbackSource
@@ -29,6 +30,7 @@ from cryptoai_assets.lib.sources.patience import Patience
 from cryptoai_assets.lib.sources.sample import sample_file
 from cryptoai_assets.lib.sources.web import WebClient
 from cryptoai_assets.lib.store import Place, place
+from cryptoai_serving.bar_shelf import bars_place
 from edge_bundle.alerts import Channel, LoggedChannel, SlackChannel
 
 SANDBOX = "http://127.0.0.1:3800"
@@ -95,6 +97,8 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
         Environment variable that holds the API key of FRED, which no configuration shows.
     studies_variable
         Environment variable that holds the address of a database of searches, with its password.
+    bars_variable
+        Environment variable that holds the place of the online store: a file, or an address of Redis.
     """
 
     name: str
@@ -113,6 +117,7 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
     tries: int = PATIENCE.tries
     fred_key_variable: str = "CRYPTOAI_FRED_KEY"
     studies_variable: str = "CRYPTOAI_STUDIES"
+    bars_variable: str = "CRYPTOAI_BARS"
 
     @property
     def settings(self) -> Market:
@@ -143,7 +148,14 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
     def home(self) -> Home:
         """Every folder and door of this market."""
         studies = os.environ.get(self.studies_variable) or None
-        return Home(Path(self.root), self.settings, self._store, studies)
+        bars = os.environ.get(self.bars_variable)
+        return Home(
+            Path(self.root),
+            self.settings,
+            self._store,
+            studies,
+            bars_place(bars, market=self.name) if bars else None,
+        )
 
     @property
     def _store(self) -> Place | None:
@@ -177,7 +189,12 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
         """Return the source of candles."""
         for archive in self.source_files.values():
             return ArchiveSource(archive, self.settings.interval, self.settings.source)
-        return FallbackSource((self.exchange(), self.coingecko()), self._known_at)
+        devices = DeviceFilesSource(self.home.device_candles, self.settings.interval)
+        if self.settings.source == "device":
+            return devices
+        # What devices saw of the venue is nearer to it than what another one saw.
+        sent = (devices,) if devices.folder.is_dir() else ()
+        return FallbackSource((self.exchange(), *sent, self.coingecko()), self._known_at)
 
     def second_source(self) -> CandleSource | None:
         """Return the venue that is asked for what the market's own does not give."""

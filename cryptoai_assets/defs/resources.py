@@ -99,6 +99,8 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
         Environment variable that holds the address of a database of searches, with its password.
     bars_variable
         Environment variable that holds the place of the online store: a file, or an address of Redis.
+    forecasts_variable
+        Environment variable that names the service's forecast log, likewise.
     """
 
     name: str
@@ -118,6 +120,7 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
     fred_key_variable: str = "CRYPTOAI_FRED_KEY"
     studies_variable: str = "CRYPTOAI_STUDIES"
     bars_variable: str = "CRYPTOAI_BARS"
+    forecasts_variable: str = "CRYPTOAI_FORECAST_LOG"
 
     @property
     def settings(self) -> Market:
@@ -155,6 +158,7 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
             self._store,
             studies,
             bars_place(bars, market=self.name) if bars else None,
+            os.environ.get(self.forecasts_variable) or None,
         )
 
     @property

@@ -15,6 +15,7 @@ from cryptoai_assets.lib.store import DailyStore, MonthlyStore, Place
 from cryptoai_assets.lib.studies import Studies
 from cryptoai_assets.lib.tracking import Tracking
 from cryptoai_serving.bar_shelf import BarsPlace
+from cryptoai_serving.log_database import log_place
 
 EXPERIMENT = "cryptoai"
 
@@ -31,6 +32,8 @@ class Home:
         Of the database of searches, when it is not a file under the root.
     bars
         The online store, when it is not a file under the root.
+    forecast_log
+        Of the service, when it is another file or the address of a database.
     """
 
     root: Path
@@ -38,6 +41,7 @@ class Home:
     store: Place | None = None
     studies_address: str | None = None
     bars: BarsPlace | None = None
+    forecast_log: str | None = None
 
     @property
     def data(self) -> Path:
@@ -140,9 +144,10 @@ class Home:
         return self.data / "stream.json"
 
     @property
-    def forecasts_database(self) -> Path:
-        """Log of every forecast that was served."""
-        return self.root / "data" / "forecasts.db"
+    def forecasts_database(self) -> Path | str:
+        """Log of every forecast that was served: a file, or the address of a database."""
+        place = log_place(self.forecast_log or "data/forecasts.db")
+        return self.root / place if isinstance(place, Path) else place
 
     @property
     def alerts_database(self) -> Path:

@@ -1,7 +1,7 @@
 """`python -m cryptoai_assets.tune FOLDER`: make the weights of the sentiment transformer again.
 
-With `--folds 5` it makes none: it scores the tuning on the tweets instead, each fifth by what was tuned on the
-other four. Killed, it goes on with the fold that was not done.
+With `--folds 5` it makes none: it scores the tuning on the tweets instead, each fifth by what was tuned on
+the other four. Killed, it goes on with the fold that was not done.
 
 It needs PyTorch (``make networks``) and the encoder's package, which is not read at any other time. On two
 cores that do nothing else it takes under an hour.

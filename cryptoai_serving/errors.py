@@ -6,6 +6,7 @@ ServingError
 ├── NoBarsError              the online store holds no bar of a known symbol
 ├── RequestRefusedError      a request that does not fit the loaded bundle
 │   └── TooFewBarsError      fewer bars than a forecast needs
+├── NoNewsError              nothing was told of the news yet
 ├── StoreUnavailableError    a database cannot be read or written now
 ├── KeyNeededError           no key, or one that is not valid
 ├── ScopeNeededError         a key that does not open this address
@@ -46,6 +47,12 @@ class NoBarsError(ServingError):
     """The online store holds no bar of a known symbol."""
 
     code = "no_bars"
+
+
+class NoNewsError(ServingError):
+    """Nothing was told of the news yet."""
+
+    code = "no_news"
 
 
 class RequestRefusedError(ServingError):

@@ -14,6 +14,7 @@ from cryptoai_serving.errors import (
     KeyNeededError,
     NoBarsError,
     NoModelError,
+    NoNewsError,
     RangeRefusedError,
     ReleaseNotFoundError,
     RequestRefusedError,
@@ -37,6 +38,7 @@ STATUS: dict[type[Exception], int] = {
     TooManyRequestsError: 429,
     NoModelError: 503,
     NoBarsError: 503,
+    NoNewsError: 503,
     StoreUnavailableError: 503,
     KeyFileError: 503,
 }

@@ -67,6 +67,11 @@ class ServingSettings:
                 "set them with CRYPTOAI_REQUESTS_A_MINUTE"
             )
 
+    @property
+    def told(self) -> Path:
+        """Folder in which the platform tells of the market's news: that of the bars."""
+        return self.bars.parent
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
         """Read ``CRYPTOAI_MARKET`` and the like; what is not set lies in the current folder."""

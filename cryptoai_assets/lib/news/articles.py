@@ -140,9 +140,9 @@ def _reason(item: Found, row: dict[str, object], now: datetime) -> str | None:
 def new_versions(held: pl.DataFrame, articles: pl.DataFrame, now: datetime) -> pl.DataFrame:
     """Those of `articles` that say something else than what is held of their address.
 
-    An address that is held and says something else was edited: what it says is known from `now` on, however old
-    the article is. It may say again what it said before. Where one fetch holds several texts of an address,
-    nothing tells which is the newer one, and those count that were never held.
+    An address that is held and says something else was edited: what it says is known from `now` on, however
+    old the article is. It may say again what it said before. Where one fetch holds several texts of an
+    address, nothing tells which is the newer one, and those count that were never held.
     """
     last = (
         held.sort("known_at", maintain_order=True)

@@ -17,7 +17,9 @@ from cryptoai_assets.lib.sentiment_methods.encoder import EncoderWeights, pretra
 from cryptoai_assets.lib.sentiment_methods.encoder_gradients import meanings, tuned_weights
 from cryptoai_assets.lib.sentiment_methods.encoder_graph import encoder_graph
 from cryptoai_assets.lib.sentiment_methods.labelled import (
+    HEADLINES,
     NEAR_DUPLICATE,
+    TWEETS,
     LabelledText,
     headlines,
     split_by_text,
@@ -31,7 +33,6 @@ from cryptoai_assets.lib.sentiment_methods.tuning_problem import Progress, Tunin
 from edge_bundle.sentiment.transformer import TransformerSentiment, piece_ids, word_table
 from edge_bundle.windows import Float32Array
 
-HEADLINES, TWEETS = "sentfin.csv", "twitter_financial_news_train.csv"
 TEST_SHARE, SPLIT_SEED = 0.2, 7
 # What a member reads besides the headlines of one entity.
 Besides = Literal["agreeing", "opposed", "tweets"]

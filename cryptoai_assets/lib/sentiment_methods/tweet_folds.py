@@ -15,6 +15,7 @@ from cryptoai_assets.lib.sentiment_methods.encoder import pretrained_weights, wo
 from cryptoai_assets.lib.sentiment_methods.encoder_gradients import meanings
 from cryptoai_assets.lib.sentiment_methods.encoder_graph import encoder_graph
 from cryptoai_assets.lib.sentiment_methods.labelled import (
+    TWEETS,
     LabelledText,
     folds,
     text_hash,
@@ -23,7 +24,7 @@ from cryptoai_assets.lib.sentiment_methods.labelled import (
 )
 from cryptoai_assets.lib.sentiment_methods.quality import Quality, quality
 from cryptoai_assets.lib.sentiment_methods.shipment import write_weights
-from cryptoai_assets.lib.sentiment_methods.tuning import TWEETS, tuned_on
+from cryptoai_assets.lib.sentiment_methods.tuning import tuned_on
 from cryptoai_assets.lib.sentiment_methods.tuning_problem import AfterEpoch, TuningSettings
 from edge_bundle.sentiment.transformer import TransformerSentiment, piece_ids, word_table
 

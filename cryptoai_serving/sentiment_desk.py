@@ -16,7 +16,7 @@ from edge_bundle.releases import ReleasedVersion, read_channel
 from edge_bundle.sentiment.method import Sentiment, SentimentMethod
 from edge_bundle.sentiment.outlook import OUTLOOK_NAME, Outlook, Outlooks
 
-# The name that `edge_bundle.sentiment.release` has: what loads a method is imported when a text is first scored.
+# As `edge_bundle.sentiment.release` has it, which is imported when a text is first scored.
 MODEL = "cryptoai-sentiment"
 # Of a market that lives; the platform tells a mood each hour.
 STALE_AFTER = timedelta(hours=3)

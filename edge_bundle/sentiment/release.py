@@ -13,6 +13,11 @@ from edge_bundle.sentiment.keywords import KeywordSentiment
 from edge_bundle.sentiment.method import Sentiment, SentimentMethod
 from edge_bundle.sentiment.transformer import TransformerSentiment
 
+MODEL = "cryptoai-sentiment"
+GOLDEN_TEXTS_NAME = "golden.json"
+# Shares of one text on two machines: INT8 products are summed in another order.
+TOLERANCE = 0.02
+
 
 def _vader(_folder: Path) -> SentimentMethod:
     # A client of the web comes with it, which a device that scores by another method need not load.
@@ -21,10 +26,6 @@ def _vader(_folder: Path) -> SentimentMethod:
     return VaderSentiment.load()
 
 
-MODEL = "cryptoai-sentiment"
-GOLDEN_TEXTS_NAME = "golden.json"
-# Shares of one text on two machines: INT8 products are summed in another order.
-TOLERANCE = 0.02
 # What runs without a training stack and without a server; each takes the folder of its bundle.
 METHODS: Mapping[str, Callable[[Path], SentimentMethod]] = {
     "keywords": lambda _: KeywordSentiment(),

@@ -18,8 +18,8 @@ from cryptoai_assets.lib.gate import Decision, decide
 from cryptoai_assets.lib.sentiment_methods.comparison import (
     POLICY,
     compared,
+    drawn_texts,
     sentiment_evidence,
-    tested_draw,
     trained_hashes,
 )
 from cryptoai_assets.lib.sentiment_methods.comparison_runs import METHOD_TAG, record_comparison
@@ -101,7 +101,7 @@ def _decided(market: MarketResource, row: Mapping[str, Any], champion: Sentiment
     with home.tracking.run(f"{MODEL} {row['method']}", tags={METHOD_TAG: row["method"]}) as run_id:
         tags = {"kind": row["method"], "method_version": row["version"]}
         made = home.tracking.register(run_id, bundle.folder, model=MODEL, tags=tags, wrapping=SENTIMENT)
-    texts = tested_draw(_texts(market))
+    texts = drawn_texts(_texts(market))
     evidence = sentiment_evidence(
         texts, bundle, champion, texts_a_second=row["texts_a_second"], trained=trained_hashes()
     )

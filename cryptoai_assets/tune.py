@@ -14,8 +14,8 @@ from pathlib import Path
 from statistics import fmean
 
 from cryptoai_assets.lib.sentiment_methods.encoder import EncoderAbsentError, package_folder
+from cryptoai_assets.lib.sentiment_methods.label_quality import Quality
 from cryptoai_assets.lib.sentiment_methods.labelled import LabelledTextError
-from cryptoai_assets.lib.sentiment_methods.quality import Quality
 from cryptoai_assets.lib.sentiment_methods.shipment import ShipmentError
 from cryptoai_assets.lib.sentiment_methods.tuning import (
     MEMBERS,

@@ -20,8 +20,8 @@ from cryptoai_assets.lib.gate import (
     Margin,
 )
 from cryptoai_assets.lib.scoring import BootstrapSettings
+from cryptoai_assets.lib.sentiment_methods.label_quality import Quality, quality_of
 from cryptoai_assets.lib.sentiment_methods.labelled import LabelledText, text_hash
-from cryptoai_assets.lib.sentiment_methods.quality import Quality, quality_of
 from edge_bundle.sentiment.keywords import KeywordSentiment
 from edge_bundle.sentiment.method import LABELS, Sentiment, SentimentMethod, SentimentUnavailableError
 from edge_bundle.sentiment.release import METHODS, SentimentBundle, shares

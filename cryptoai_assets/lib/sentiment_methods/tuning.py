@@ -16,6 +16,7 @@ from cryptoai_assets.lib.quantization import with_integer_products
 from cryptoai_assets.lib.sentiment_methods.encoder import EncoderWeights, pretrained_weights, words_file
 from cryptoai_assets.lib.sentiment_methods.encoder_gradients import meanings, tuned_weights
 from cryptoai_assets.lib.sentiment_methods.encoder_graph import encoder_graph
+from cryptoai_assets.lib.sentiment_methods.label_quality import Quality, quality
 from cryptoai_assets.lib.sentiment_methods.labelled import (
     HEADLINES,
     NEAR_DUPLICATE,
@@ -27,7 +28,6 @@ from cryptoai_assets.lib.sentiment_methods.labelled import (
     tweets,
     unlike_earlier,
 )
-from cryptoai_assets.lib.sentiment_methods.quality import Quality, quality
 from cryptoai_assets.lib.sentiment_methods.shipment import write_weights
 from cryptoai_assets.lib.sentiment_methods.tuning_problem import Progress, TuningProblem, TuningSettings
 from edge_bundle.sentiment.transformer import TransformerSentiment, piece_ids, word_table

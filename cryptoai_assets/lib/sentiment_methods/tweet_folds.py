@@ -14,6 +14,7 @@ from cryptoai_assets.lib.quantization import with_integer_products
 from cryptoai_assets.lib.sentiment_methods.encoder import pretrained_weights, words_file
 from cryptoai_assets.lib.sentiment_methods.encoder_gradients import meanings
 from cryptoai_assets.lib.sentiment_methods.encoder_graph import encoder_graph
+from cryptoai_assets.lib.sentiment_methods.label_quality import Quality, quality
 from cryptoai_assets.lib.sentiment_methods.labelled import (
     TWEETS,
     LabelledText,
@@ -22,7 +23,6 @@ from cryptoai_assets.lib.sentiment_methods.labelled import (
     tweets,
     unlike_earlier,
 )
-from cryptoai_assets.lib.sentiment_methods.quality import Quality, quality
 from cryptoai_assets.lib.sentiment_methods.shipment import write_weights
 from cryptoai_assets.lib.sentiment_methods.tuning import tuned_on
 from cryptoai_assets.lib.sentiment_methods.tuning_problem import AfterEpoch, TuningSettings

@@ -24,6 +24,7 @@ from cryptoai_assets.lib.sentiment_methods.comparison import (
     sentiment_evidence,
     trained_hashes,
 )
+from cryptoai_assets.lib.sentiment_methods.label_quality import Quality
 from cryptoai_assets.lib.sentiment_methods.labelled import (
     LabelledText,
     LabelledTextError,
@@ -31,7 +32,6 @@ from cryptoai_assets.lib.sentiment_methods.labelled import (
     text_hash,
     unread_texts,
 )
-from cryptoai_assets.lib.sentiment_methods.quality import Quality
 from cryptoai_assets.lib.sentiment_methods.sentiment_bundle import write_sentiment_bundle
 from edge_bundle.sentiment.keywords import KeywordSentiment
 from edge_bundle.sentiment.method import Sentiment, SentimentMethod, SentimentUnavailableError

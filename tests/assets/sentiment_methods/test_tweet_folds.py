@@ -70,10 +70,10 @@ def test_what_is_tested_was_not_read(tmp_path: Path, encoder: Path) -> None:
     """Each text's own word tells its label: what has read it would be right, what has not cannot know."""
     own = WORDS[2:]
     texts = tuple(LabelledText(" ".join([word] * 6), place % 3) for place, word in enumerate(own))
-    settings = replace(SETTINGS, epochs=60, smoothing=0.0, dropout=0.0)
-    scoring = TweetFolds(texts, encoder, settings, count=len(texts), seed=1, kept=tmp_path)
-    right = sum(quality.accuracy for _, quality in scoring.qualities(after_epoch=lambda _: None))
-    assert right <= 0.7 * len(texts)
+    settings = replace(SETTINGS, epochs=25, rate=3e-3, smoothing=0.0, dropout=0.0)
+    scoring = TweetFolds(texts, encoder, settings, count=3, seed=1, kept=tmp_path)
+    right = [quality.accuracy for _, quality in scoring.qualities(after_epoch=lambda _: None)]
+    assert sum(right) <= 0.7 * len(right)
 
 
 def test_tweets_lose_near_duplicates_by_words_and_by_meaning(tmp_path: Path, encoder: Path) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cryptoai_assets.lib.sentiment_methods.quality import Quality, quality_of
+from cryptoai_assets.lib.sentiment_methods.label_quality import Quality, quality_of
 
 
 def test_quality_is_that_of_the_labels_and_of_the_confidence() -> None:

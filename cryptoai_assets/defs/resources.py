@@ -353,8 +353,9 @@ def _is_said_by_an_asset(record: logging.LogRecord) -> bool:
 
 
 def _quiet_libraries() -> None:
-    """Keep addresses with keys in them out of the log."""
+    """Keep addresses with keys in them out of the log, and complaints about pages that hold no article."""
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
 
 
 @dg.definitions

@@ -120,6 +120,8 @@ def test_texts_are_scored_as_the_shipped_transformer_does_until_another_is_relea
     release_sentiment(folder / "releases", "vader", version=4)
     answer = client.post("/sentiment", json={"texts": TEXTS}).json()
     assert (answer["method"], answer["released_version"]) == ("vader", 4)
+    [release] = client.get(f"/releases/{MODEL}").json()["releases"]
+    assert {one["name"] for one in release["files"]} == {"golden.json", "manifest.json"}
     channel_path(folder / "releases", MODEL).write_text("{")
     refused = client.post("/sentiment", json={"texts": TEXTS})
     assert (refused.status_code, refused.json()["code"]) == (503, "no_model")

@@ -80,12 +80,13 @@ def test_page_that_robots_txt_closes_is_not_visited(site: NewsSite) -> None:
 
 def test_no_other_site_is_visited_that_a_feed_names_or_a_page_leads_to(site: NewsSite) -> None:
     with news_site() as inside:
-        inside.pages["/secret"] = PAGE
-        site.moved["/1"] = (302, f"{inside.url}/secret")
+        inside.pages |= {"/secret": PAGE, "/led": PAGE}
+        site.moved["/1"] = (302, f"{inside.url}/led")
         found = fetched(
             site, item(f"{inside.url}/secret"), item(f"{site.url}/1", number=2), item("file:///etc", number=3)
         ).found
     assert [one.text for one in found] == ["In short."] * 3
+    assert "/secret" not in inside.paths()
 
 
 def test_pages_of_one_visit_are_bounded_and_no_item_is_lost(site: NewsSite) -> None:

@@ -25,7 +25,7 @@ from cryptoai_assets.lib.sentiment_methods.tuning import (
     tuned_member,
 )
 from cryptoai_assets.lib.sentiment_methods.tuning_problem import Progress
-from cryptoai_assets.lib.sentiment_methods.tweet_folds import TweetFolds, unlike_tweets
+from cryptoai_assets.lib.sentiment_methods.tweet_folds import FOLD_MEMBERS, TweetFolds, unlike_tweets
 from edge_bundle.sentiment.transformer import WEIGHTS
 
 COMMAND = "python -m cryptoai_assets.tune"
@@ -55,9 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _score_by_folds(texts: Path, encoder: Path, *, count: int) -> None:
-    scoring = TweetFolds(
-        unlike_tweets(texts, encoder), encoder, MEMBERS[0].settings, count, SPLIT_SEED, kept=KEPT
-    )
+    tweets, besides = unlike_tweets(texts, encoder)
+    scoring = TweetFolds(tweets, besides, encoder, FOLD_MEMBERS, count, SPLIT_SEED, kept=KEPT)
     found = []
     for fold, scored in scoring.qualities(after_epoch=_say):
         found.append(scored)

@@ -1,6 +1,7 @@
 """Sentiment methods compared and released in real Dagster runs, with a real MLflow and own labels."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,18 @@ import mlflow
 import pandas as pd
 import pytest
 from fakes.mortal_desk import MLFLOW_WARNINGS, tracking_at
+from fakes.sentiment_releases import AS_OF
 
+from cryptoai_assets.defs.release.sensors import releases_follow_aliases
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.defs.sentiment.assets import NOT_CONFIGURED, sentiment_assets
 from cryptoai_assets.defs.sentiment.methods import sentiment_choice
 from cryptoai_assets.defs.sentiment.recipes import comparison_path
 from cryptoai_assets.lib.sentiment_methods.comparison_runs import METHOD_TAG
-from cryptoai_assets.lib.tracking import CHALLENGER, CHAMPION
+from cryptoai_assets.lib.sentiment_methods.sentiment_bundle import write_sentiment_bundle
+from cryptoai_assets.lib.tracking import CHALLENGER, CHAMPION, SENTIMENT
 from edge_bundle.releases import read_channel
-from edge_bundle.sentiment.release import MODEL
+from edge_bundle.sentiment.release import MODEL, released_method
 from edge_bundle.sentiment.transformer import TransformerSentiment
 
 pytestmark = MLFLOW_WARNINGS
@@ -140,6 +144,26 @@ def test_method_that_is_released_already_is_left_as_it_is(
     again = run(market)["released_sentiment"]
     assert (again["promoted"], again["champion"]) == (False, 1)
     assert len(market.home.tracking.versions(MODEL)) == 1
+
+
+def test_alias_that_a_person_moves_is_followed_and_scores(
+    market: MarketResource, made: dict[str, Mapping[str, Any]], tmp_path: Path
+) -> None:
+    assert made
+    root = tmp_path / "root"
+    shutil.copytree(market.root, root)
+    home = MarketResource(name="sample", root=str(root), time=market.time).home
+    bundle = write_sentiment_bundle(tmp_path / "vader", "vader", as_of=AS_OF, git_commit="c")
+    with home.tracking.run("by hand", tags={}) as run_id:
+        version = home.tracking.register(run_id, bundle.folder, model=MODEL, tags={}, wrapping=SENTIMENT)
+    home.tracking.set_alias(MODEL, CHAMPION, version.version)
+    with build_sensor_context(
+        resources={"market": MarketResource(name="sample", root=str(root), time=market.time)}
+    ) as context:
+        told = releases_follow_aliases(context)
+    assert isinstance(told, dg.SkipReason)
+    assert told.skip_message == f"version 2 of {MODEL} is released, as MLflow's alias says"
+    assert released_method(home.releases).name == "vader"
 
 
 def test_without_labelled_texts_it_is_shown_as_not_configured(tmp_path: Path) -> None:

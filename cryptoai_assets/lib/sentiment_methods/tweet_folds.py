@@ -16,15 +16,17 @@ from cryptoai_assets.lib.sentiment_methods.encoder_gradients import meanings
 from cryptoai_assets.lib.sentiment_methods.encoder_graph import encoder_graph
 from cryptoai_assets.lib.sentiment_methods.label_quality import Quality, quality
 from cryptoai_assets.lib.sentiment_methods.labelled import (
+    HEADLINES,
     TWEETS,
     LabelledText,
     folds,
+    headlines,
     text_hash,
     tweets,
     unlike_earlier,
 )
 from cryptoai_assets.lib.sentiment_methods.shipment import write_weights
-from cryptoai_assets.lib.sentiment_methods.tuning import tuned_on
+from cryptoai_assets.lib.sentiment_methods.tuning import MEMBERS, mean_weights, tuned_on
 from cryptoai_assets.lib.sentiment_methods.tuning_problem import AfterEpoch, TuningSettings
 from edge_bundle.sentiment.transformer import TransformerSentiment, piece_ids, word_table
 
@@ -37,18 +39,38 @@ _CODE = (
 
 
 @dataclass(frozen=True, slots=True)
+class FoldMember:
+    """One tuning of those whose weights are averaged; `besides` is whether it reads the other texts too."""
+
+    settings: TuningSettings
+    besides: bool
+    seed: int
+
+
+# As what is shipped is tuned: one on everything, and others that began alike.
+FOLD_MEMBERS = (
+    FoldMember(MEMBERS[0].settings, besides=True, seed=0),
+    FoldMember(MEMBERS[2].settings, besides=False, seed=1),
+    FoldMember(MEMBERS[0].settings, besides=False, seed=0),
+)
+
+
+@dataclass(frozen=True, slots=True)
 class TweetFolds:
     """A scoring by folds: its texts, of which no two are near-duplicates, and how each fold is tuned.
 
     Parameters
     ----------
+    besides
+        Other labelled texts, for training alone.
     kept
         Folder of the folds that are done; a scoring of other texts, settings or code has its own.
     """
 
     texts: Sequence[LabelledText]
+    besides: Sequence[LabelledText]
     encoder: Path
-    settings: TuningSettings
+    members: Sequence[FoldMember]
     count: int
     seed: int
     kept: Path
@@ -57,7 +79,8 @@ class TweetFolds:
     def _results(self) -> Path:
         made_of = {
             "texts": [(text_hash(one.text), one.label) for one in self.texts],
-            "settings": asdict(self.settings),
+            "besides": [(text_hash(one.text), one.label) for one in self.besides],
+            "members": [asdict(member) for member in self.members],
             "folds": (self.count, self.seed),
             "code": code_fingerprint(*_CODE),
         }
@@ -80,20 +103,36 @@ class TweetFolds:
     def _tested(
         self, training: Sequence[LabelledText], testing: Sequence[LabelledText], after_epoch: AfterEpoch
     ) -> Quality:
-        weights = tuned_on(training, self.settings, self.seed, self.encoder, after_epoch=after_epoch)
-        graph = with_integer_products(encoder_graph(weights))
+        weights = [
+            tuned_on(
+                [*training, *(self.besides if member.besides else ())],
+                member.settings,
+                member.seed,
+                self.encoder,
+                after_epoch=after_epoch,
+            )
+            for member in self.members
+        ]
+        graph = with_integer_products(encoder_graph(mean_weights(weights)))
         with TemporaryDirectory() as folder:
             write_weights(Path(folder), graph, words_file(self.encoder), record={}, bounded=False)
             return quality(TransformerSentiment.load(Path(folder)), testing)
 
 
-def unlike_tweets(folder: Path, encoder: Path) -> tuple[LabelledText, ...]:
-    """Tweets of a folder of labelled texts, without near-duplicates by words or by meaning."""
-    found = tweets(folder / TWEETS)
-    every = [one.text for one in found]
-    pieces = piece_ids(word_table(words_file(encoder)), every)
-    kept = unlike_earlier(every, meanings(pretrained_weights(encoder), pieces))
-    return tuple(found[row] for row in np.flatnonzero(kept))
+def unlike_tweets(folder: Path, encoder: Path) -> tuple[tuple[LabelledText, ...], tuple[LabelledText, ...]]:
+    """Tweets of a folder of labelled texts, and its headlines with one label, of which no two are alike.
+
+    By words or by meaning; a headline that is near to a tweet is left out, not the tweet.
+    """
+    found, single = tweets(folder / TWEETS), headlines(folder / HEADLINES)
+    every = [*found, *single.single, *single.agreeing]
+    pieces = piece_ids(word_table(words_file(encoder)), [one.text for one in every])
+    kept = unlike_earlier([one.text for one in every], meanings(pretrained_weights(encoder), pieces))
+    unlike = [(row, every[row]) for row in np.flatnonzero(kept)]
+    return (
+        tuple(one for row, one in unlike if row < len(found)),
+        tuple(one for row, one in unlike if row >= len(found)),
+    )
 
 
 def _read(file: Path) -> dict[str, Any]:

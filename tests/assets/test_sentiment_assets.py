@@ -157,9 +157,9 @@ def test_alias_that_a_person_moves_is_followed_and_scores(
     with home.tracking.run("by hand", tags={}) as run_id:
         version = home.tracking.register(run_id, bundle.folder, model=MODEL, tags={}, wrapping=SENTIMENT)
     home.tracking.set_alias(MODEL, CHAMPION, version.version)
-    with build_sensor_context(
-        resources={"market": MarketResource(name="sample", root=str(root), time=market.time)}
-    ) as context:
+    with dg.DagsterInstance.ephemeral() as instance:
+        moved = MarketResource(name="sample", root=str(root), time=market.time)
+        context = dg.build_sensor_context(instance=instance, resources={"market": moved})
         told = releases_follow_aliases(context)
     assert isinstance(told, dg.SkipReason)
     assert told.skip_message == f"version 2 of {MODEL} is released, as MLflow's alias says"

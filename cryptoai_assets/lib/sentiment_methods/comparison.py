@@ -27,8 +27,8 @@ from edge_bundle.sentiment.method import LABELS, Sentiment, SentimentMethod, Sen
 from edge_bundle.sentiment.release import METHODS, SentimentBundle, shares
 from edge_bundle.sentiment.transformer import RECORD_NAME, WEIGHTS
 
-# Set before any score is known. A quarter of an hour of news is scored within seconds at this rate.
-LEAST_TEXTS_A_SECOND = 20.0
+# Set before any score is known. At this rate the hundred articles of a visit are scored within seconds.
+LEAST_TEXTS_A_SECOND = 5.0
 # Weights that were tuned to be less than sure are off by some points where texts are easy.
 CALIBRATION_LIMIT = 0.15
 POLICY = GatePolicy(

@@ -25,6 +25,7 @@ from cryptoai_serving.routes import (
     operations,
     promotions,
     releases,
+    sentiment,
 )
 from cryptoai_serving.routes.documented import EVERYWHERE
 from cryptoai_serving.settings import ServingSettings
@@ -58,7 +59,7 @@ def create_app(
     rooms = Rooms(settings, clock=clock, monotonic=monotonic)
     app = ForecastApplication(rooms)
     # They are tried in this order: what is asked most comes first.
-    for routes in (forecasts, insights, explanations, operations, releases, ingestion, promotions):
+    for routes in (forecasts, insights, explanations, sentiment, operations, releases, ingestion, promotions):
         app.include_router(routes.router)
     app.include_router(operations.public)
     answer_errors(app)

@@ -8,6 +8,7 @@ ServingError
 │   ├── TooFewBarsError      fewer bars than a forecast needs
 │   └── DailyFileRefusedError  a file that is no day of candles
 ├── MediaTypeRefusedError    a body of another kind than is read
+├── NoNewsError              nothing was told of the news yet
 ├── StoreUnavailableError    a database cannot be read or written now
 ├── KeyNeededError           no key, or one that is not valid
 ├── ScopeNeededError         a key that does not open this address
@@ -48,6 +49,12 @@ class NoBarsError(ServingError):
     """The online store holds no bar of a known symbol."""
 
     code = "no_bars"
+
+
+class NoNewsError(ServingError):
+    """Nothing was told of the news yet."""
+
+    code = "no_news"
 
 
 class RequestRefusedError(ServingError):

@@ -15,6 +15,7 @@ from cryptoai_serving.errors import (
     MediaTypeRefusedError,
     NoBarsError,
     NoModelError,
+    NoNewsError,
     RangeRefusedError,
     ReleaseNotFoundError,
     RequestRefusedError,
@@ -39,6 +40,7 @@ STATUS: dict[type[Exception], int] = {
     TooManyRequestsError: 429,
     NoModelError: 503,
     NoBarsError: 503,
+    NoNewsError: 503,
     StoreUnavailableError: 503,
     KeyFileError: 503,
 }

@@ -23,6 +23,7 @@ from cryptoai_serving.logs import json_logs
 from cryptoai_serving.metrics import ServingMetrics
 from cryptoai_serving.rate_limits import RateLimits
 from cryptoai_serving.release_requests import ReleaseRequests
+from cryptoai_serving.sentiment_desk import SentimentDesk
 from cryptoai_serving.settings import ServingSettings
 from edge_bundle.alerts import Outbox
 
@@ -52,6 +53,7 @@ class Rooms:
         )
         # Files from devices are read one at a time.
         self.readers = anyio.CapacityLimiter(1)
+        self.sentiment = SentimentDesk(told=settings.told, releases=settings.releases, clock=clock)
         self.metrics = ServingMetrics(self.champion, self.recorder, self.desk)
         self.requests = ReleaseRequests(settings.requests)
         self.keys = KeyWatch(settings.keys)

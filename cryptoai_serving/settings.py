@@ -37,6 +37,8 @@ class ServingSettings:
         File of API keys; without it the service answers its own machine alone.
     device_candles
         Folder of the candles that devices send, which the platform reads.
+    told
+        Folder in which the platform tells of the market's news.
     poll_seconds
         Time between two looks at the release channel and at the keys.
     max_body_bytes
@@ -60,6 +62,7 @@ class ServingSettings:
     requests: Path
     keys: Path
     device_candles: Path
+    told: Path
     poll_seconds: float = 1.0
     max_body_bytes: int = 8 * MEBIBYTE
     requests_a_minute: int = REQUESTS_A_MINUTE
@@ -102,6 +105,7 @@ class ServingSettings:
             requests=root / given.get("CRYPTOAI_REQUESTS", "data/requests.db"),
             keys=root / given.get("CRYPTOAI_KEYS", "data/keys.json"),
             device_candles=root / given.get("CRYPTOAI_DEVICE_CANDLES", f"data/{market}/device_candles"),
+            told=root / given.get("CRYPTOAI_TOLD", f"data/{market}"),
             requests_a_minute=int(given.get("CRYPTOAI_REQUESTS_A_MINUTE", REQUESTS_A_MINUTE)),
             signal_confidence=float(given.get("CRYPTOAI_SIGNAL_CONFIDENCE", SIGNAL_CONFIDENCE)),
             cache_seconds=float(given.get("CRYPTOAI_CACHE_SECONDS", LIFETIME.total_seconds())),
@@ -121,5 +125,6 @@ class ServingSettings:
             requests=folder / "data" / "requests.db",
             keys=folder / "data" / "keys.json",
             device_candles=folder / "data" / market / "device_candles",
+            told=folder / "data" / market,
             poll_seconds=poll_seconds,
         )

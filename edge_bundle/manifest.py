@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from edge_bundle.errors import BundleRefusedError
 
@@ -22,10 +22,13 @@ class Promise:
 
     Parameters
     ----------
+    required
+        Files without which there is no such bundle.
     files
         SHA-256 by file name.
     """
 
+    required: ClassVar[tuple[str, ...]] = (GRAPH_NAME, GOLDEN_NAME)
     files: Mapping[str, str]
 
     @classmethod
@@ -70,10 +73,10 @@ class Promise:
         Raises
         ------
         BundleRefusedError
-            When a file is absent, its bytes differ, or the graph or the golden rows are not listed; the file
-            is named.
+            When a file is absent, its bytes differ, or a required one, such as the graph, is not listed; the
+            file is named.
         """
-        for name in (GRAPH_NAME, GOLDEN_NAME):
+        for name in self.required:
             if name not in self.files:
                 raise BundleRefusedError(f"the manifest of {folder} lists no {name}")
         for name, promised in self.files.items():
@@ -139,6 +142,21 @@ class Manifest(Promise):
     git_commit: str
     quantization: Mapping[str, Any]
     schema_version: int = SCHEMA_VERSION
+
+
+def promised_files(folder: Path) -> Mapping[str, str]:
+    """SHA-256 by file name of a bundle of any form.
+
+    Raises
+    ------
+    BundleRefusedError
+        When there is no manifest, or it lists no files.
+    """
+    try:
+        files = json.loads((folder / MANIFEST_NAME).read_bytes())["files"]
+        return {str(name): str(sha256) for name, sha256 in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BundleRefusedError(f"{folder} holds no {MANIFEST_NAME} that lists files") from error
 
 
 def file_sha256(path: Path) -> str:

@@ -91,6 +91,18 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
         Of sources of facts that are asked elsewhere than at home, such as one's own node, by name.
     news_feeds
         Feeds that are read beside the usual ones, by name.
+    article_texts
+        Hosts of the feeds whose items are read on their own pages, ``all`` for every feed's.
+    telegram_channels
+        Public channels of Telegram, as in t.me/NAME.
+    sentiment
+        Method that scores the news: see `cryptoai_assets.lib.sentiment_methods.choice.NAMES`.
+    sentiment_compared
+        Methods that are compared beside the usual ones.
+    labelled_texts
+        File or folder of labelled texts, on which sentiment methods are compared.
+    ollama
+        Address of a running Ollama.
     tries
         Of one question to a source, the first one included.
     fred_key_variable
@@ -116,6 +128,12 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
     files: str | None = None
     addresses: dict[str, str] = {}  # noqa: RUF012 — likewise
     news_feeds: dict[str, str] = {}  # noqa: RUF012 — a field of pydantic, copied for each resource
+    article_texts: list[str] = []  # noqa: RUF012 — likewise
+    telegram_channels: list[str] = []  # noqa: RUF012 — likewise
+    sentiment: str = "released"
+    sentiment_compared: list[str] = []  # noqa: RUF012 — likewise
+    labelled_texts: str | None = None
+    ollama: str = "http://127.0.0.1:11434"
     tries: int = PATIENCE.tries
     fred_key_variable: str = "CRYPTOAI_FRED_KEY"
     studies_variable: str = "CRYPTOAI_STUDIES"
@@ -291,6 +309,12 @@ def configured_resource() -> MarketResource:
             address.partition("://")[2].partition("/")[0]: address
             for address in _listed("CRYPTOAI_NEWS_FEEDS")
         },
+        article_texts=_listed("CRYPTOAI_ARTICLE_TEXTS"),
+        telegram_channels=_listed("CRYPTOAI_TELEGRAM_CHANNELS"),
+        sentiment=os.environ.get("CRYPTOAI_SENTIMENT") or "released",
+        sentiment_compared=_listed("CRYPTOAI_SENTIMENT_COMPARED"),
+        labelled_texts=os.environ.get("CRYPTOAI_LABELLED_TEXTS") or None,
+        ollama=os.environ.get("CRYPTOAI_OLLAMA_ADDRESS", "http://127.0.0.1:11434"),
     )
 
 
@@ -350,8 +374,9 @@ def _is_said_by_an_asset(record: logging.LogRecord) -> bool:
 
 
 def _quiet_libraries() -> None:
-    """Keep addresses with keys in them out of the log."""
+    """Keep addresses with keys in them out of the log, and complaints about pages that hold no article."""
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
 
 
 @dg.definitions

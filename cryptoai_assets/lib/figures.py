@@ -128,6 +128,31 @@ def score_figure(table: pl.DataFrame, *, metric: str, title: str, chance: float 
     return figure
 
 
+def methods_figure(table: pl.DataFrame) -> Figure:
+    """Sentiment methods: how well they label texts, and how many a second.
+
+    Parameters
+    ----------
+    table
+        ``method``, ``accuracy``, ``macro_f1``, ``calibration_error``, ``texts_a_second``, the best first.
+    """
+    found = table.reverse()
+    names, places = found["method"].to_list(), np.arange(found.height)
+    figure = _figure(f"{found.height} sentiment methods on the same texts", width=9.0)
+    quality, speed = figure.subplots(1, 2, width_ratios=(2, 1))
+    for name, colour, marker in (
+        ("accuracy", ACCENT, "o"),
+        ("macro_f1", WARNING, "s"),
+        ("calibration_error", GREY, "x"),
+    ):
+        quality.plot(found[name].to_list(), places, marker, color=colour, label=name.replace("_", " "))
+    quality.set(yticks=places, yticklabels=names, xlim=(0, 1))
+    quality.legend()
+    speed.barh(places, found["texts_a_second"].to_list(), color=ACCENT)
+    speed.set(xscale="log", yticks=[], xlabel="texts a second")
+    return figure
+
+
 def drift_figure(drift: pl.DataFrame, *, shown: int = 20) -> Figure:
     """Drift of each feature over its threshold, the largest ones.
 

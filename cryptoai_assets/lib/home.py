@@ -16,6 +16,9 @@ from cryptoai_assets.lib.studies import Studies
 from cryptoai_assets.lib.tracking import Tracking
 from cryptoai_serving.bar_shelf import BarsPlace
 from cryptoai_serving.log_database import log_place
+from edge_bundle.sentiment.outlook import OUTLOOK_NAME
+from edge_bundle.sentiment.release import MODEL as SENTIMENT_MODEL
+from edge_bundle.sentiment.release import SentimentBundle
 
 EXPERIMENT = "cryptoai"
 
@@ -139,6 +142,16 @@ class Home:
         return self.data / "device_candles"
 
     @property
+    def outlooks(self) -> Path:
+        """What the news say, where the service reads it."""
+        return self.data / OUTLOOK_NAME
+
+    @property
+    def sentiment(self) -> Path:
+        """Folder of the comparison of sentiment methods, and of the one that it chose."""
+        return self.data / "sentiment"
+
+    @property
     def stream_record(self) -> Path:
         """What the stream of bars has brought."""
         return self.data / "stream.json"
@@ -178,7 +191,8 @@ class Home:
     @property
     def release_desk(self) -> ReleaseDesk:
         """Where versions become releases."""
-        return ReleaseDesk(self.releases, self.tracking, self.ledger, ReleaseSigner(self.signing_key))
+        others = {SENTIMENT_MODEL: SentimentBundle.load}
+        return ReleaseDesk(self.releases, self.tracking, self.ledger, ReleaseSigner(self.signing_key), others)
 
     @property
     def signing_key(self) -> Path:

@@ -8,12 +8,12 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from cryptoai_assets.lib.ledger import CLOSING_KINDS, Entry, Ledger
 from cryptoai_assets.lib.release_signing import ReleaseSigner
@@ -37,6 +37,57 @@ class PromotionError(Exception):
     """A version may not be released; the reason is in the message."""
 
 
+class Named(Protocol):
+    """A manifest that says of which registered model it is."""
+
+    @property
+    def model(self) -> str:
+        """Registered name."""
+        ...
+
+
+class Replayed(Protocol):
+    """What came of replaying a bundle's golden rows."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether they agree."""
+        ...
+
+    @property
+    def largest_difference(self) -> float:
+        """Of an output."""
+        ...
+
+    @property
+    def largest_feature_difference(self) -> float:
+        """Of an input that was computed anew; 0 where there is none."""
+        ...
+
+    @property
+    def tolerance(self) -> float:
+        """What is allowed."""
+        ...
+
+
+class Releasable(Protocol):
+    """A verified bundle of any form."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of its manifest."""
+        ...
+
+    @property
+    def manifest(self) -> Named:
+        """What it promises."""
+        ...
+
+    def selftest(self) -> Replayed:
+        """Replay its golden rows on this machine."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ReleaseDesk:
     """Where versions become releases.
@@ -47,12 +98,15 @@ class ReleaseDesk:
         Folder that the service and the devices read.
     signer
         Who signs each release for the devices; None leaves them unsigned.
+    others
+        What opens the bundles of registered models that are no forecasters, by name.
     """
 
     root: Path
     tracking: Tracking
     ledger: Ledger
     signer: ReleaseSigner | None = None
+    others: Mapping[str, Callable[[Path], Releasable]] = field(default_factory=dict)
 
     def promote(
         self,
@@ -222,13 +276,30 @@ class ReleaseDesk:
         try:
             promised = self.tracking.version(model, version).bundle_sha256
             try:
-                forecaster = _replayed(folder, model, promised)
+                bundle = self._replayed(folder, model, promised)
             except EdgeBundleError:
                 self._fetch(model, version, folder)
-                forecaster = _replayed(folder, model, promised)
+                bundle = self._replayed(folder, model, promised)
         except (EdgeBundleError, TrackingError) as error:
             raise PromotionError(f"{model} version {version} is not released: {error}") from error
-        return ReleasedVersion(version, forecaster.digest, signature=None)
+        return ReleasedVersion(version, bundle.digest, signature=None)
+
+    def _replayed(self, folder: Path, model: str, promised: str | None) -> Releasable:
+        """Load a bundle that is the registered one and agrees with its golden rows on this machine."""
+        bundle = self.others.get(model, Forecaster.load)(folder)
+        if bundle.digest != promised:
+            raise BundleRefusedError(
+                f"the bundle is {bundle.digest[:12]}…, registered was {(promised or 'none')[:12]}"
+            )
+        if bundle.manifest.model != model:
+            raise BundleRefusedError(f"the bundle is of the model {bundle.manifest.model}")
+        result = bundle.selftest()
+        if not result.passed:
+            raise BundleRefusedError(
+                f"golden rows differ by {result.largest_difference:.2g} and golden features by "
+                f"{result.largest_feature_difference:.2g}; {result.tolerance} is allowed"
+            )
+        return bundle
 
     def _fetch(self, model: str, version: int, folder: Path) -> None:
         draft = folder.with_name(f".{folder.name}.tmp")
@@ -281,24 +352,6 @@ class ReleaseDesk:
             at=at,
             intent=entry.id,
         )
-
-
-def _replayed(folder: Path, model: str, promised: str | None) -> Forecaster:
-    """Load a bundle that is the registered one and agrees with its golden rows on this machine."""
-    forecaster = Forecaster.load(folder)
-    if forecaster.digest != promised:
-        raise BundleRefusedError(
-            f"the bundle is {forecaster.digest[:12]}…, registered was {(promised or 'none')[:12]}"
-        )
-    if forecaster.manifest.model != model:
-        raise BundleRefusedError(f"the bundle is of the model {forecaster.manifest.model}")
-    result = forecaster.selftest()
-    if not result.passed:
-        raise BundleRefusedError(
-            f"golden rows differ by {result.largest_difference:.2g} deviations and golden features by "
-            f"{result.largest_feature_difference:.2g}; {result.tolerance} is allowed"
-        )
-    return forecaster
 
 
 def write_channel(root: Path, channel: Channel) -> None:

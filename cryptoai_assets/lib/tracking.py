@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -44,14 +44,14 @@ NAME_TAG = "mlflow.runName"
 DIGEST_TAG = "bundle_sha256"
 # MLflow takes at most so many parameters, or tags, in one call.
 _ROWS_A_CALL = 100
-_INPUT = Schema(
+_CANDLES = Schema(
     [
         ColSpec(DataType.long, "open_time_ms"),
         ColSpec(DataType.string, "symbol"),
         *(ColSpec(DataType.double, name) for name in ("open", "high", "low", "close", "volume")),
     ]
 )
-_OUTPUT = Schema(
+_FORECASTS = Schema(
     [
         ColSpec(DataType.string, "symbol"),
         ColSpec(DataType.long, "open_time_ms"),
@@ -69,6 +69,29 @@ _OUTPUT = Schema(
         ColSpec(DataType.string, "abstention"),
     ]
 )
+_TEXTS = Schema([ColSpec(DataType.string, "text")])
+_SENTIMENTS = Schema(
+    [
+        *(ColSpec(DataType.double, name) for name in ("negative", "neutral", "positive", "score")),
+        ColSpec(DataType.string, "method"),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapping:
+    """How MLflow runs a bundle: the file that it loads, and what goes in and comes out.
+
+    Parameters
+    ----------
+    example
+        Input that a bundle answers.
+    """
+
+    name: str
+    code: Path
+    signature: ModelSignature
+    example: "Callable[[Path], pd.DataFrame]"
 
 
 class TrackingError(Exception):
@@ -229,19 +252,31 @@ class Tracking:
         return dict(self._client.get_run(run_id).data.metrics)
 
     def register(
-        self, run_id: str, bundle: Path, *, model: str, tags: Mapping[str, str]
+        self,
+        run_id: str,
+        bundle: Path,
+        *,
+        model: str,
+        tags: Mapping[str, str],
+        wrapping: "Wrapping | None" = None,
     ) -> RegisteredVersion:
         """Register a bundle, wrapped for ``mlflow.pyfunc``, as the next version; alias `challenger`.
 
         The version is made with its tags in one step, the bundle's digest among them.
+
+        Parameters
+        ----------
+        wrapping
+            None is a forecaster's.
         """
+        form = wrapping or FORECASTER
         with self.resumed(run_id):
             logged = mlflow.pyfunc.log_model(
-                name="forecaster",
-                python_model=str(Path(__file__).with_name("bundle_pyfunc.py")),
+                name=form.name,
+                python_model=str(form.code),
                 artifacts={BUNDLE_ARTIFACT: str(bundle)},
-                signature=ModelSignature(inputs=_INPUT, outputs=_OUTPUT),
-                input_example=_input_example(bundle),
+                signature=form.signature,
+                input_example=form.example(bundle),
                 pip_requirements=[f"cryptoai[platform]=={distribution_version('cryptoai')}"],
             )
             made = mlflow.register_model(
@@ -348,11 +383,27 @@ def declare_pyfunc(model: object) -> None:
     mlflow.models.set_model(model)
 
 
-def _input_example(bundle: Path) -> "pd.DataFrame":
+def _candle_example(bundle: Path) -> "pd.DataFrame":
     """Candles that the bundle answers, as the signature states them."""
     candles = pl.read_parquet(bundle / GOLDEN_CANDLES_NAME)
     times = candles["open_time"].dt.epoch("ms").alias("open_time_ms")
-    return candles.with_columns(times).select(_INPUT.input_names()).to_pandas()
+    return candles.with_columns(times).select(_CANDLES.input_names()).to_pandas()
+
+
+def _text_example(_bundle: Path) -> "pd.DataFrame":
+    return pl.DataFrame({"text": ["Bitcoin rises"]}).to_pandas()
+
+
+_LIB = Path(__file__).parent
+FORECASTER = Wrapping(
+    "forecaster", _LIB / "bundle_pyfunc.py", ModelSignature(_CANDLES, _FORECASTS), _candle_example
+)
+SENTIMENT = Wrapping(
+    "sentiment",
+    _LIB / "sentiment_methods" / "sentiment_pyfunc.py",
+    ModelSignature(_TEXTS, _SENTIMENTS),
+    _text_example,
+)
 
 
 def _is_absence(error: MlflowException) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cryptoai_assets.lib.charts.plan import FULL_CHARTS
+from cryptoai_assets.lib.charts.plan import FULL_CHARTS, bar_pool
 from cryptoai_assets.lib.charts.weights import SHIPPED, ship, stored_set, train_detector
 from cryptoai_assets.lib.models.networks.problem import Epoch
 from cryptoai_assets.lib.sources.sample import SAMPLE_FILE, sample_candles
@@ -26,13 +26,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2)
     threads = parser.parse_args(arguments).threads
     commit, start = git_commit(), time.monotonic()
-    data = stored_set(sample_candles(), FULL_CHARTS, WORK, _say)
+    candles = sample_candles()
+    data, pool = stored_set(candles, FULL_CHARTS, WORK, _say), bar_pool(candles, FULL_CHARTS)
     _say(f"{len(data):,} images")
     bundles = {}
     for settings in FULL_CHARTS.networks:
         _say(f"{settings.kind}: training")
         bundles[settings.kind] = train_detector(
             data,
+            pool,
             FULL_CHARTS,
             settings,
             WORK / settings.kind,

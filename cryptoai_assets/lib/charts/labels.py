@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import IntEnum
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -112,6 +113,9 @@ class PatternLabels:
 
     def __len__(self) -> int:
         return len(self.pattern)
+
+    def __getitem__(self, rows: Int64Array | BoolArray) -> Self:
+        return type(self)(self.pattern[rows], self.key_points[rows], self.turns[rows])
 
 
 def picture_labels(candles: Float64Array, chart: ChartFormat, rule: PatternRule) -> PatternLabels:

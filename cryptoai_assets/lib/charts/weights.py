@@ -19,6 +19,7 @@ from cryptoai_assets.lib.charts.bundle import (
 )
 from cryptoai_assets.lib.charts.dataset import NATURAL, TEST, ChartSet
 from cryptoai_assets.lib.charts.labels import BoolArray
+from cryptoai_assets.lib.charts.pieces import BarPool
 from cryptoai_assets.lib.charts.plan import PATTERN_MODEL, ChartPlan, planned_set
 from cryptoai_assets.lib.charts.problem import ChartProblem
 from cryptoai_assets.lib.charts.scores import (
@@ -129,6 +130,7 @@ def stored_set(candles: pl.DataFrame, plan: ChartPlan, folder: Path, tell: Tell)
 
 def train_detector(
     data: ChartSet,
+    pool: BarPool,
     plan: ChartPlan,
     settings: ChartSettings,
     folder: Path,
@@ -149,8 +151,9 @@ def train_detector(
     # PyTorch is not wanted by those who only read.
     from cryptoai_assets.lib.charts.gradients import ChartSolver, chart_graph
 
+    problem = ChartProblem(settings, plan.chart, plan.rule, data, pool, plan.seed)
     solver = ChartSolver(threads, checkpoints)
-    solution = solver(ChartProblem(settings, plan.chart, data, plan.seed), after_epoch=after_epoch)
+    solution = solver(problem, after_epoch=after_epoch)
     precision = chosen_chart_precision(chart_graph(solution.module, plan.chart), data, plan.chart)
     write_detector(
         folder,

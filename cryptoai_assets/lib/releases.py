@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cryptoai_assets.lib.ledger import CLOSING_KINDS, Entry, Ledger
+from cryptoai_assets.lib.replayed_bundles import replayed_bundle
 from cryptoai_assets.lib.tracking import CHAMPION, Tracking, TrackingError
-from edge_bundle.errors import BundleRefusedError, EdgeBundleError
+from edge_bundle.errors import EdgeBundleError
 from edge_bundle.forecaster import Forecaster
 from edge_bundle.releases import (
     Channel,
@@ -200,13 +201,13 @@ class ReleaseDesk:
         try:
             promised = self.tracking.version(model, version).bundle_sha256
             try:
-                forecaster = _replayed(folder, model, promised)
+                digest = replayed_bundle(folder, model=model, promised=promised)
             except EdgeBundleError:
                 self._fetch(model, version, folder)
-                forecaster = _replayed(folder, model, promised)
+                digest = replayed_bundle(folder, model=model, promised=promised)
         except (EdgeBundleError, TrackingError) as error:
             raise PromotionError(f"{model} version {version} is not released: {error}") from error
-        return ReleasedVersion(version, forecaster.digest, signature=None)
+        return ReleasedVersion(version, digest, signature=None)
 
     def _fetch(self, model: str, version: int, folder: Path) -> None:
         draft = folder.with_name(f".{folder.name}.tmp")
@@ -258,24 +259,6 @@ class ReleaseDesk:
         )
 
 
-def _replayed(folder: Path, model: str, promised: str | None) -> Forecaster:
-    """Load a bundle that is the registered one and agrees with its golden rows on this machine."""
-    forecaster = Forecaster.load(folder)
-    if forecaster.digest != promised:
-        raise BundleRefusedError(
-            f"the bundle is {forecaster.digest[:12]}…, registered was {(promised or 'none')[:12]}"
-        )
-    if forecaster.manifest.model != model:
-        raise BundleRefusedError(f"the bundle is of the model {forecaster.manifest.model}")
-    result = forecaster.selftest()
-    if not result.passed:
-        raise BundleRefusedError(
-            f"golden rows differ by {result.largest_difference:.2g} deviations and golden features by "
-            f"{result.largest_feature_difference:.2g}; {result.tolerance} is allowed"
-        )
-    return forecaster
-
-
 def write_channel(root: Path, channel: Channel) -> None:
     """Replace a model's channel; a reader sees the old one or the new one, whole."""
     _write_json(channel_path(root, channel.model), channel.to_dict())
@@ -309,7 +292,13 @@ def champion_forecaster(root: Path, model: str) -> Forecaster | None:
 
 
 def rival(root: Path, ledger: Ledger, model: str, version: int) -> Forecaster | None:
-    """Load what a version has to beat: the champion, or the one before it where it is champion itself.
+    """Load what a version has to beat; see `rival_folder`."""
+    folder = rival_folder(root, ledger, model, version)
+    return None if folder is None else Forecaster.load(folder)
+
+
+def rival_folder(root: Path, ledger: Ledger, model: str, version: int) -> Path | None:
+    """Folder of what a version has to beat: the champion, or the one before it where it is champion itself.
 
     None when nothing else was ever released.
     """
@@ -318,4 +307,4 @@ def rival(root: Path, ledger: Ledger, model: str, version: int) -> Forecaster | 
     if champion == version:
         promotions = [e for e in ledger.entries(model) if e.kind in CLOSING_KINDS and e.version == version]
         champion = next((e.previous for e in reversed(promotions) if e.previous != version), None)
-    return Forecaster.load(release_folder(root, model, champion)) if champion is not None else None
+    return release_folder(root, model, champion) if champion is not None else None

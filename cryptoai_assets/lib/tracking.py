@@ -19,13 +19,15 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
 
 import mlflow
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
-from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from edge_bundle.forecaster import GOLDEN_CANDLES_NAME
@@ -231,17 +233,58 @@ class Tracking:
     def register(
         self, run_id: str, bundle: Path, *, model: str, tags: Mapping[str, str]
     ) -> RegisteredVersion:
-        """Register a bundle, wrapped for ``mlflow.pyfunc``, as the next version; alias `challenger`.
+        """Register a forecaster's bundle, wrapped for ``mlflow.pyfunc``, as the next version; `challenger`.
 
         The version is made with its tags in one step, the bundle's digest among them.
         """
+        signature, example = ModelSignature(inputs=_INPUT, outputs=_OUTPUT), _input_example(bundle)
+        return self._register(
+            run_id, bundle, model=model, tags=tags, code="bundle_pyfunc.py", form=(signature, example)
+        )
+
+    def register_reader(
+        self,
+        run_id: str,
+        bundle: Path,
+        *,
+        model: str,
+        tags: Mapping[str, str],
+        example: npt.NDArray[np.uint8 | np.float32],
+        said: npt.NDArray[np.float32],
+    ) -> RegisteredVersion:
+        """Register a bundle that reads arrays, as `register` does a forecaster's.
+
+        Parameters
+        ----------
+        example, said
+            Some of what it reads, and the probabilities that it gives; their first axis is the batch.
+        """
+        signature = ModelSignature(
+            inputs=Schema([TensorSpec(example.dtype, (-1, *example.shape[1:]))]),
+            outputs=Schema([TensorSpec(said.dtype, (-1, *said.shape[1:]))]),
+        )
+        return self._register(
+            run_id, bundle, model=model, tags=tags, code="reader_pyfunc.py", form=(signature, example)
+        )
+
+    def _register(
+        self,
+        run_id: str,
+        bundle: Path,
+        *,
+        model: str,
+        tags: Mapping[str, str],
+        code: str,
+        form: tuple[ModelSignature, object],
+    ) -> RegisteredVersion:
+        signature, example = form
         with self.resumed(run_id):
             logged = mlflow.pyfunc.log_model(
                 name="forecaster",
-                python_model=str(Path(__file__).with_name("bundle_pyfunc.py")),
+                python_model=str(Path(__file__).with_name(code)),
                 artifacts={BUNDLE_ARTIFACT: str(bundle)},
-                signature=ModelSignature(inputs=_INPUT, outputs=_OUTPUT),
-                input_example=_input_example(bundle),
+                signature=signature,
+                input_example=example,
                 pip_requirements=[f"cryptoai[platform]=={distribution_version('cryptoai')}"],
             )
             made = mlflow.register_model(

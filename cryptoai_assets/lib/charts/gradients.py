@@ -37,7 +37,7 @@ from cryptoai_assets.lib.models.networks.gradients import (
 from cryptoai_assets.lib.models.networks.problem import AfterEpoch, Epoch
 from cryptoai_assets.lib.models.networks.weights import positions
 from edge_bundle.chart import COLUMNS_A_BAR, INK, ChartFormat, UInt8Array
-from edge_bundle.detection import Pattern
+from edge_bundle.detection import KEY_POINTS, Pattern
 from edge_bundle.detector import NO_BAR, PATTERN, POINTER_COUNT, POINTERS, TURNS
 from edge_bundle.manifest import GRAPH_NAME
 from edge_bundle.session import INPUT_NAME
@@ -125,14 +125,14 @@ class ChartModule(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Say what is in pictures."""
         closes = self.closes(images)  # (rows, bars)
-        bars = self.reader(images)  # (rows, bars, width)
+        bars, turns = self.reader(images)  # (rows, bars, width), and what is said of each bar's turn before
         pointers = self.pointers(bars).transpose(1, 2)  # (rows, pointers, bars)
         pointed = pointers.softmax(dim=2)
         seen = pointed @ self.values(bars)  # what stands where they point
         high = (pointed @ closes[:, :, None])[:, :, 0]  # (rows, pointers)
         apart = DIFFERENCE_SIZE * (high[:, _PAIRS[0]] - high[:, _PAIRS[1]])
         compared = self.compared(torch.cat([seen.flatten(1), bars.mean(dim=1), high, apart], dim=1))
-        return self.pattern(compared), pointers, self.turns(bars)
+        return self.pattern(compared), pointers, turns + self.turns(bars)
 
 
 class _Closes(nn.Module):
@@ -160,31 +160,46 @@ def _reader(settings: ChartSettings, chart: ChartFormat) -> Any:
     return _CloseNet(settings, chart)
 
 
-class _Patches(nn.Conv2d):
-    """Bars as tokens: their pixels, and what convolutions along the closes say of the steps around them.
+class _Stem(nn.Module):
+    """Convolutions along the closes and their steps, which say a first word on each bar's turn.
 
     Source: Xiao et al., "Early convolutions help transformers see better", 2021.
+
+    Returns
+    -------
+    tuple
+        What is added to each bar's token (rows, bars, width), with the turns said and how many come after,
+        and the logits of the turns (rows, bars, 3).
     """
 
+    counts: Tensor
+
     def __init__(self, settings: VisionTransformerSettings, chart: ChartFormat) -> None:
-        patch = (chart.height, COLUMNS_A_BAR)
-        super().__init__(1, settings.width, patch, stride=patch)
+        super().__init__()
         self.closes = _Closes(chart)
         inputs = (2, *[settings.width] * (len(settings.stem_bars) - 1))
-        self.stem = nn.ModuleList(
+        self.layers = nn.ModuleList(
             nn.Conv1d(before, settings.width, bars, padding=bars // 2)
             for before, bars in zip(inputs, settings.stem_bars, strict=True)
         )
+        self.turns = nn.Linear(settings.width, 3)
+        self.told = nn.Linear(3 + KEY_POINTS + 1, settings.width)
+        self.register_buffer("counts", torch.arange(KEY_POINTS + 1).float(), persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:
-        closes = self.closes(images[:, 0])
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        closes = self.closes(images)
         steps = functional.pad(closes[:, 1:] - closes[:, :-1], (1, 0))
-        first, *others = self.stem
+        first, *others = self.layers
         values = first(torch.stack([closes, STEP_SIZE * steps], dim=1))
         for convolution in others:
             values = values + convolution(functional.gelu(values))
-        tokens: Tensor = super().forward(images) + values[:, :, None]
-        return tokens
+        values = values.transpose(1, 2)
+        turns = self.turns(functional.gelu(values))
+        said = turns.softmax(dim=2)
+        turned = 1 - said[:, :, 1]  # whether a bar is a top or a bottom
+        after = turned.sum(dim=1, keepdim=True) - turned.cumsum(dim=1)
+        near = torch.exp(-4 * (after[:, :, None] - self.counts).square())
+        return values + self.told(torch.cat([said, near], dim=2)), turns
 
 
 class _VisionTransformer(nn.Module):
@@ -193,6 +208,7 @@ class _VisionTransformer(nn.Module):
     def __init__(self, settings: VisionTransformerSettings, chart: ChartFormat) -> None:
         super().__init__()
         self.width = settings.width
+        self.stem = _Stem(settings, chart)
         self.vit = ViTModel(
             ViTConfig(
                 hidden_size=settings.width,
@@ -207,14 +223,16 @@ class _VisionTransformer(nn.Module):
             ),
             add_pooling_layer=False,
         )
-        self.vit.embeddings.patch_embeddings.projection = _Patches(settings, chart)
         # Neighbours begin alike, which they would have to learn otherwise; place 0 is no bar.
         places = torch.tensor(positions(chart.bars + 1, settings.width))
         self.vit.embeddings.position_embeddings.data.copy_(POSITION_SIZE * places)
 
-    def forward(self, images: Tensor) -> Tensor:
-        states: Tensor = self.vit(images[:, None]).last_hidden_state
-        return states[:, 1:]
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        told, turns = self.stem(images)
+        states = self.vit.embeddings(images[:, None]) + functional.pad(told, (0, 0, 1, 0))
+        for layer in self.vit.layers:
+            states = layer(states)
+        return self.vit.layernorm(states)[:, 1:], turns
 
 
 class _PictureCnn(nn.Module):
@@ -236,9 +254,9 @@ class _PictureCnn(nn.Module):
         rows = self.blocks(torch.zeros(1, 1, chart.height, chart.width)).shape[2]
         self.width = rows * settings.filters[-1]
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> tuple[Tensor, float]:
         bars: Tensor = self.blocks(images[:, None]).flatten(1, 2).transpose(1, 2)
-        return bars
+        return bars, 0.0
 
 
 class _CloseNet(nn.Module):
@@ -259,12 +277,12 @@ class _CloseNet(nn.Module):
         )
         self.register_buffer("place", torch.linspace(0, 1, chart.bars), persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> tuple[Tensor, float]:
         closes = self.closes(images)
         values = functional.gelu(self.first(torch.stack([closes, self.place.expand_as(closes)], dim=1)))
         for layer in self.layers:
             values = values + functional.gelu(layer(values))
-        return values.transpose(1, 2)
+        return values.transpose(1, 2), 0.0
 
 
 class _Run:

@@ -139,7 +139,7 @@ FULL_CHARTS = ChartPlan(
     amounts=ChartAmounts(patterns=6000, none_share=0.6, drawings=2500),
     networks=(
         VisionTransformerSettings(
-            width=64, stem_bars=(13, 5, 5), heads=4, layers=4, inner=128, training=_training(48, 8192)
+            width=64, stem_bars=(13, 5, 5), heads=4, layers=4, inner=128, training=_training(40, 8192)
         ),
         PictureCnnSettings(filters=(8, 16, 32, 32), training=_training(12, 8192)),
         CloseNetSettings(width=64, layers=8, training=_training(24, 8192)),

@@ -1,0 +1,132 @@
+"""What a training of the candlestick network is made of: windows, split, network, seed."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cryptoai_assets.lib.candle_patterns.examples import CandleExamples, examples_of, made_bars, noisy
+from cryptoai_assets.lib.candle_patterns.settings import CandleNetSettings
+from cryptoai_assets.lib.charts.dataset import TEST, TRAINING, VALIDATION, ChartSplit
+from cryptoai_assets.lib.charts.pieces import BarPool
+from cryptoai_assets.lib.charts.plan import SAMPLE_SPLIT
+from cryptoai_assets.lib.charts.windows import Series, series_of
+from edge_bundle.candle_reader import WINDOW_BARS
+
+CANDLE_MODEL = "cryptoai-candle-patterns"
+# Tests beside the bars as they were traded.
+NOISY, WILDER = "noisy", "wilder"
+
+
+@dataclass(frozen=True, slots=True)
+class CandlePlan:
+    """Everything that decides the weights, but the candles.
+
+    Parameters
+    ----------
+    intervals
+        Lengths of bars, the first of which is the candles' own.
+    noise
+        Of the noisy test: deviation of each price, in mean ranges.
+    wilder_bars
+        Of the test on bars pieced together anew from the held-out ones, whose pace changes as it never did.
+    """
+
+    intervals: tuple[str, ...]
+    split: ChartSplit
+    network: CandleNetSettings
+    noise: float
+    wilder_bars: int
+    seed: int
+
+    def to_json(self) -> Mapping[str, Any]:
+        """Plan as JSON holds it."""
+        return {**asdict(self), "split": {name: str(value) for name, value in asdict(self.split).items()}}
+
+
+@dataclass(frozen=True, slots=True)
+class CandleSet:
+    """Windows by part, and the bars that more can be made of.
+
+    Parameters
+    ----------
+    tests
+        By name: held-out windows as they were traded, with noise, and pieced together anew.
+    trained_until
+        Opening of the last bar in training.
+    """
+
+    training: CandleExamples
+    validation: CandleExamples
+    tests: Mapping[str, CandleExamples]
+    pool: BarPool
+    trained_until: np.datetime64
+
+
+def candle_set(candles: pl.DataFrame, plan: CandlePlan) -> CandleSet:
+    """Windows of validated candles of the plan's first interval."""
+    series = [
+        one
+        for every in plan.intervals
+        for one in series_of(candles, interval=plan.intervals[0], every=every, bars=WINDOW_BARS)
+    ]
+    generator = np.random.default_rng(plan.seed)
+    parts = [plan.split.part(one.symbol, one.open_time, one.open_time) for one in series]
+    pools = {part: BarPool.of(series, [own == part for own in parts]) for part in (TRAINING, TEST)}
+    tests = {
+        TEST: _windows(series, parts, TEST, None),
+        NOISY: _windows(series, parts, TEST, (plan.noise, generator)),
+        WILDER: examples_of(made_bars(pools[TEST], plan.wilder_bars, generator)),
+    }
+    trained = max(
+        one.open_time[own == TRAINING].max()
+        for one, own in zip(series, parts, strict=True)
+        if (own == TRAINING).any()
+    )
+    return CandleSet(
+        _windows(series, parts, TRAINING, None),
+        _windows(series, parts, VALIDATION, None),
+        tests,
+        pools[TRAINING],
+        trained,
+    )
+
+
+def _windows(
+    series: list[Series],
+    parts: list[np.ndarray],
+    part: str,
+    noise: tuple[float, np.random.Generator] | None,
+) -> CandleExamples:
+    """Windows all of whose bars are of a part, without a hole."""
+    found = []
+    for one, own in zip(series, parts, strict=True):
+        step = np.diff(one.open_time)
+        borders = np.flatnonzero((step != step.min()) | (own[1:] != own[:-1])) + 1
+        for bars in np.split(np.arange(len(own)), borders):
+            if own[bars[0]] == part and len(bars) >= WINDOW_BARS:
+                values = one.bars[bars]
+                found.append(examples_of(values if noise is None else noisy(values, *noise)))
+    return CandleExamples.joined(found)
+
+
+CANDLES = CandlePlan(
+    intervals=("30m", "1h", "2h"),
+    split=SAMPLE_SPLIT,
+    network=CandleNetSettings(
+        channels=(32, 64, 128),
+        inner=64,
+        epochs=30,
+        cooling_epochs=20,
+        windows=200_000,
+        made_share=0.6,
+        nothing_share=0.5,
+        batch=256,
+        learning_rate=2e-3,
+    ),
+    noise=0.1,
+    wilder_bars=100_000,
+    seed=6,
+)

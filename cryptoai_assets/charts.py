@@ -10,6 +10,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import polars as pl
+
+from cryptoai_assets.lib.candle_patterns import weights
+from cryptoai_assets.lib.candle_patterns.plan import CANDLES, candle_set
+from cryptoai_assets.lib.candle_patterns.weights import ship_reader, train_candle_reader
 from cryptoai_assets.lib.charts.plan import FULL_CHARTS, bar_pool
 from cryptoai_assets.lib.charts.weights import SHIPPED, ship, stored_set, train_detector
 from cryptoai_assets.lib.models.networks.problem import Epoch
@@ -25,8 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
     threads = parser.parse_args(arguments).threads
-    commit, start = git_commit(), time.monotonic()
-    candles = sample_candles()
+    candles, commit = sample_candles(), git_commit()
+    _pictures(candles, threads, commit)
+    _candlesticks(candles, threads, commit)
+    return 0
+
+
+def _pictures(candles: pl.DataFrame, threads: int, commit: str) -> None:
+    start = time.monotonic()
     data, pool = stored_set(candles, FULL_CHARTS, WORK, _say), bar_pool(candles, FULL_CHARTS)
     _say(f"{len(data):,} images")
     bundles = {}
@@ -51,7 +62,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for kind, scores in record["scores"].items():
         _say(f"{kind}: all {scores['everything']}\n{kind}: stable {scores['stable']}")
     _say(f"shipped in {SHIPPED}")
-    return 0
+
+
+def _candlesticks(candles: pl.DataFrame, threads: int, commit: str) -> None:
+    start = time.monotonic()
+    _say("candlesticks: training")
+    data = candle_set(candles, CANDLES)
+    reader = train_candle_reader(
+        data,
+        CANDLES,
+        WORK / CANDLES.network.kind,
+        checkpoints=WORK / "checkpoints",
+        threads=threads,
+        as_of=datetime.now(UTC),
+        git_commit=commit,
+        after_epoch=_say_epoch,
+    )
+    hours = (time.monotonic() - start) / 3600
+    record = ship_reader(
+        weights.SHIPPED,
+        reader.folder,
+        data,
+        CANDLES,
+        command=COMMAND,
+        source=SAMPLE_FILE,
+        commit=commit,
+        hours=hours,
+    )
+    for test, scores in record["scores"].items():
+        _say(f"candlesticks, {test}: macro-F1 {scores['macro_f1']:.4f}")
+    _say(f"shipped in {weights.SHIPPED}")
 
 
 def _say_epoch(epoch: Epoch) -> None:

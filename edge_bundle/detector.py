@@ -10,7 +10,14 @@ import numpy.typing as npt
 import polars as pl
 
 from edge_bundle.candles import bar_grid, validated_candles
-from edge_bundle.chart import CANDLE_COLUMNS, ChartFormat, UInt8Array, chart_images, closing_levels
+from edge_bundle.chart import (
+    CANDLE_COLUMNS,
+    COLUMNS_A_BAR,
+    ChartFormat,
+    UInt8Array,
+    chart_images,
+    closing_levels,
+)
 from edge_bundle.detection import KEY_POINTS, Detection, KeyPoint, Pattern
 from edge_bundle.errors import BundleRefusedError, WindowRefusedError
 from edge_bundle.forecaster import TOLERANCE
@@ -23,6 +30,7 @@ PATTERN, POINTERS, TURNS = "pattern", "pointers", "turns"
 # Pointers of a network: the last five turns, then the first end of a double pattern and what lies between.
 POINTER_COUNT = KEY_POINTS + 2
 NO_BAR = -1
+COVERED_NEIGHBOURS = 1
 _DOUBLE_POINTERS = (KEY_POINTS, KEY_POINTS + 1, KEY_POINTS - 1)
 Int64Array = npt.NDArray[np.int64]
 
@@ -156,6 +164,20 @@ class Detector:
         closing_levels(images, self.chart)
         said = self.session.run(np.ascontiguousarray(images))
         return ChartReading(said[PATTERN], key_bars(said[PATTERN].argmax(axis=1), said[POINTERS]))
+
+    def occlusion(self, image: UInt8Array, pattern: Pattern) -> Float32Array:
+        """(bars,) how much less probable a pattern becomes when a bar and its neighbours are covered.
+
+        Parameters
+        ----------
+        image
+            (height, width) of the rasterizer's.
+        """
+        bars = np.arange(self.chart.bars)
+        covered = np.abs(np.repeat(bars, COLUMNS_A_BAR) - bars[:, None]) <= COVERED_NEIGHBOURS
+        pictures = np.where(covered[:, None], np.uint8(0), image)
+        said = self.session.run(np.concatenate([image[None], pictures]))[PATTERN][:, pattern]
+        return said[0] - said[1:]
 
     def selftest(self) -> bool:
         """Replay the golden pictures on this machine: whether it says what was said where they were made."""

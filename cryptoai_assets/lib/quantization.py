@@ -192,8 +192,8 @@ def labels_precision(
     present
         (rows, labels) whether each label is true.
     output
-        Name of the probabilities (rows, labels). In the table the accuracy is the mean F1 of the labels, and the
-        rank correlation is over all probabilities together: most of one label's are nearly nothing.
+        Name of the probabilities (rows, labels). In the table the accuracy is the mean F1 of the labels, and
+        the rank correlation is over all probabilities together: most of one label's are nearly nothing.
 
     Raises
     ------

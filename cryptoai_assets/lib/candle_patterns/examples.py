@@ -10,8 +10,8 @@ import polars as pl
 
 from cryptoai_assets.lib.charts.labels import BoolArray, Int64Array
 from cryptoai_assets.lib.charts.pieces import BarPool
-from edge_bundle.candles import bar_grid
 from edge_bundle.candle_reader import WINDOW_BARS
+from edge_bundle.candles import bar_grid
 from edge_bundle.chart import CANDLE_COLUMNS, CLOSE, HIGH, LOW, Float64Array
 from edge_bundle.features import candlesticks
 from edge_bundle.features.catalog import computed_features
@@ -66,7 +66,7 @@ def examples_of(bars: Float64Array) -> CandleExamples:
 
 
 def made_bars(pool: BarPool, bars: int, generator: np.random.Generator) -> Float64Array:
-    """(bars, 5) of a series that nobody traded, pieced together from a pool, at about one tick in a hundred."""
+    """(bars, 5) of a series that nobody traded, pieced from a pool; a bar is about 100 ticks long."""
     stretches = pool.windows(-(-bars // STRETCH_BARS), STRETCH_BARS, generator)
     ends = stretches[:, -1, CLOSE].cumsum()
     stretches[1:, :, : CLOSE + 1] += ends[:-1, None, None]

@@ -38,15 +38,17 @@ CODE = (
     "cryptoai_assets.lib.candle_patterns.network",
     "cryptoai_assets.lib.charts.pieces",
 )
-# Bars that the convolutions see at the end of a window: three of a pattern, and the six before that lead to it.
+# Bars that the convolutions see at the end of a window: three of a pattern, and six that lead to it.
 SEEN_BARS = 9
 KERNEL = 3
 # Whether prices are equal is decided by hundredths of a usual range, and how long a body is by tenths.
 CLOSE_LOOK = 20.0
 LEVEL_SIZE = 0.1
+# Bars over which a rise or a fall is looked at.
+TREND_BARS = 5
 _LEVELS = LEVEL_SIZE * torch.arange(8)
 READING_BATCH = 8192
-_CHANNELS = 4 + 4 + 6 + 4 * len(_LEVELS) + 1
+_CHANNELS = 4 + 4 + 6 + 1 + 4 * len(_LEVELS) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ class CandleModule(nn.Module):
 def _scaled(windows: Tensor) -> Tensor:
     """(rows, channels, bars seen): prices and parts of the last bars in mean true ranges of the 14 before."""
     open_, high, low, close, volume = (windows[:, :, column] for column in (OPEN, HIGH, LOW, CLOSE, VOLUME))
-    before = close[:, :-1]
+    before, whole = close[:, :-1], close
     ranges = torch.maximum(high[:, 1:], before) - torch.minimum(low[:, 1:], before)
     bars = USUAL_BARS - 1
     # Of the bars seen whose 14 bars before are not all in the window, of those that are.
@@ -149,6 +151,7 @@ def _scaled(windows: Tensor) -> Tensor:
     lower = (torch.minimum(open_, close) - low) / usual
     share = volume[:, first:] / volume.mean(dim=1, keepdim=True).clamp_min(1e-12)
     near = [(price - last) / usual[:, -1:] for price in (open_, high, low, close)]
+    trend = (close - whole[:, first - TREND_BARS : -TREND_BARS]) / usual
     steps = [(price - functional.pad(price[:, :-1], (1, 0))) / usual for price in (open_, high, low, close)]
     # From a bar's ends to the body before it.
     across = [(open_ - own) / usual, (close - functional.pad(open_[:, :-1], (1, 0))) / usual]
@@ -157,7 +160,8 @@ def _scaled(windows: Tensor) -> Tensor:
         [
             torch.stack([value.clamp(-8, 8) for value in near], dim=1),
             torch.stack([part.clamp(-4, 4) for part in (body, upper, lower, gap)], dim=1),
-            torch.stack([(CLOSE_LOOK * step).clamp(-1, 1) for step in (*steps, *across)], dim=1),
+            torch.stack([(CLOSE_LOOK * step).clamp(-2, 2) for step in (*steps, *across)], dim=1),
+            trend.clamp(-2, 2)[:, None],
             (fine / LEVEL_SIZE).clamp(0, 1).flatten(1, 2),
             share.clamp(0, 8)[:, None],
         ],

@@ -1,18 +1,20 @@
 """What a training of the candlestick network is made of: windows, split, network, seed."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from cryptoai_assets.lib.candle_patterns.examples import CandleExamples, examples_of, made_bars, noisy
 from cryptoai_assets.lib.candle_patterns.settings import CandleNetSettings
 from cryptoai_assets.lib.charts.dataset import TEST, TRAINING, VALIDATION, ChartSplit
 from cryptoai_assets.lib.charts.pieces import BarPool
-from cryptoai_assets.lib.charts.plan import SAMPLE_SPLIT
-from cryptoai_assets.lib.charts.windows import Series, series_of
+from cryptoai_assets.lib.charts.plan import SAMPLE_SPLIT, market_split
+from cryptoai_assets.lib.charts.windows import Series, TimeArray, series_of
+from cryptoai_assets.lib.market import Market
 from edge_bundle.candle_reader import WINDOW_BARS
 
 CANDLE_MODEL = "cryptoai-candle-patterns"
@@ -54,6 +56,8 @@ class CandleSet:
     ----------
     tests
         By name: held-out windows as they were traded, with noise, and pieced together anew.
+    test_times
+        Openings of the last bars of the first test's windows.
     trained_until
         Opening of the last bar in training.
     """
@@ -61,6 +65,7 @@ class CandleSet:
     training: CandleExamples
     validation: CandleExamples
     tests: Mapping[str, CandleExamples]
+    test_times: TimeArray
     pool: BarPool
     trained_until: np.datetime64
 
@@ -76,8 +81,8 @@ def candle_set(candles: pl.DataFrame, plan: CandlePlan) -> CandleSet:
     parts = [plan.split.part(one.symbol, one.open_time, one.open_time) for one in series]
     pools = {part: BarPool.of(series, [own == part for own in parts]) for part in (TRAINING, TEST)}
     tests = {
-        TEST: _windows(series, parts, TEST, None),
-        NOISY: _windows(series, parts, TEST, (plan.noise, generator)),
+        TEST: _windows(series, parts, TEST, None)[0],
+        NOISY: _windows(series, parts, TEST, (plan.noise, generator))[0],
         WILDER: examples_of(made_bars(pools[TEST], plan.wilder_bars, generator)),
     }
     trained = max(
@@ -86,9 +91,10 @@ def candle_set(candles: pl.DataFrame, plan: CandlePlan) -> CandleSet:
         if (own == TRAINING).any()
     )
     return CandleSet(
-        _windows(series, parts, TRAINING, None),
-        _windows(series, parts, VALIDATION, None),
+        _windows(series, parts, TRAINING, None)[0],
+        _windows(series, parts, VALIDATION, None)[0],
         tests,
+        _windows(series, parts, TEST, None)[1],
         pools[TRAINING],
         trained,
     )
@@ -96,12 +102,12 @@ def candle_set(candles: pl.DataFrame, plan: CandlePlan) -> CandleSet:
 
 def _windows(
     series: list[Series],
-    parts: list[np.ndarray],
+    parts: list[npt.NDArray[np.str_]],
     part: str,
     noise: tuple[float, np.random.Generator] | None,
-) -> CandleExamples:
-    """Windows all of whose bars are of a part, without a hole."""
-    found = []
+) -> tuple[CandleExamples, TimeArray]:
+    """Windows all of whose bars are of a part, without a hole, and the times of their last bars."""
+    found, times = [], []
     for one, own in zip(series, parts, strict=True):
         step = np.diff(one.open_time)
         borders = np.flatnonzero((step != step.min()) | (own[1:] != own[:-1])) + 1
@@ -109,7 +115,8 @@ def _windows(
             if own[bars[0]] == part and len(bars) >= WINDOW_BARS:
                 values = one.bars[bars]
                 found.append(examples_of(values if noise is None else noisy(values, *noise)))
-    return CandleExamples.joined(found)
+                times.append(one.open_time[bars[WINDOW_BARS - 1 :]])
+    return CandleExamples.joined(found), np.concatenate(times)
 
 
 CANDLES = CandlePlan(
@@ -130,3 +137,15 @@ CANDLES = CandlePlan(
     wilder_bars=100_000,
     seed=6,
 )
+SMALL_CANDLES = replace(
+    CANDLES,
+    intervals=("30m",),
+    network=replace(CANDLES.network, epochs=2, cooling_epochs=1, windows=50_000),
+    wilder_bars=10_000,
+)
+
+
+def market_candle_plan(plan: CandlePlan, market: Market, candles: pl.DataFrame) -> CandlePlan:
+    """Same plan on the candles of a market: its own bars, its last symbol and its last months held out."""
+    split = market_split(market, candles)
+    return replace(plan, intervals=(market.interval,), split=split)

@@ -16,7 +16,7 @@ class CandleNetSettings:
         Of an epoch, all made for it alone: `made_share` of them pieced together anew, the others as they were
         traded.
     nothing_share
-        Of the windows that end with no pattern, which are most: those that are read; each weighs as much more.
+        Of the windows that end with no pattern, which are most, those that are read; each weighs more.
     cooling_epochs
         The last ones, over which the learning rate falls to nothing.
     """

@@ -1,5 +1,7 @@
 """Weights of the candlestick network: trained by a plan, with the scores of those very bytes."""
 
+import json
+import shutil
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +24,10 @@ from edge_bundle.candle_reader import (
 from edge_bundle.manifest import GOLDEN_NAME, GRAPH_NAME, file_sha256
 from edge_bundle.session import ModelSession
 
+RECORD_NAME = "record.json"
+# Of the project, which a user has without training.
+SHIPPED = Path(__file__).parents[2] / "weights" / "candles"
+BUNDLE_NAME = "reader"
 GOLDEN_ROWS = 16
 # Windows that precisions are compared on.
 COMPARED = 20_000
@@ -86,3 +92,31 @@ def reader_scores(reader: CandleReader, data: CandleSet) -> Mapping[str, Any]:
         name: {"macro_f1": own.macro_f1, "windows": own.windows, "classes": own.classes.to_dicts()}
         for name, own in scores.items()
     }
+
+
+def ship_reader(
+    folder: Path,
+    bundle: Path,
+    data: CandleSet,
+    plan: CandlePlan,
+    *,
+    command: str,
+    source: str,
+    commit: str,
+    hours: float,
+) -> Mapping[str, Any]:
+    """Copy a bundle into the project, with the record of what made it and the scores of those bytes."""
+    shutil.rmtree(folder / BUNDLE_NAME, ignore_errors=True)
+    shutil.copytree(bundle, folder / BUNDLE_NAME)
+    reader = CandleReader.load(folder / BUNDLE_NAME)
+    record = {
+        "command": command,
+        "data": source,
+        "commit": commit,
+        "hours": round(hours, 2),
+        "plan": plan.to_json(),
+        "bundle": reader.digest,
+        "scores": reader_scores(reader, data),
+    }
+    (folder / RECORD_NAME).write_text(json.dumps(record, indent=1, sort_keys=True, default=str) + "\n")
+    return record

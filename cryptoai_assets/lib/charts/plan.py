@@ -54,19 +54,20 @@ class ChartPlan:
 
 
 def market_plan(plan: ChartPlan, market: Market, candles: pl.DataFrame) -> ChartPlan:
-    """Same plan on the candles of a market: its own bars, its last symbol and its last months held out.
+    """Same plan on the candles of a market: its own bars, and its own split."""
+    return replace(plan, intervals=(market.interval,), split=market_split(market, candles))
 
-    Of a market with one symbol none is held out.
-    """
+
+def market_split(market: Market, candles: pl.DataFrame) -> ChartSplit:
+    """Split of a market: its last symbol and its last months are held out; of one symbol none is."""
     times = candles["open_time"].sort()
     first: datetime = times[0]
     last: datetime = times[-1]
-    split = ChartSplit(
+    return ChartSplit(
         held_out_symbol=max(market.symbols) if len(market.symbols) > 1 else "",
         validation_start=first + VALIDATION_SHARE * (last - first),
         test_start=first + TEST_SHARE * (last - first),
     )
-    return replace(plan, intervals=(market.interval,), split=split)
 
 
 def labelled_series(

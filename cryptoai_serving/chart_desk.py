@@ -166,8 +166,8 @@ def picture_pixels(content: bytes, chart: ChartFormat) -> UInt8Array:
             pixels = np.asarray(picture.convert("L"), dtype=np.int64)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _refused("it is no PNG or JPEG that can be read") from error
-    nearest = _GREYS[np.abs(pixels[:, :, None] - _GREYS).argmin(axis=2)]
-    return nearest.astype(np.uint8)
+    nearest: UInt8Array = _GREYS[np.abs(pixels[:, :, None] - _GREYS).argmin(axis=2)].astype(np.uint8)
+    return nearest
 
 
 def picture_of(candles: Float64Array, chart: ChartFormat) -> bytes:

@@ -177,7 +177,8 @@ class Detector:
         covered = np.abs(np.repeat(bars, COLUMNS_A_BAR) - bars[:, None]) <= COVERED_NEIGHBOURS
         pictures = np.where(covered[:, None], np.uint8(0), image)
         said = self.session.run(np.concatenate([image[None], pictures]))[PATTERN][:, pattern]
-        return said[0] - said[1:]
+        taken: Float32Array = said[0] - said[1:]
+        return taken
 
     def selftest(self) -> bool:
         """Replay the golden pictures on this machine: whether it says what was said where they were made."""

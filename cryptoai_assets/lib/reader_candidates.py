@@ -11,7 +11,6 @@ import numpy.typing as npt
 import polars as pl
 from matplotlib.figure import Figure
 
-from cryptoai_assets.lib.charts.windows import TimeArray
 from cryptoai_assets.lib.datasets import Float64Array
 from cryptoai_assets.lib.gate import CanaryResult, Comparison, Evidence
 from cryptoai_assets.lib.tracking import NAME_TAG, VERSION_TAG, Tracking
@@ -117,7 +116,7 @@ def reader_evidence(
     *,
     champion: Float64Array | None,
     baseline: Float64Array,
-    times: TimeArray,
+    times: npt.NDArray[np.datetime64],
     replayed: bool,
     refresh_cause: str | None,
 ) -> Evidence:

@@ -60,6 +60,6 @@ def answered_candles(data: CandleExamples, said: Float32Array, *, seed: int) -> 
 def _draw(axes: Axes, window: Float32Array) -> None:
     bars = np.arange(len(window))
     rose = window[:, CLOSE] >= window[:, OPEN]
-    colours = np.where(rose, ACCENT, WARNING)
+    colours = [ACCENT if up else WARNING for up in rose]
     axes.vlines(bars, window[:, LOW], window[:, HIGH], colors=colours, linewidth=0.8)
     axes.vlines(bars, window[:, OPEN], window[:, CLOSE], colors=colours, linewidth=3.0)

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from cryptoai_assets.lib.candle_patterns.examples import CandleExamples, examples_of, made_bars
 from cryptoai_assets.lib.candle_patterns.settings import CandleNetSettings
-from cryptoai_assets.lib.charts.labels import Int64Array
+from cryptoai_assets.lib.charts.labels import BoolArray, Int64Array
 from cryptoai_assets.lib.charts.pieces import BarPool
 from cryptoai_assets.lib.fingerprints import code_fingerprint
 from cryptoai_assets.lib.graph_builder import OPSET
@@ -48,6 +48,8 @@ LEVEL_SIZE = 0.1
 TREND_BARS = 5
 _LEVELS = LEVEL_SIZE * torch.arange(8)
 READING_BATCH = 8192
+# Share of the windows under which a pattern is rare.
+RARE = 0.02
 _CHANNELS = 4 + 4 + 6 + 1 + 4 * len(_LEVELS) + 1
 
 
@@ -77,8 +79,14 @@ class CandleProblem:
         fresh = examples_of(made_bars(self.pool, made, generator))
         rows = generator.integers(0, len(self.real), settings.windows - made)
         lessons = CandleExamples.joined([fresh, self.real[rows]])
-        read = lessons.present.any(axis=1) | (generator.random(len(lessons)) < settings.nothing_share)
+        read = self.rare(lessons) | (generator.random(len(lessons)) < settings.common_share)
         return lessons, generator.permutation(np.flatnonzero(read))
+
+    def rare(self, lessons: CandleExamples) -> BoolArray:
+        """Which windows end with a pattern that few do."""
+        rare = self.real.present.mean(axis=0) < RARE
+        found: BoolArray = lessons.present[:, rare].any(axis=1)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +200,7 @@ class _Run:
             left = (settings.epochs - number + 1 - place / len(batches)) / settings.cooling_epochs
             for group in self._optimizer.param_groups:
                 group["lr"] = settings.learning_rate * min(1.0, left)
-            loss = self._loss(lessons[rows], settings.nothing_share)
+            loss = self._loss(lessons[rows], settings.common_share)
             self._optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(self.module.parameters(), LONGEST_GRADIENT)
@@ -202,10 +210,11 @@ class _Run:
         self.progress.end(number, validation_loss)
         return Epoch(number, settings.epochs, total / len(order), validation_loss)
 
-    def _loss(self, lessons: CandleExamples, nothing_share: float) -> Tensor:
+    def _loss(self, lessons: CandleExamples, common_share: float) -> Tensor:
         present = torch.from_numpy(lessons.present).float()
         said = self.module(torch.from_numpy(lessons.windows))
-        weight = torch.where(present.any(dim=1), 1.0, 1 / nothing_share)[:, None]
+        rare = torch.from_numpy(self._problem.rare(lessons))
+        weight = torch.where(rare, 1.0, 1 / common_share)[:, None]
         losses = functional.binary_cross_entropy_with_logits(said, present, reduction="none")
         return (losses * weight).mean()
 

@@ -15,8 +15,9 @@ class CandleNetSettings:
     windows
         Of an epoch, all made for it alone: `made_share` of them pieced together anew, the others as they were
         traded.
-    nothing_share
-        Of the windows that end with no pattern, which are most, those that are read; each weighs more.
+    common_share
+        Of the windows that end with no rare pattern, which are most: those that are read. Each weighs as much
+        more.
     cooling_epochs
         The last ones, over which the learning rate falls to nothing.
     """
@@ -27,7 +28,7 @@ class CandleNetSettings:
     cooling_epochs: int
     windows: int
     made_share: float
-    nothing_share: float
+    common_share: float
     batch: int
     learning_rate: float
     kind: ClassVar[str] = "candles"

@@ -59,7 +59,6 @@ DIFFERENCE_SIZE = 8.0
 STEP_SIZE = 20.0
 # Ink is 1, the mean's line half of it.
 INKED = 0.75
-_PAIRS = np.triu_indices(POINTER_COUNT, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +107,18 @@ class ChartModule(nn.Module):
         (rows, `POINTER_COUNT`, bars), and of each bar's turn (rows, bars, 3).
     """
 
+    pairs: Tensor
+
     def __init__(self, settings: ChartSettings, chart: ChartFormat) -> None:
         super().__init__()
+        self.register_buffer("pairs", _differences(POINTER_COUNT), persistent=False)
         self.closes = _Closes(chart)
         self.reader = _reader(settings, chart)
         width = self.reader.width
         self.turns = nn.Linear(width, 3)
         self.pointers = nn.Linear(width, POINTER_COUNT)
         self.values = nn.Linear(width, VALUE_WIDTH)
-        known = POINTER_COUNT * VALUE_WIDTH + width + POINTER_COUNT + len(_PAIRS[0])
+        known = POINTER_COUNT * VALUE_WIDTH + width + POINTER_COUNT + len(self.pairs[0])
         self.compared = nn.Sequential(
             nn.Linear(known, 256), nn.GELU(), nn.Linear(256, 256), nn.GELU(), nn.Linear(256, 128), nn.GELU()
         )
@@ -130,9 +132,16 @@ class ChartModule(nn.Module):
         pointed = pointers.softmax(dim=2)
         seen = pointed @ self.values(bars)  # what stands where they point
         high = (pointed @ closes[:, :, None])[:, :, 0]  # (rows, pointers)
-        apart = DIFFERENCE_SIZE * (high[:, _PAIRS[0]] - high[:, _PAIRS[1]])
+        apart = DIFFERENCE_SIZE * (high @ self.pairs)
         compared = self.compared(torch.cat([seen.flatten(1), bars.mean(dim=1), high, apart], dim=1))
         return self.pattern(compared), pointers, turns + self.turns(bars)
+
+
+def _differences(values: int) -> Tensor:
+    """(values, pairs) of 1 and -1: by which values are multiplied to be told from each other."""
+    first, second = np.triu_indices(values, 1)
+    one = torch.eye(values)
+    return (one[first] - one[second]).T.contiguous()
 
 
 class _Closes(nn.Module):
@@ -386,6 +395,7 @@ def chart_graph(module: ChartModule, chart: ChartFormat) -> onnx.ModelProto:
         # The newer exporter wants packages of its own; `transformers` asks sizes, which are fixed here.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", message="Converting a tensor to a Python boolean")
+        warnings.filterwarnings("ignore", message="Constant folding - Only steps=1")
         torch.onnx.export(
             said,
             (example,),

@@ -18,16 +18,19 @@ from cryptoai_assets.defs.release.assets import ACTOR, CALIBRATION_LIMIT, COVERA
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.candle_patterns import weights as candle_weights
 from cryptoai_assets.lib.candle_patterns.candidate import candle_evidence, candle_report
+from cryptoai_assets.lib.candle_patterns.candidate import trainable as trainable_candles
 from cryptoai_assets.lib.candle_patterns.plan import (
     CANDLE_MODEL,
     CANDLES,
     SMALL_CANDLES,
+    CandlePlan,
     CandleSet,
     candle_set,
     market_candle_plan,
 )
 from cryptoai_assets.lib.charts import weights as chart_weights
 from cryptoai_assets.lib.charts.candidate import chart_evidence, chart_report
+from cryptoai_assets.lib.charts.candidate import trainable as trainable_charts
 from cryptoai_assets.lib.charts.dataset import ChartSet
 from cryptoai_assets.lib.charts.plan import (
     FULL_CHARTS,
@@ -60,13 +63,12 @@ def trained_chart_vit(
     def make() -> dict[str, Any]:
         folder = recipes.reader_folder(market.home, PATTERN_MODEL)
         data = ChartSet.load(set_path(market.home))
-        if config.origin == "shipped":
+        origin = config.origin(enough=trainable_charts(data))
+        if origin == "shipped":
             bundle = _shipped(chart_weights.SHIPPED / "vit", folder)
         else:
             candles = stored_window(market.home, ()).candles
-            plan = market_plan(
-                SMALL_CHARTS if config.origin == "small" else FULL_CHARTS, market.settings, candles
-            )
+            plan = market_plan(SMALL_CHARTS if origin == "small" else FULL_CHARTS, market.settings, candles)
             bundle = chart_weights.train_detector(
                 data,
                 bar_pool(candles, plan),
@@ -80,7 +82,7 @@ def trained_chart_vit(
                 after_epoch=lambda epoch: context.log.info(epoch.bar),
             ).folder
         report = chart_report(Detector.load(bundle), data, seed=SEED)
-        return _registered(context, market, config, bundle, report, model=PATTERN_MODEL, kind="vit")
+        return _registered(context, market, origin, bundle, report, model=PATTERN_MODEL, kind="vit")
 
     return materialized(recipes.trained_chart_vit_recipe(market), make)
 
@@ -94,7 +96,8 @@ def trained_candle_cnn(
     def make() -> dict[str, Any]:
         folder = recipes.reader_folder(market.home, CANDLE_MODEL)
         data, plan = _candle_set(market, config)
-        if config.origin == "shipped":
+        origin = config.origin(enough=trainable_candles(data))
+        if origin == "shipped":
             bundle = _shipped(candle_weights.SHIPPED / candle_weights.BUNDLE_NAME, folder)
         else:
             bundle = candle_weights.train_candle_reader(
@@ -108,7 +111,7 @@ def trained_candle_cnn(
                 after_epoch=lambda epoch: context.log.info(epoch.bar),
             ).folder
         report = candle_report(CandleReader.load(bundle), data, seed=SEED)
-        return _registered(context, market, config, bundle, report, model=CANDLE_MODEL, kind="candles")
+        return _registered(context, market, origin, bundle, report, model=CANDLE_MODEL, kind="candles")
 
     return materialized(recipes.trained_candle_cnn_recipe(market), make)
 
@@ -139,9 +142,9 @@ def released_candle_cnn(market: MarketResource, config: ReaderConfig) -> dg.Mate
     return materialized(recipes.released_candle_cnn_recipe(market), make)
 
 
-def _candle_set(market: MarketResource, config: ReaderConfig) -> tuple[CandleSet, Any]:
+def _candle_set(market: MarketResource, config: ReaderConfig) -> tuple[CandleSet, CandlePlan]:
     candles = stored_window(market.home, ()).candles
-    plan = CANDLES if config.origin == "full" else SMALL_CANDLES
+    plan = CANDLES if config.size == "full" else SMALL_CANDLES
     plan = market_candle_plan(plan, market.settings, candles)
     return candle_set(candles, plan), plan
 
@@ -155,7 +158,7 @@ def _shipped(weights: Path, folder: Path) -> Path:
 def _registered(
     context: dg.AssetExecutionContext,
     market: MarketResource,
-    config: ReaderConfig,
+    origin: str,
     bundle: Path,
     report: ReaderReport,
     *,
@@ -164,7 +167,7 @@ def _registered(
 ) -> dict[str, Any]:
     tags = {"dagster/run_id": context.run_id, "market": market.settings.name}
     candidate = registered_reader(
-        market.home.tracking, bundle, report, model=model, kind=kind, origin=config.origin, tags=tags
+        market.home.tracking, bundle, report, model=model, kind=kind, origin=origin, tags=tags
     )
     candidate.write(bundle.parent)
     return {

@@ -13,7 +13,8 @@ class ReaderConfig(dg.Config):
     ----------
     size
         ``shipped`` takes the weights that the project brings; ``small`` trains for seconds, ``full`` for
-        hours; ``auto`` is ``small`` where PyTorch is installed, and ``shipped`` elsewhere.
+        hours; ``auto`` is ``small`` where PyTorch is installed and the market has windows enough, and
+        ``shipped`` elsewhere.
     cause
         Why this training runs, where it refreshes a champion of its kind.
     """
@@ -21,9 +22,8 @@ class ReaderConfig(dg.Config):
     size: Literal["auto", "shipped", "small", "full"] = "auto"
     cause: str = "trained on the newest candles"
 
-    @property
-    def origin(self) -> Literal["shipped", "small", "full"]:
-        """Size, decided."""
+    def origin(self, *, enough: bool) -> Literal["shipped", "small", "full"]:
+        """Size, decided; what is decided by itself trains only where there are windows enough."""
         if self.size == "auto":
-            return "small" if find_spec("torch") else "shipped"
+            return "small" if enough and find_spec("torch") else "shipped"
         return self.size

@@ -26,7 +26,7 @@ def _trained(market: MarketResource, model: str, code: tuple[str, ...]) -> Recip
     return Recipe(
         reads={"images": set_path(home)} | stores.clean_candles.files(symbols),
         writes=(reader_folder(home, model) / RECORD_NAME,),
-        settings={"origin": ReaderConfig().origin, "symbols": symbols},
+        settings={"origin": ReaderConfig().origin(enough=True), "symbols": symbols},
         code=code,
     )
 

@@ -46,6 +46,12 @@ class CandleExamples:
         return type(self)(self.windows[rows], self.present[rows])
 
     @classmethod
+    def none(cls) -> Self:
+        """No window."""
+        windows = np.empty((0, WINDOW_BARS, len(CANDLE_COLUMNS)), dtype=np.float32)
+        return cls(windows, np.empty((0, len(candlesticks.patterns())), dtype=bool))
+
+    @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
         """Windows of several sets, in their order."""
         return cls(

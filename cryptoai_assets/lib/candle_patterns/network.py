@@ -246,6 +246,7 @@ def candle_graph(module: CandleModule) -> onnx.ModelProto:
         file = Path(folder) / GRAPH_NAME
         # The newer exporter wants packages of its own.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message="Constant folding - Only steps=1")
         torch.onnx.export(
             said,
             (example,),

@@ -116,6 +116,8 @@ def _windows(
                 values = one.bars[bars]
                 found.append(examples_of(values if noise is None else noisy(values, *noise)))
                 times.append(one.open_time[bars[WINDOW_BARS - 1 :]])
+    if not found:
+        return CandleExamples.none(), np.empty(0, dtype="datetime64[us]")
     return CandleExamples.joined(found), np.concatenate(times)
 
 

@@ -59,11 +59,11 @@ def train_candle_reader(
     rows = np.random.default_rng(plan.seed).permutation(len(data.tests[TEST]))[:COMPARED]
     test = data.tests[TEST][rows]
     precision = labels_precision(candle_graph(module), test.windows, test.present, PRESENT)
-    _write(folder, precision, data, as_of=as_of, git_commit=git_commit, kind=plan.network.kind)
+    write_reader(folder, precision, data, as_of=as_of, git_commit=git_commit, kind=plan.network.kind)
     return CandleReader.load(folder)
 
 
-def _write(
+def write_reader(
     folder: Path, precision: ChosenPrecision, data: CandleSet, *, as_of: datetime, git_commit: str, kind: str
 ) -> None:
     """Write a bundle; the same network gives the same bytes."""

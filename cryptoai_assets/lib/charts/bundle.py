@@ -79,7 +79,7 @@ def write_detector(
 
 def read_rows(detector: Detector, data: ChartSet, rows: Int64Array) -> ChartReading:
     """What a detector says of the pictures of some rows."""
-    starts = range(0, len(rows), READING_BATCH)
+    starts = range(0, max(1, len(rows)), READING_BATCH)
     parts = [
         detector.read(data.images(rows[start : start + READING_BATCH], detector.chart)) for start in starts
     ]

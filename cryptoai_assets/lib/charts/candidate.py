@@ -5,17 +5,29 @@ from pathlib import Path
 import numpy as np
 
 from cryptoai_assets.lib.charts.bundle import read_rows
-from cryptoai_assets.lib.charts.dataset import TEST, TRAINING, ChartSet
+from cryptoai_assets.lib.charts.dataset import NATURAL, TEST, TRAINING, VALIDATION, ChartSet
 from cryptoai_assets.lib.charts.figures import answers_figure, confusion_figure
 from cryptoai_assets.lib.charts.labels import Int64Array
 from cryptoai_assets.lib.charts.scores import class_table, confusion, pattern_scores
 from cryptoai_assets.lib.datasets import Float64Array
 from cryptoai_assets.lib.gate import Evidence
+from cryptoai_assets.lib.quantization import CALIBRATION_WINDOWS, LEAST_WINDOWS
 from cryptoai_assets.lib.reader_candidates import ReaderReport, class_losses, reader_evidence
 from edge_bundle.detection import Pattern
 from edge_bundle.detector import Detector
 
 EXAMPLES = 16
+
+
+def trainable(data: ChartSet) -> bool:
+    """Whether a network can be trained on a set, and its precision be chosen."""
+    trained = set(data.pattern[data.part == TRAINING].tolist())
+    compared = np.isin(data.part, [TEST, NATURAL]).sum()
+    return (
+        trained == set(Pattern)
+        and bool((data.part == VALIDATION).any())
+        and compared >= LEAST_WINDOWS + CALIBRATION_WINDOWS + 1
+    )
 
 
 def unseen_rows(data: ChartSet, *detectors: Detector) -> Int64Array:
@@ -29,13 +41,16 @@ def chart_report(detector: Detector, data: ChartSet, *, seed: int) -> ReaderRepo
     """What MLflow keeps of a detector, over windows that it never saw."""
     rows = unseen_rows(data, detector)
     test, said = data[rows], read_rows(detector, data, rows)
-    everything, stable = pattern_scores(test, said), pattern_scores(test[test.stable], said[test.stable])
-    images = np.ascontiguousarray(data.images(rows[:EXAMPLES], detector.chart))
+    held = test.pattern != Pattern.NONE
+    scored = {"all": held.any(), "stable": (held & test.stable).any()}
+    own = {"all": np.ones(len(rows), dtype=bool), "stable": test.stable}
+    scores = {name: pattern_scores(test[own[name]], said[own[name]]) for name, any_ in scored.items() if any_}
+    images = np.ascontiguousarray(data.images(np.arange(min(EXAMPLES, len(data))), detector.chart))
     return ReaderReport(
         parameters={"kind": detector.manifest.kind, "rule": detector.manifest.rule_fingerprint},
         metrics={
-            f"{name}/{score}": float(getattr(scores, score))
-            for name, scores in (("all", everything), ("stable", stable))
+            f"{name}/{score}": float(getattr(found, score))
+            for name, found in scores.items()
             for score in ("balanced_ten", "macro_f1", "near_points", "all_near", "windows")
         },
         classes=class_table(test, said),

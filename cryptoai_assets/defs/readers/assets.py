@@ -165,7 +165,7 @@ def _registered(
     model: str,
     kind: str,
 ) -> dict[str, Any]:
-    tags = {"dagster/run_id": context.run_id, "market": market.settings.name}
+    tags = {"dagster/run_id": context.run.run_id, "market": market.settings.name}
     candidate = registered_reader(
         market.home.tracking, bundle, report, model=model, kind=kind, origin=origin, tags=tags
     )

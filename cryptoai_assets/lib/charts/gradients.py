@@ -57,6 +57,9 @@ POSITION_SIZE = 0.2
 DIFFERENCE_SIZE = 8.0
 # A bar's step is some hundredths of the window's range.
 STEP_SIZE = 20.0
+# Standard deviations of the kernels that the closes are smoothed by, and how closely their slopes are seen.
+SMOOTHING_BARS = (1.0, 1.5, 2.0, 3.0)
+SLOPE_SIZES = (30.0, 300.0, 3000.0)
 # Ink is 1, the mean's line half of it.
 INKED = 0.75
 
@@ -170,7 +173,10 @@ def _reader(settings: ChartSettings, chart: ChartFormat) -> Any:
 
 
 class _Stem(nn.Module):
-    """Convolutions along the closes and their steps, which say a first word on each bar's turn.
+    """Convolutions along the closes, which say a first word on each bar's turn.
+
+    They read slopes of the closes, smoothed by several kernels, with which the training begins and which it
+    may change.
 
     Source: Xiao et al., "Early convolutions help transformers see better", 2021.
 
@@ -186,7 +192,9 @@ class _Stem(nn.Module):
     def __init__(self, settings: VisionTransformerSettings, chart: ChartFormat) -> None:
         super().__init__()
         self.closes = _Closes(chart)
-        inputs = (2, *[settings.width] * (len(settings.stem_bars) - 1))
+        self.slopes = nn.Parameter(_smoothed_slopes(chart.bars))
+        read = 2 + len(SMOOTHING_BARS) * len(SLOPE_SIZES)
+        inputs = (read, *[settings.width] * (len(settings.stem_bars) - 1))
         self.layers = nn.ModuleList(
             nn.Conv1d(before, settings.width, bars, padding=bars // 2)
             for before, bars in zip(inputs, settings.stem_bars, strict=True)
@@ -198,8 +206,10 @@ class _Stem(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         closes = self.closes(images)
         steps = functional.pad(closes[:, 1:] - closes[:, :-1], (1, 0))
+        slopes = (closes @ self.slopes).unflatten(1, (len(SMOOTHING_BARS), -1))
+        signs = [torch.tanh(size * slopes) for size in SLOPE_SIZES]
         first, *others = self.layers
-        values = first(torch.stack([closes, STEP_SIZE * steps], dim=1))
+        values = first(torch.cat([torch.stack([closes, STEP_SIZE * steps], dim=1), *signs], dim=1))
         for convolution in others:
             values = values + convolution(functional.gelu(values))
         values = values.transpose(1, 2)
@@ -209,6 +219,15 @@ class _Stem(nn.Module):
         after = turned.sum(dim=1, keepdim=True) - turned.cumsum(dim=1)
         near = torch.exp(-4 * (after[:, :, None] - self.counts).square())
         return values + self.told(torch.cat([said, near], dim=2)), turns
+
+
+def _smoothed_slopes(bars: int) -> Tensor:
+    """(bars, kernels * bars): from closes to the steps after each bar of their kernel means."""
+    apart = np.arange(bars)[:, None] - np.arange(bars)
+    weights = [np.exp(-0.5 * (apart / width) ** 2) for width in SMOOTHING_BARS]
+    means = [own / own.sum(axis=0) for own in weights]
+    steps = [np.pad(np.diff(own, axis=1), ((0, 0), (0, 1))) for own in means]
+    return torch.from_numpy(np.concatenate(steps, axis=1)).float()
 
 
 class _VisionTransformer(nn.Module):

@@ -115,7 +115,7 @@ def bar_pool(candles: pl.DataFrame, plan: ChartPlan) -> BarPool:
 def _training(epochs: int, images: int) -> ChartTraining:
     return ChartTraining(
         epochs=epochs,
-        cooling_epochs=max(1, epochs // 3),
+        cooling_epochs=max(1, epochs // 2),
         images=images,
         fresh_share=0.75,
         none_share=0.25,
@@ -140,7 +140,7 @@ FULL_CHARTS = ChartPlan(
     amounts=ChartAmounts(patterns=6000, none_share=0.6, drawings=2500),
     networks=(
         VisionTransformerSettings(
-            width=64, stem_bars=(13, 5, 5), heads=4, layers=4, inner=128, training=_training(40, 8192)
+            width=64, stem_bars=(5, 5, 5), heads=4, layers=4, inner=128, training=_training(24, 4096)
         ),
         PictureCnnSettings(filters=(8, 16, 32, 32), training=_training(12, 8192)),
         CloseNetSettings(width=64, layers=8, training=_training(24, 8192)),
@@ -155,7 +155,7 @@ SMALL_CHARTS = ChartPlan(
     amounts=ChartAmounts(patterns=400, none_share=0.6, drawings=100),
     networks=(
         VisionTransformerSettings(
-            width=64, stem_bars=(13, 5, 5), heads=4, layers=2, inner=128, training=_training(3, 4096)
+            width=64, stem_bars=(5, 5, 5), heads=4, layers=2, inner=128, training=_training(3, 4096)
         ),
     ),
     seed=6,

@@ -29,7 +29,7 @@ GROUP = "charts"
 # Of the study, set before anything was seen: three hours, half a day and a day of half-hour bars; so many
 # resamples that a difference can stand out among all rows after the correction.
 STUDIED_HORIZONS = (6, 24, 48)
-STUDY_BOOTSTRAP = BootstrapSettings(block_bars=20, resamples=5000, seed=6, confidence=0.95)
+STUDY_BOOTSTRAP = BootstrapSettings(block_bars=5, resamples=5000, seed=6, confidence=0.95)
 
 
 @dg.asset(group_name=GROUP, kinds={"polars", "parquet"}, deps=[clean_candles])

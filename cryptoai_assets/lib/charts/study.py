@@ -28,6 +28,8 @@ MATCHES, AROUND_BARS = 5, 1000
 STEPS = 8
 MARKET, BROWNIAN = "market", "brownian"
 BASIS_POINTS = 1e4
+# A bootstrap of fewer makes too much of them.
+LEAST_EVENTS = 30
 VALUES = ("net_bps", "matched_bps", "difference_bps", "lower", "upper", "p_value")
 
 
@@ -90,7 +92,8 @@ def pattern_study(held: Sequence[Confirmed], settings: StudySettings, *, data: s
     DataFrame
         ``events``; ``net_bps`` the mean log return of the side after costs; ``matched_bps`` that of like
         windows without a pattern; ``difference_bps`` with ``lower`` and ``upper``, a block bootstrap's;
-        ``p_value``, and ``p_adjusted`` after Holm over all rows. Null where no event has a known outcome.
+        ``p_value``, and ``p_adjusted`` after Holm over all rows. Null where fewer than
+        `LEAST_EVENTS` events have a known outcome.
     """
     rows = [
         row
@@ -139,7 +142,7 @@ def _pattern_rows(
 def _scored(
     ours: Float64Array, like: Float64Array, times: pl.Series, settings: StudySettings
 ) -> dict[str, float | None]:
-    if not len(ours):
+    if len(ours) < LEAST_EVENTS:
         return dict.fromkeys(VALUES)
     draw = settings.bootstrap.over(times)
     sums = draw.sums(np.column_stack([ours - like, np.ones(len(ours))]))

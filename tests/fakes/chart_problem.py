@@ -35,7 +35,7 @@ TRAINING_SETTINGS = ChartTraining(
     pointer_weight=0.5,
 )
 SETTINGS: dict[str, ChartSettings] = {
-    "vit": VisionTransformerSettings(16, (3, 3), 2, 1, 32, TRAINING_SETTINGS),
+    "vit": VisionTransformerSettings(16, (3, 3), 64, 64, 3e-3, 2, 1, 32, TRAINING_SETTINGS),
     "cnn": PictureCnnSettings((2, 4), TRAINING_SETTINGS),
     "closes": CloseNetSettings(8, 2, TRAINING_SETTINGS),
 }

@@ -57,6 +57,7 @@ POSITION_SIZE = 0.2
 DIFFERENCE_SIZE = 8.0
 # A bar's step is some hundredths of the window's range.
 STEP_SIZE = 20.0
+STEM_WIDTH = 32
 # Standard deviations of the kernels that the closes are smoothed by, and how closely their slopes are seen.
 SMOOTHING_BARS = (1.0, 1.5, 2.0, 3.0)
 SLOPE_SIZES = (30.0, 300.0, 3000.0)
@@ -93,6 +94,8 @@ class ChartSolver:
             file = None if self.checkpoints is None else self.checkpoints / f"{_fingerprint(problem)}.pt"
             if file is not None and file.is_file():
                 run.progress.load_state(torch.load(file, map_location=device, weights_only=True))
+            else:
+                run.begin()
             while not run.finished:
                 after_epoch(run.epoch())
                 if file is not None:
@@ -194,17 +197,20 @@ class _Stem(nn.Module):
         self.closes = _Closes(chart)
         self.slopes = nn.Parameter(_smoothed_slopes(chart.bars))
         read = 2 + len(SMOOTHING_BARS) * len(SLOPE_SIZES)
-        inputs = (read, *[settings.width] * (len(settings.stem_bars) - 1))
+        inputs = (read, *[STEM_WIDTH] * (len(settings.stem_bars) - 1))
         self.layers = nn.ModuleList(
-            nn.Conv1d(before, settings.width, bars, padding=bars // 2)
+            nn.Conv1d(before, STEM_WIDTH, bars, padding=bars // 2)
             for before, bars in zip(inputs, settings.stem_bars, strict=True)
         )
-        self.turns = nn.Linear(settings.width, 3)
-        self.told = nn.Linear(3 + KEY_POINTS + 1, settings.width)
+        self.turns = nn.Linear(STEM_WIDTH, 3)
+        self.told = nn.Linear(STEM_WIDTH + 3 + KEY_POINTS + 1, settings.width)
         self.register_buffer("counts", torch.arange(KEY_POINTS + 1).float(), persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        closes = self.closes(images)
+        return self.read(self.closes(images))
+
+    def read(self, closes: Tensor) -> tuple[Tensor, Tensor]:
+        """Same, of the heights of the closes (rows, bars) that are in the pictures."""
         steps = functional.pad(closes[:, 1:] - closes[:, :-1], (1, 0))
         slopes = (closes @ self.slopes).unflatten(1, (len(SMOOTHING_BARS), -1))
         signs = [torch.tanh(size * slopes) for size in SLOPE_SIZES]
@@ -218,7 +224,7 @@ class _Stem(nn.Module):
         turned = 1 - said[:, :, 1]  # whether a bar is a top or a bottom
         after = turned.sum(dim=1, keepdim=True) - turned.cumsum(dim=1)
         near = torch.exp(-4 * (after[:, :, None] - self.counts).square())
-        return values + self.told(torch.cat([said, near], dim=2)), turns
+        return self.told(torch.cat([values, said, near], dim=2)), turns
 
 
 def _smoothed_slopes(bars: int) -> Tensor:
@@ -335,6 +341,27 @@ class _Run:
         """The network of the best epoch."""
         self.progress.restore_best()
         return self._module.eval()
+
+    def begin(self) -> None:
+        """Teach the stem the turns alone, which needs no picture and takes a fraction of the time."""
+        settings, chart = self._problem.settings, self._problem.chart
+        if not isinstance(settings, VisionTransformerSettings):
+            return
+        stem = self._module.reader.stem
+        optimizer = torch.optim.AdamW(stem.parameters(), lr=0.0, weight_decay=0.0)
+        lessons = self._problem.turn_lessons(settings.stem_steps * settings.stem_batch)
+        for step, (closes, turns) in enumerate(lessons.batches(settings.stem_batch)):
+            left = 1.0 - step / settings.stem_steps
+            for group in optimizer.param_groups:
+                group["lr"] = settings.stem_rate * min(1.0, 2 * left, (step + 1) / 50)
+            said = stem.read(torch.from_numpy(closes).to(self._device) / chart.top_level)[1]
+            loss = functional.cross_entropy(
+                said.flatten(0, 1), torch.from_numpy(turns).to(self._device).flatten()
+            )
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            nn.utils.clip_grad_norm_(stem.parameters(), LONGEST_GRADIENT)
+            optimizer.step()
 
     def epoch(self) -> Epoch:
         """Go once through what the epoch reads."""

@@ -1,6 +1,6 @@
 """Windows that nobody traded: pieces of real bars, joined anew, so that no training sees one twice."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -14,10 +14,12 @@ from cryptoai_assets.lib.charts.labels import (
     PatternRule,
     neighbouring_patterns,
     picture_labels,
+    turning_points,
 )
 from cryptoai_assets.lib.charts.windows import Series
-from edge_bundle.chart import CLOSE, HIGH, LOW, OPEN, VOLUME, ChartFormat, Float64Array
+from edge_bundle.chart import CLOSE, HIGH, LOW, OPEN, VOLUME, ChartFormat, Float64Array, price_levels
 from edge_bundle.detection import Pattern
+from edge_bundle.windows import Float32Array
 
 # Bars of a piece; the longest is a real window's.
 PIECE_BARS = (5, 8, 12, 20, 30, 60)
@@ -140,6 +142,29 @@ def fresh_lessons(
         wanted -= np.bincount(pair[rows], minlength=len(wanted))
         parts.append(Lessons.of(candles[rows], labels[rows], chart))
     return Lessons.joined(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnLessons:
+    """Closes of windows that nobody traded, and their turns, whatever pattern they hold."""
+
+    pool: BarPool
+    chart: ChartFormat
+    rule: PatternRule
+    windows: int
+    generator: np.random.Generator
+
+    def batches(self, size: int) -> Iterator[tuple[Float32Array, Int64Array]]:
+        """Levels of the closes (size, bars), half of them upside down, and turns: 0 bottom, 1 none, 2 top."""
+        for _ in range(0, self.windows, ROUND):
+            candles = self.pool.windows(ROUND, self.chart.bars, self.generator)
+            levels = price_levels(candles, self.chart)[:, :, CLOSE]
+            over = self.generator.random(ROUND) < 0.5
+            levels[over] = self.chart.top_level - levels[over]
+            turns = turning_points(levels.astype(np.float64), self.rule)
+            for start in range(0, ROUND, size):
+                own = slice(start, start + size)
+                yield levels[own].astype(np.float32), turns[own].astype(np.int64) + 1
 
 
 def _nothing(

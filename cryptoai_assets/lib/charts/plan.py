@@ -140,7 +140,15 @@ FULL_CHARTS = ChartPlan(
     amounts=ChartAmounts(patterns=6000, none_share=0.6, drawings=2500),
     networks=(
         VisionTransformerSettings(
-            width=64, stem_bars=(5, 5, 5), heads=4, layers=4, inner=128, training=_training(24, 4096)
+            width=64,
+            stem_bars=(5, 5, 5),
+            stem_steps=2048,
+            stem_batch=64,
+            stem_rate=3e-3,
+            heads=4,
+            layers=4,
+            inner=128,
+            training=_training(6, 4096),
         ),
         PictureCnnSettings(filters=(8, 16, 32, 32), training=_training(12, 8192)),
         CloseNetSettings(width=64, layers=8, training=_training(24, 8192)),
@@ -155,7 +163,15 @@ SMALL_CHARTS = ChartPlan(
     amounts=ChartAmounts(patterns=400, none_share=0.6, drawings=100),
     networks=(
         VisionTransformerSettings(
-            width=64, stem_bars=(5, 5, 5), heads=4, layers=2, inner=128, training=_training(3, 4096)
+            width=64,
+            stem_bars=(5, 5, 5),
+            stem_steps=256,
+            stem_batch=64,
+            stem_rate=3e-3,
+            heads=4,
+            layers=2,
+            inner=128,
+            training=_training(3, 4096),
         ),
     ),
     seed=6,

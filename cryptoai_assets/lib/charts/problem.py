@@ -13,7 +13,7 @@ from cryptoai_assets.lib.charts.dataset import (
     unpacked,
 )
 from cryptoai_assets.lib.charts.labels import BoolArray, Int64Array, PatternRule, last_turns
-from cryptoai_assets.lib.charts.pieces import BarPool, fresh_lessons
+from cryptoai_assets.lib.charts.pieces import BarPool, TurnLessons, fresh_lessons
 from cryptoai_assets.lib.charts.settings import ChartSettings
 from edge_bundle.chart import ChartFormat, UInt8Array
 from edge_bundle.detection import KEY_POINTS, Pattern
@@ -85,6 +85,11 @@ class ChartProblem:
             )
         lessons = Lessons.joined(parts)
         return lessons[generator.permutation(len(lessons))]
+
+    def turn_lessons(self, windows: int) -> TurnLessons:
+        """Windows by which turns alone are taught."""
+        generator = np.random.default_rng([self.seed, 0])
+        return TurnLessons(self.pool, self.chart, self.rule, windows, generator)
 
     def validation(self) -> Lessons:
         """Real windows that choose the epoch."""

@@ -45,10 +45,16 @@ class VisionTransformerSettings:
         Width of the two dense layers after each attention.
     stem_bars
         Bars that each convolution along the closes sees, before the first attention.
+    stem_steps, stem_batch, stem_rate
+        Of what these convolutions are taught alone, before the first epoch: each bar's turn, on windows that
+        nobody traded; the rate falls over the second half.
     """
 
     width: int
     stem_bars: tuple[int, ...]
+    stem_steps: int
+    stem_batch: int
+    stem_rate: float
     heads: int
     layers: int
     inner: int

@@ -15,7 +15,6 @@ from cryptoai_assets.lib.charts.labels import (
     Int8Array,
     Int64Array,
     PatternLabels,
-    PatternRule,
     neighbouring_patterns,
     picture_labels,
     raw_labels,
@@ -30,6 +29,7 @@ from edge_bundle.chart import (
     UInt8Array,
     chart_images,
 )
+from edge_bundle.chart_rule import PatternRule
 from edge_bundle.detection import Pattern
 
 TRAINING, VALIDATION, TEST, NATURAL = "training", "validation", "test", "natural"

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from cryptoai_assets.lib.charts.dataset import ChartSet
 from cryptoai_assets.lib.figures import ACCENT, WARNING
 from edge_bundle.chart import COLUMNS_A_BAR, ChartFormat, Float64Array, closing_levels
-from edge_bundle.detection import Pattern
-from edge_bundle.detector import NO_BAR, ChartReading, pattern_names
+from edge_bundle.detection import NO_BAR, Pattern
+from edge_bundle.detector import ChartReading, pattern_names
 
 SAMPLES = 5
 

@@ -37,8 +37,8 @@ from cryptoai_assets.lib.models.networks.gradients import (
 from cryptoai_assets.lib.models.networks.problem import AfterEpoch, Epoch
 from cryptoai_assets.lib.models.networks.weights import positions
 from edge_bundle.chart import COLUMNS_A_BAR, INK, ChartFormat, UInt8Array
-from edge_bundle.detection import KEY_POINTS, Pattern
-from edge_bundle.detector import NO_BAR, PATTERN, POINTER_COUNT, POINTERS, TURNS
+from edge_bundle.detection import KEY_POINTS, NO_BAR, Pattern
+from edge_bundle.detector import PATTERN, POINTER_COUNT, POINTERS, TURNS
 from edge_bundle.manifest import GRAPH_NAME
 from edge_bundle.session import INPUT_NAME
 

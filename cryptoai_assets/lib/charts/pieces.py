@@ -11,13 +11,13 @@ from cryptoai_assets.lib.charts.drawings import drawn
 from cryptoai_assets.lib.charts.labels import (
     BoolArray,
     Int64Array,
-    PatternRule,
     neighbouring_patterns,
     picture_labels,
     turning_points,
 )
 from cryptoai_assets.lib.charts.windows import Series
 from edge_bundle.chart import CLOSE, HIGH, LOW, OPEN, VOLUME, ChartFormat, Float64Array, price_levels
+from edge_bundle.chart_rule import PatternRule
 from edge_bundle.detection import Pattern
 from edge_bundle.windows import Float32Array
 

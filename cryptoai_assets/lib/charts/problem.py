@@ -12,12 +12,12 @@ from cryptoai_assets.lib.charts.dataset import (
     Lessons,
     unpacked,
 )
-from cryptoai_assets.lib.charts.labels import BoolArray, Int64Array, PatternRule, last_turns
+from cryptoai_assets.lib.charts.labels import BoolArray, Int64Array
 from cryptoai_assets.lib.charts.pieces import BarPool, TurnLessons, fresh_lessons
 from cryptoai_assets.lib.charts.settings import ChartSettings
 from edge_bundle.chart import ChartFormat, UInt8Array
-from edge_bundle.detection import KEY_POINTS, Pattern
-from edge_bundle.detector import NO_BAR
+from edge_bundle.chart_rule import PatternRule, last_turns
+from edge_bundle.detection import KEY_POINTS, NO_BAR, Pattern
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,18 +8,12 @@ import polars as pl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from cryptoai_assets.lib.charts.labels import (
-    BLOCK,
-    Int64Array,
-    PatternLabels,
-    PatternRule,
-    joined,
-    picture_labels,
-)
+from cryptoai_assets.lib.charts.labels import BLOCK, Int64Array, PatternLabels, joined, picture_labels
 from cryptoai_assets.lib.charts.windows import LabelledSeries, Series, series_of
 from cryptoai_assets.lib.figures import ACCENT, GREY
 from cryptoai_assets.lib.scoring import BootstrapSettings
 from edge_bundle.chart import CLOSE, ChartFormat, Float64Array
+from edge_bundle.chart_rule import PatternRule
 from edge_bundle.detection import Pattern
 
 # Windows without a pattern that each event is held against, and the bars around it that they come from.

@@ -58,6 +58,8 @@ BATCH = 1024
 TIMING_TOLERANCE = 1.05
 # The last layer, with the regression beside it, is small, and what it says is read to the last digit.
 KEPT_IN_FP32 = ("heads.product", "last_bar.product", "head.product")
+# Parts of a chart network that tell a pixel from its neighbour.
+KEPT_SCOPES = ("/stem/", "/exact/")
 
 
 class QuantizationError(Exception):
@@ -291,7 +293,11 @@ def _variants(graph: onnx.ModelProto, windows: Inputs, folder: Path) -> dict[str
     plain, prepared = folder / "fp32.onnx", folder / "prepared.onnx"
     onnx.save(graph, plain)
     quant_pre_process(str(plain), str(prepared), skip_optimization=True, skip_symbolic_shape=True)
-    kept = [node.name for node in graph.graph.node if node.name.endswith(KEPT_IN_FP32)]
+    kept = [
+        node.name
+        for node in graph.graph.node
+        if node.name.endswith(KEPT_IN_FP32) or any(scope in node.name for scope in KEPT_SCOPES)
+    ]
     dynamic, static = folder / "int8_dynamic.onnx", folder / "int8_static.onnx"
     quantize_dynamic(
         prepared,

@@ -50,6 +50,7 @@ CODE = (
     "cryptoai_assets.lib.charts.labels",
     "cryptoai_assets.lib.charts.pieces",
     "cryptoai_assets.lib.charts.problem",
+    "edge_bundle.chart_rule",
 )
 VALUE_WIDTH = 32
 POSITION_SIZE = 0.2
@@ -113,18 +114,16 @@ class ChartModule(nn.Module):
         (rows, `POINTER_COUNT`, bars), and of each bar's turn (rows, bars, 3).
     """
 
-    pairs: Tensor
-
     def __init__(self, settings: ChartSettings, chart: ChartFormat) -> None:
         super().__init__()
-        self.register_buffer("pairs", _differences(POINTER_COUNT), persistent=False)
+        self.exact = _Differences(POINTER_COUNT)
         self.closes = _Closes(chart)
         self.reader = _reader(settings, chart)
         width = self.reader.width
         self.turns = nn.Linear(width, 3)
         self.pointers = nn.Linear(width, POINTER_COUNT)
         self.values = nn.Linear(width, VALUE_WIDTH)
-        known = POINTER_COUNT * VALUE_WIDTH + width + POINTER_COUNT + len(self.pairs[0])
+        known = POINTER_COUNT * VALUE_WIDTH + width + POINTER_COUNT + len(self.exact.pairs[0])
         self.compared = nn.Sequential(
             nn.Linear(known, 256), nn.GELU(), nn.Linear(256, 256), nn.GELU(), nn.Linear(256, 128), nn.GELU()
         )
@@ -138,16 +137,25 @@ class ChartModule(nn.Module):
         pointed = pointers.softmax(dim=2)
         seen = pointed @ self.values(bars)  # what stands where they point
         high = (pointed @ closes[:, :, None])[:, :, 0]  # (rows, pointers)
-        apart = DIFFERENCE_SIZE * (high @ self.pairs)
+        apart = DIFFERENCE_SIZE * self.exact(high)
         compared = self.compared(torch.cat([seen.flatten(1), bars.mean(dim=1), high, apart], dim=1))
         return self.pattern(compared), pointers, turns + self.turns(bars)
 
 
-def _differences(values: int) -> Tensor:
-    """(values, pairs) of 1 and -1: by which values are multiplied to be told from each other."""
-    first, second = np.triu_indices(values, 1)
-    one = torch.eye(values)
-    return (one[first] - one[second]).T.contiguous()
+class _Differences(nn.Module):
+    """Differences of all pairs of some values; indices would not be exported."""
+
+    pairs: Tensor
+
+    def __init__(self, values: int) -> None:
+        super().__init__()
+        first, second = np.triu_indices(values, 1)
+        one = torch.eye(values)
+        self.register_buffer("pairs", (one[first] - one[second]).T.contiguous(), persistent=False)
+
+    def forward(self, values: Tensor) -> Tensor:
+        differences: Tensor = values @ self.pairs
+        return differences
 
 
 class _Closes(nn.Module):

@@ -45,6 +45,7 @@ DATASET_CODE = (
     "cryptoai_assets.lib.charts.labels",
     "cryptoai_assets.lib.charts.windows",
     "edge_bundle.chart",
+    "edge_bundle.chart_rule",
 )
 Tell = Callable[[str], None]
 

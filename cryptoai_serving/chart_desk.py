@@ -12,8 +12,8 @@ from PIL import Image
 
 from cryptoai_serving.errors import NoModelError, RequestRefusedError
 from edge_bundle.chart import INK, MEAN_INK, ChartFormat, Float64Array, UInt8Array, chart_images
-from edge_bundle.detection import Detection, Pattern
-from edge_bundle.detector import NO_BAR, Detector
+from edge_bundle.detection import NO_BAR, Detection, Pattern
+from edge_bundle.detector import Detector
 from edge_bundle.errors import BundleRefusedError, ChartRefusedError, EdgeBundleError
 from edge_bundle.releases import ReleasedVersion, read_channel, release_folder
 

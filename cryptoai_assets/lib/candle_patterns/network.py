@@ -85,7 +85,7 @@ class CandleProblem:
     def rare(self, lessons: CandleExamples) -> BoolArray:
         """Which windows end with a pattern that few do."""
         rare = self.real.present.mean(axis=0) < RARE
-        found: BoolArray = lessons.present[:, rare].any(axis=1)
+        found: BoolArray = np.any(lessons.present[:, rare], axis=1)
         return found
 
 

@@ -220,7 +220,7 @@ class _Stem(nn.Module):
     def read(self, closes: Tensor) -> tuple[Tensor, Tensor]:
         """Same, of the heights of the closes (rows, bars) that are in the pictures."""
         steps = functional.pad(closes[:, 1:] - closes[:, :-1], (1, 0))
-        slopes = (closes @ self.slopes).unflatten(1, (len(SMOOTHING_BARS), -1))
+        slopes = (closes @ self.slopes).reshape(-1, len(SMOOTHING_BARS), closes.shape[1])
         signs = [torch.tanh(size * slopes) for size in SLOPE_SIZES]
         first, *others = self.layers
         values = first(torch.cat([torch.stack([closes, STEP_SIZE * steps], dim=1), *signs], dim=1))

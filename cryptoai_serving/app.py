@@ -18,6 +18,7 @@ from cryptoai_serving.messages import DISCLAIMER
 from cryptoai_serving.refusals import answer_errors
 from cryptoai_serving.rooms import Rooms
 from cryptoai_serving.routes import (
+    charts,
     explanations,
     forecasts,
     ingestion,
@@ -59,7 +60,8 @@ def create_app(
     rooms = Rooms(settings, clock=clock, monotonic=monotonic)
     app = ForecastApplication(rooms)
     # They are tried in this order: what is asked most comes first.
-    for routes in (forecasts, insights, explanations, sentiment, operations, releases, ingestion, promotions):
+    asked_first = (forecasts, insights, explanations, sentiment, operations, charts)
+    for routes in (*asked_first, releases, ingestion, promotions):
         app.include_router(routes.router)
     app.include_router(operations.public)
     answer_errors(app)

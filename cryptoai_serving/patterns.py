@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from typing import Literal
 
 import polars as pl
@@ -16,7 +15,6 @@ from edge_bundle.windows import MarketWindow, window_grid
 # Bars that are looked through, and those before them that a pattern is measured against.
 LOOKED_THROUGH = 24
 PATTERN_BARS = LOOKED_THROUGH + candlesticks.USUAL_BARS + 3
-_PATTERN_UNITS = ("0 or 1", "-1, 0 or 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,7 @@ class Patterns:
 def recent_patterns(window: MarketWindow, *, interval: str, max_missing_bars: int) -> Patterns:
     """Patterns of a window of one symbol, in its newest `LOOKED_THROUGH` bars."""
     grid = window_grid(window, interval=interval, max_missing_bars=max_missing_bars)
-    members, step = pattern_features(), interval_duration(interval)
+    members, step = candlesticks.patterns(), interval_duration(interval)
     values = computed_features(grid, members).tail(LOOKED_THROUGH)
     complete = values.filter(pl.all_horizontal(pl.col(member.name).is_not_null() for member in members))
     times = values["open_time"].to_list()
@@ -85,12 +83,6 @@ def recent_patterns(window: MarketWindow, *, interval: str, max_missing_bars: in
     ]
     ordered = sorted(found, key=lambda pattern: (pattern.bars_ago, -pattern.bars, pattern.name))
     return Patterns(tuple(ordered), times[-1] + step, complete.height)
-
-
-@cache
-def pattern_features() -> tuple[Feature, ...]:
-    """Members of the family that are patterns."""
-    return tuple(member for member in candlesticks.features() if member.unit in _PATTERN_UNITS)
 
 
 def _side(member: Feature, value: float) -> Literal["up", "down"] | None:

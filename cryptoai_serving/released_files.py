@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cryptoai_serving.errors import RangeRefusedError, ReleaseNotFoundError, StoreUnavailableError
 from edge_bundle.errors import EdgeBundleError
-from edge_bundle.manifest import MANIFEST_NAME, bundle_digest, promised_files
+from edge_bundle.manifest import MANIFEST_NAME, bundle_digest, manifest_record
 from edge_bundle.releases import Channel, ReleasedVersion, read_channel, release_folder
 
 ROLES = ("champion", "challenger", "shadow", "experiment")
@@ -130,7 +130,7 @@ def _files(root: Path, model: str, version: ReleasedVersion) -> tuple[ReleasedFi
                 f"version {version.version} of {model} is not what the channel promises",
                 cure="promote or roll back again",
             )
-        promised = {**promised_files(folder), MANIFEST_NAME: version.sha256}
+        promised = {**manifest_record(folder)["files"], MANIFEST_NAME: version.sha256}
         return tuple(
             ReleasedFile(folder / name, sha256, (folder / name).stat().st_size)
             for name, sha256 in sorted(promised.items())

@@ -15,6 +15,7 @@ from fastapi import Request
 from cryptoai_serving.access import Guard
 from cryptoai_serving.bars import BarStore
 from cryptoai_serving.champion import ChampionWatch, RefusedRelease, refusal_alert
+from cryptoai_serving.chart_desk import ChartDesk
 from cryptoai_serving.experiment_watch import ExperimentWatch
 from cryptoai_serving.forecast_desk import ForecastDesk
 from cryptoai_serving.forecast_log import ForecastLog, ForecastRecorder
@@ -39,6 +40,7 @@ class Rooms:
         self.settings = settings
         self.clock = clock
         self.champion = ChampionWatch(root=settings.releases, model=settings.model, clock=clock)
+        self.charts = ChartDesk(releases=settings.releases)
         self.bars = BarStore(settings.bars)
         self.recorder = ForecastRecorder(ForecastLog(settings.forecast_log))
         self.experiments = ExperimentWatch(root=settings.releases, model=settings.model, clock=clock)
@@ -89,6 +91,7 @@ class Rooms:
         self.keys.refresh()
         current, refused = self.champion.current, self.champion.refused
         self.champion.refresh()
+        self.charts.refresh()
         if (served := self.champion.current) is not current:
             logger.info("now serving version %s", served.released.version if served else None)
         self._follow_experiment()

@@ -5,6 +5,8 @@ from datetime import datetime
 from enum import IntEnum
 
 KEY_POINTS = 5
+# In place of a key point that a pattern does not have.
+NO_BAR = -1
 
 
 class Pattern(IntEnum):

@@ -10,8 +10,16 @@ import numpy.typing as npt
 import polars as pl
 
 from edge_bundle.candles import bar_grid, validated_candles
-from edge_bundle.chart import CANDLE_COLUMNS, ChartFormat, UInt8Array, chart_images, closing_levels
-from edge_bundle.detection import KEY_POINTS, Detection, KeyPoint, Pattern
+from edge_bundle.chart import (
+    CANDLE_COLUMNS,
+    COLUMNS_A_BAR,
+    ChartFormat,
+    UInt8Array,
+    chart_images,
+    closing_levels,
+)
+from edge_bundle.chart_rule import PatternRule, Turn, patterns_of_turns
+from edge_bundle.detection import KEY_POINTS, NO_BAR, Detection, KeyPoint, Pattern
 from edge_bundle.errors import BundleRefusedError, WindowRefusedError
 from edge_bundle.forecaster import TOLERANCE
 from edge_bundle.manifest import GOLDEN_NAME, GRAPH_NAME, SCHEMA_VERSION, Promise, bundle_digest
@@ -22,8 +30,9 @@ from edge_bundle.windows import Float32Array
 PATTERN, POINTERS, TURNS = "pattern", "pointers", "turns"
 # Pointers of a network: the last five turns, then the first end of a double pattern and what lies between.
 POINTER_COUNT = KEY_POINTS + 2
-NO_BAR = -1
+COVERED_NEIGHBOURS = 1
 _DOUBLE_POINTERS = (KEY_POINTS, KEY_POINTS + 1, KEY_POINTS - 1)
+BY_NETWORK, BY_RULE = "network", "rule"
 Int64Array = npt.NDArray[np.int64]
 
 
@@ -41,6 +50,9 @@ class DetectorManifest(Promise):
         Names of the classes, in the order of the output.
     rule, rule_fingerprint
         Settings that the labels were made by, and their SHA-256.
+    decision
+        Who decides the pattern: `BY_NETWORK`, its own classes, or `BY_RULE`, the rule from the turns that the
+        network sees. Validation windows chose it.
     trained_until, as_of
         ISO times: the last bar in training, and when it was trained.
     """
@@ -51,6 +63,7 @@ class DetectorManifest(Promise):
     patterns: tuple[str, ...]
     rule: Mapping[str, Any]
     rule_fingerprint: str
+    decision: str
     max_missing_bars: int
     trained_until: str
     as_of: str
@@ -153,9 +166,27 @@ class Detector:
         ChartRefusedError
             When one is none of its pictures.
         """
-        closing_levels(images, self.chart)
+        levels = closing_levels(images, self.chart)
         said = self.session.run(np.ascontiguousarray(images))
+        if self.manifest.decision == BY_RULE:
+            rule = PatternRule(**self.manifest.rule)
+            return reading_by_rule(levels, said, rule, top_level=self.chart.top_level)
         return ChartReading(said[PATTERN], key_bars(said[PATTERN].argmax(axis=1), said[POINTERS]))
+
+    def occlusion(self, image: UInt8Array, pattern: Pattern) -> Float32Array:
+        """(bars,) how much less probable a pattern becomes when a bar and its neighbours are covered.
+
+        Parameters
+        ----------
+        image
+            (height, width) of the rasterizer's.
+        """
+        bars = np.arange(self.chart.bars)
+        covered = np.abs(np.repeat(bars, COLUMNS_A_BAR) - bars[:, None]) <= COVERED_NEIGHBOURS
+        pictures = np.where(covered[:, None], np.uint8(0), image)
+        said = self.session.run(np.concatenate([image[None], pictures]))[PATTERN][:, pattern]
+        taken: Float32Array = said[0] - said[1:]
+        return taken
 
     def selftest(self) -> bool:
         """Replay the golden pictures on this machine: whether it says what was said where they were made."""
@@ -188,6 +219,23 @@ class Detector:
             model=self.manifest.model,
             bundle=self.digest,
         )
+
+
+def reading_by_rule(
+    levels: Int64Array, said: Mapping[str, Float32Array], rule: PatternRule, *, top_level: int
+) -> ChartReading:
+    """What the rule makes of the turns that a network sees, in closes (pictures, bars) as they are drawn.
+
+    The pattern's probability is one half and half of the chance that all turns are seen right; what is left
+    is shared out as the network's own classes say.
+    """
+    turns = (said[TURNS].argmax(axis=2) - 1).astype(np.int8)
+    turns[:, turns.shape[1] - rule.nearest_end_bars :] = Turn.NONE
+    pattern, key_points = patterns_of_turns(levels.astype(np.float64), turns, rule, scale=top_level)
+    sure = 0.5 + 0.5 * said[TURNS].max(axis=2).prod(axis=1, keepdims=True)
+    decided = np.eye(len(Pattern), dtype=np.float32)[pattern]
+    probabilities = (sure * decided + (1 - sure) * said[PATTERN]).astype(np.float32)
+    return ChartReading(probabilities, key_points.astype(np.int64))
 
 
 def pattern_names() -> tuple[str, ...]:

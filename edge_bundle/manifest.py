@@ -40,20 +40,11 @@ class Promise:
         BundleRefusedError
             When it is absent, no JSON, of another schema version, or has absent or unknown entries.
         """
-        path = folder / MANIFEST_NAME
-        if not path.is_file():
-            raise BundleRefusedError(f"{folder} holds no {MANIFEST_NAME}: it is not a bundle")
-        try:
-            record = json.loads(path.read_bytes())
-        except ValueError as error:
-            raise BundleRefusedError(f"{path} is not JSON: {error}") from error
-        version = record.get("schema_version") if isinstance(record, dict) else None
-        if version != SCHEMA_VERSION:
-            raise BundleRefusedError(f"{path} has schema version {version}, this code reads {SCHEMA_VERSION}")
+        record = manifest_record(folder)
         names = {field.name for field in fields(cls)}
         if names != set(record):
             differing = ", ".join(sorted(names ^ set(record)))
-            raise BundleRefusedError(f"{path} has absent or unknown entries: {differing}")
+            raise BundleRefusedError(f"{folder / MANIFEST_NAME} has absent or unknown entries: {differing}")
         values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in record.items()}
         return cls(**values)
 
@@ -144,19 +135,26 @@ class Manifest(Promise):
     schema_version: int = SCHEMA_VERSION
 
 
-def promised_files(folder: Path) -> Mapping[str, str]:
-    """SHA-256 by file name of a bundle of any form.
+def manifest_record(folder: Path) -> Mapping[str, Any]:
+    """Entries of a bundle's manifest, of whatever kind the bundle is; ``kind`` and ``files`` are in each.
 
     Raises
     ------
     BundleRefusedError
-        When there is no manifest, or it lists no files.
+        When it is absent, no JSON, or of another schema version.
     """
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise BundleRefusedError(f"{folder} holds no {MANIFEST_NAME}: it is not a bundle")
     try:
-        files = json.loads((folder / MANIFEST_NAME).read_bytes())["files"]
-        return {str(name): str(sha256) for name, sha256 in files.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BundleRefusedError(f"{folder} holds no {MANIFEST_NAME} that lists files") from error
+        record = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise BundleRefusedError(f"{path} is not JSON: {error}") from error
+    version = record.get("schema_version") if isinstance(record, dict) else None
+    if version != SCHEMA_VERSION:
+        raise BundleRefusedError(f"{path} has schema version {version}, this code reads {SCHEMA_VERSION}")
+    entries: Mapping[str, Any] = record
+    return entries
 
 
 def file_sha256(path: Path) -> str:

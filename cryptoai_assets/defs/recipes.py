@@ -12,6 +12,7 @@ from cryptoai_assets.defs.materialization import UNPARTITIONED, recorded_fingerp
 from cryptoai_assets.defs.monitoring import recipes as monitoring
 from cryptoai_assets.defs.news import recipes as news
 from cryptoai_assets.defs.outside import recipes as outside
+from cryptoai_assets.defs.readers import recipes as readers
 from cryptoai_assets.defs.release import recipes as release
 from cryptoai_assets.defs.resources import MarketResource, configured_market, configured_resource
 from cryptoai_assets.defs.sentiment import recipes as sentiment
@@ -28,6 +29,7 @@ WHOLE: Mapping[str, Callable[[MarketResource], Recipe]] = {
     **(news.RECIPES if configured_market().grows else {}),
     "candle_coverage": market_data.candle_coverage_recipe,
     **charts.RECIPES,
+    **readers.RECIPES,
     # Features are judged before a dataset is made of them, and described before anything is trained on it.
     "feature_audit": features.feature_audit_recipe,
     "training_dataset": training.training_dataset_recipe,

@@ -10,6 +10,8 @@ from cryptoai_assets.defs.resources import configured_resource
 from cryptoai_assets.evaluate import charts, forecasting
 from cryptoai_assets.evaluate.comparison import ROOM as FORECASTING
 from cryptoai_assets.evaluate.rows import EvaluationRow, row_line, write_rows
+from cryptoai_assets.lib.candle_patterns import weights
+from cryptoai_assets.lib.candle_patterns.plan import CANDLES
 from cryptoai_assets.lib.charts.plan import FULL_CHARTS
 from cryptoai_assets.lib.charts.weights import SHIPPED
 from cryptoai_assets.lib.models.zoo import ModelChoiceError
@@ -48,7 +50,9 @@ def _forecasting(asked: Asked) -> Iterator[EvaluationRow]:
 
 def _charts(_asked: Asked) -> Iterator[EvaluationRow]:
     evaluation = charts.ChartEvaluation(FULL_CHARTS, SHIPPED, FOLDER / charts.ROOM)
-    yield from evaluation.rows(sample_candles(), _say)
+    candles = sample_candles()
+    yield from evaluation.rows(candles, _say)
+    yield from charts.candle_rows(candles, CANDLES, weights.SHIPPED / weights.BUNDLE_NAME)
 
 
 # Each room measures a part that fits into minutes, or all.

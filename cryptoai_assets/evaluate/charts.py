@@ -7,9 +7,13 @@ from pathlib import Path
 import polars as pl
 
 from cryptoai_assets.evaluate.rows import EvaluationRow
+from cryptoai_assets.lib.candle_patterns.plan import CandlePlan, candle_set
+from cryptoai_assets.lib.candle_patterns.scores import candle_scores
+from cryptoai_assets.lib.charts.dataset import TEST
 from cryptoai_assets.lib.charts.plan import ChartPlan
 from cryptoai_assets.lib.charts.scores import Ceiling, PatternScores
 from cryptoai_assets.lib.charts.weights import DetectorScores, detector_scores, stored_set, tested_ceiling
+from edge_bundle.candle_reader import CandleReader
 from edge_bundle.detector import Detector
 
 ROOM = "charts"
@@ -18,6 +22,7 @@ GOALS = {
     "all": PatternScores(balanced_ten=0.87, macro_f1=0.78, near_points=0.90, all_near=0.75, windows=0),
     "stable": PatternScores(balanced_ten=0.92, macro_f1=0.85, near_points=0.90, all_near=0.75, windows=0),
 }
+CANDLE_GOAL = 0.97
 SCORES = {
     "balanced_ten": "balanced accuracy over ten",
     "macro_f1": "macro-F1 over eleven",
@@ -28,6 +33,33 @@ SCORES = {
 
 class ChartEvaluationError(Exception):
     """There are no weights to be evaluated; the message says how they are made."""
+
+
+def candle_rows(candles: pl.DataFrame, plan: CandlePlan, shipped: Path) -> Iterator[EvaluationRow]:
+    """Scores of the shipped candlestick network, by test and by pattern.
+
+    Raises
+    ------
+    ChartEvaluationError
+        When its weights are not there.
+    """
+    if not shipped.is_dir():
+        raise ChartEvaluationError(f"no weights in {shipped}: make charts trains them")
+    reader = CandleReader.load(shipped)
+    for test, windows in candle_set(candles, plan).tests.items():
+        scores = candle_scores(reader, windows)
+        if scores.macro_f1 is not None:
+            yield EvaluationRow(
+                f"{ROOM}/candles-macro-f1-{test}",
+                scores.macro_f1,
+                f"macro-F1 over {scores.classes.height}",
+                goal=CANDLE_GOAL,
+                met=scores.macro_f1 >= CANDLE_GOAL,
+            )
+        if test == TEST:
+            for row in scores.classes.drop_nulls("f1").iter_rows(named=True):
+                name = f"{ROOM}/candles-f1-{row['pattern'].replace('_', '-')}"
+                yield EvaluationRow(name, row["f1"], f"of {row['windows']} windows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +84,12 @@ class ChartEvaluation:
         Raises
         ------
         ChartEvaluationError
-            When a network's weights are not there.
+            When the weights of the network that is shipped first are not there.
         """
-        folders = [self.shipped / settings.kind for settings in self.plan.networks]
-        if absent := [folder for folder in folders if not folder.is_dir()]:
-            raise ChartEvaluationError(f"no weights in {absent[0]}: make charts trains them")
+        first, *beside = [self.shipped / settings.kind for settings in self.plan.networks]
+        if not first.is_dir():
+            raise ChartEvaluationError(f"no weights in {first}: make charts trains them")
+        folders = [first, *(folder for folder in beside if folder.is_dir())]
         data = stored_set(candles, self.plan, self.folder, tell)
         limit = tested_ceiling(data)
         for place, folder in enumerate(folders):

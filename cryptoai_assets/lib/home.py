@@ -17,8 +17,6 @@ from cryptoai_assets.lib.tracking import Tracking
 from cryptoai_serving.bar_shelf import BarsPlace
 from cryptoai_serving.log_database import log_place
 from edge_bundle.sentiment.outlook import OUTLOOK_NAME
-from edge_bundle.sentiment.release import MODEL as SENTIMENT_MODEL
-from edge_bundle.sentiment.release import SentimentBundle
 
 EXPERIMENT = "cryptoai"
 
@@ -191,8 +189,7 @@ class Home:
     @property
     def release_desk(self) -> ReleaseDesk:
         """Where versions become releases."""
-        others = {SENTIMENT_MODEL: SentimentBundle.load}
-        return ReleaseDesk(self.releases, self.tracking, self.ledger, ReleaseSigner(self.signing_key), others)
+        return ReleaseDesk(self.releases, self.tracking, self.ledger, ReleaseSigner(self.signing_key))
 
     @property
     def signing_key(self) -> Path:

@@ -32,6 +32,7 @@ UInt8Array = npt.NDArray[np.uint8]
 Inputs = Float32Array | UInt8Array
 Outputs = Mapping[str, Float32Array]
 ClassArray = npt.NDArray[np.integer]
+BoolArray = npt.NDArray[np.bool_]
 INTEGER_OPERATORS = frozenset(
     {
         "ConvInteger",
@@ -57,6 +58,8 @@ BATCH = 1024
 TIMING_TOLERANCE = 1.05
 # The last layer, with the regression beside it, is small, and what it says is read to the last digit.
 KEPT_IN_FP32 = ("heads.product", "last_bar.product", "head.product")
+# Parts of a chart network that tell a pixel from its neighbour.
+KEPT_SCOPES = ("/stem/", "/exact/")
 
 
 class QuantizationError(Exception):
@@ -179,6 +182,31 @@ def classifier_precision(
     return _measured_precision(graph, images[calibrating], images[~calibrating], judge, None)
 
 
+def labels_precision(
+    graph: onnx.ModelProto, windows: Float32Array, present: BoolArray, output: str
+) -> ChosenPrecision:
+    """Quantize a graph of independent probabilities, as `chosen_precision` does that of a forecaster.
+
+    Parameters
+    ----------
+    windows
+        (rows, lookback, features) real ones; some calibrate, the others compare.
+    present
+        (rows, labels) whether each label is true.
+    output
+        Name of the probabilities (rows, labels). In the table the accuracy is the mean F1 of the labels, and
+        the rank correlation is over all probabilities together: most of one label's are nearly nothing.
+
+    Raises
+    ------
+    QuantizationError
+        When fewer than `LEAST_WINDOWS` are left to compare on.
+    """
+    calibrating = _calibrating(len(windows))
+    judge = partial(_labels_compared, present=present[~calibrating], output=output)
+    return _measured_precision(graph, windows[calibrating], windows[~calibrating], judge, None)
+
+
 def _calibrating(windows: int) -> npt.NDArray[np.bool_]:
     """Which windows calibrate; the others compare.
 
@@ -265,7 +293,11 @@ def _variants(graph: onnx.ModelProto, windows: Inputs, folder: Path) -> dict[str
     plain, prepared = folder / "fp32.onnx", folder / "prepared.onnx"
     onnx.save(graph, plain)
     quant_pre_process(str(plain), str(prepared), skip_optimization=True, skip_symbolic_shape=True)
-    kept = [node.name for node in graph.graph.node if node.name.endswith(KEPT_IN_FP32)]
+    kept = [
+        node.name
+        for node in graph.graph.node
+        if node.name.endswith(KEPT_IN_FP32) or any(scope in node.name for scope in KEPT_SCOPES)
+    ]
     dynamic, static = folder / "int8_dynamic.onnx", folder / "int8_static.onnx"
     quantize_dynamic(
         prepared,
@@ -318,6 +350,21 @@ def _classes_compared(said: Outputs, plain: Outputs, *, classes: ClassArray, out
         for own in (theirs, ours)
     ]
     return _Judged(rank, same, float(np.mean(recalls[0]) - np.mean(recalls[1])))
+
+
+def _labels_compared(said: Outputs, plain: Outputs, *, present: BoolArray, output: str) -> _Judged:
+    ours, theirs = said[output], plain[output]
+    decided = np.abs(theirs - 0.5) > DECIDED
+    same = float(((ours > 0.5) == (theirs > 0.5))[decided].mean())
+    rank = float(stats.spearmanr(ours.ravel(), theirs.ravel()).statistic)
+    return _Judged(rank, same, _mean_f1(theirs > 0.5, present) - _mean_f1(ours > 0.5, present))
+
+
+def _mean_f1(said: BoolArray, present: BoolArray) -> float:
+    """Of the labels that occur or are said."""
+    total = said.sum(axis=0) + present.sum(axis=0)
+    both = (said & present).sum(axis=0)
+    return float(np.mean(2 * both[total > 0] / total[total > 0]))
 
 
 def _variant(name: str, file: Path, milliseconds: float, judged: _Judged) -> Variant:

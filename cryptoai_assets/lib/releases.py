@@ -8,17 +8,18 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from cryptoai_assets.lib.ledger import CLOSING_KINDS, Entry, Ledger
 from cryptoai_assets.lib.release_signing import ReleaseSigner
+from cryptoai_assets.lib.replayed_bundles import replayed_bundle
 from cryptoai_assets.lib.tracking import CHAMPION, Tracking, TrackingError
-from edge_bundle.errors import BundleRefusedError, EdgeBundleError
+from edge_bundle.errors import EdgeBundleError
 from edge_bundle.forecaster import Forecaster
 from edge_bundle.releases import (
     Channel,
@@ -37,57 +38,6 @@ class PromotionError(Exception):
     """A version may not be released; the reason is in the message."""
 
 
-class Named(Protocol):
-    """A manifest that says of which registered model it is."""
-
-    @property
-    def model(self) -> str:
-        """Registered name."""
-        ...
-
-
-class Replayed(Protocol):
-    """What came of replaying a bundle's golden rows."""
-
-    @property
-    def passed(self) -> bool:
-        """Whether they agree."""
-        ...
-
-    @property
-    def largest_difference(self) -> float:
-        """Of an output."""
-        ...
-
-    @property
-    def largest_feature_difference(self) -> float:
-        """Of an input that was computed anew; 0 where there is none."""
-        ...
-
-    @property
-    def tolerance(self) -> float:
-        """What is allowed."""
-        ...
-
-
-class Releasable(Protocol):
-    """A verified bundle of any form."""
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of its manifest."""
-        ...
-
-    @property
-    def manifest(self) -> Named:
-        """What it promises."""
-        ...
-
-    def selftest(self) -> Replayed:
-        """Replay its golden rows on this machine."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class ReleaseDesk:
     """Where versions become releases.
@@ -98,15 +48,12 @@ class ReleaseDesk:
         Folder that the service and the devices read.
     signer
         Who signs each release for the devices; None leaves them unsigned.
-    others
-        What opens the bundles of registered models that are no forecasters, by name.
     """
 
     root: Path
     tracking: Tracking
     ledger: Ledger
     signer: ReleaseSigner | None = None
-    others: Mapping[str, Callable[[Path], Releasable]] = field(default_factory=dict)
 
     def promote(
         self,
@@ -276,30 +223,13 @@ class ReleaseDesk:
         try:
             promised = self.tracking.version(model, version).bundle_sha256
             try:
-                bundle = self._replayed(folder, model, promised)
+                digest = replayed_bundle(folder, model=model, promised=promised)
             except EdgeBundleError:
                 self._fetch(model, version, folder)
-                bundle = self._replayed(folder, model, promised)
+                digest = replayed_bundle(folder, model=model, promised=promised)
         except (EdgeBundleError, TrackingError) as error:
             raise PromotionError(f"{model} version {version} is not released: {error}") from error
-        return ReleasedVersion(version, bundle.digest, signature=None)
-
-    def _replayed(self, folder: Path, model: str, promised: str | None) -> Releasable:
-        """Load a bundle that is the registered one and agrees with its golden rows on this machine."""
-        bundle = self.others.get(model, Forecaster.load)(folder)
-        if bundle.digest != promised:
-            raise BundleRefusedError(
-                f"the bundle is {bundle.digest[:12]}…, registered was {(promised or 'none')[:12]}"
-            )
-        if bundle.manifest.model != model:
-            raise BundleRefusedError(f"the bundle is of the model {bundle.manifest.model}")
-        result = bundle.selftest()
-        if not result.passed:
-            raise BundleRefusedError(
-                f"golden rows differ by {result.largest_difference:.2g} and golden features by "
-                f"{result.largest_feature_difference:.2g}; {result.tolerance} is allowed"
-            )
-        return bundle
+        return ReleasedVersion(version, digest, signature=None)
 
     def _fetch(self, model: str, version: int, folder: Path) -> None:
         draft = folder.with_name(f".{folder.name}.tmp")
@@ -388,7 +318,13 @@ def champion_forecaster(root: Path, model: str) -> Forecaster | None:
 
 
 def rival(root: Path, ledger: Ledger, model: str, version: int) -> Forecaster | None:
-    """Load what a version has to beat: the champion, or the one before it where it is champion itself.
+    """Load what a version has to beat; see `rival_folder`."""
+    folder = rival_folder(root, ledger, model, version)
+    return None if folder is None else Forecaster.load(folder)
+
+
+def rival_folder(root: Path, ledger: Ledger, model: str, version: int) -> Path | None:
+    """Folder of what a version has to beat: the champion, or the one before it where it is champion itself.
 
     None when nothing else was ever released.
     """
@@ -397,4 +333,4 @@ def rival(root: Path, ledger: Ledger, model: str, version: int) -> Forecaster | 
     if champion == version:
         promotions = [e for e in ledger.entries(model) if e.kind in CLOSING_KINDS and e.version == version]
         champion = next((e.previous for e in reversed(promotions) if e.previous != version), None)
-    return Forecaster.load(release_folder(root, model, champion)) if champion is not None else None
+    return release_folder(root, model, champion) if champion is not None else None

@@ -19,13 +19,15 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
 
 import mlflow
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
-from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from edge_bundle.forecaster import GOLDEN_CANDLES_NAME
@@ -91,7 +93,7 @@ class Wrapping:
     name: str
     code: Path
     signature: ModelSignature
-    example: "Callable[[Path], pd.DataFrame]"
+    example: Callable[[Path], object]
 
 
 class TrackingError(Exception):
@@ -260,7 +262,7 @@ class Tracking:
         tags: Mapping[str, str],
         wrapping: "Wrapping | None" = None,
     ) -> RegisteredVersion:
-        """Register a bundle, wrapped for ``mlflow.pyfunc``, as the next version; alias `challenger`.
+        """Register a forecaster's bundle, wrapped for ``mlflow.pyfunc``, as the next version; `challenger`.
 
         The version is made with its tags in one step, the bundle's digest among them.
 
@@ -404,6 +406,21 @@ SENTIMENT = Wrapping(
     ModelSignature(_TEXTS, _SENTIMENTS),
     _text_example,
 )
+
+
+def reader_wrapping(example: npt.NDArray[np.uint8 | np.float32], said: npt.NDArray[np.float32]) -> Wrapping:
+    """Wrapping of a bundle that reads arrays.
+
+    Parameters
+    ----------
+    example, said
+        Some of what it reads, and the probabilities that it gives; their first axis is the batch.
+    """
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(example.dtype, (-1, *example.shape[1:]))]),
+        outputs=Schema([TensorSpec(said.dtype, (-1, *said.shape[1:]))]),
+    )
+    return Wrapping("reader", _LIB / "reader_pyfunc.py", signature, lambda _bundle: example)
 
 
 def _is_absence(error: MlflowException) -> bool:

@@ -5,6 +5,8 @@ gap, these patterns want penetration: a low under the bar before it, say. Long a
 in units of the mean true range of the 14 bars before.
 """
 
+from functools import cache
+
 import polars as pl
 
 from edge_bundle.features.feature import Feature
@@ -13,11 +15,18 @@ from edge_bundle.features.steps import EQUAL, LONG, SMALL, TINY, flag, step
 # Bars before a pattern: the 14 of the usual range, one for its first true range, one that it ends before.
 USUAL_BARS = 15
 LONGEST_RUN = 10
+_PATTERN_UNITS = ("0 or 1", "-1, 0 or 1")
 
 
 def features() -> list[Feature]:
     """Members of the family."""
     return [*_parts(), *_one_bar(), *_two_bars(), *_three_bars()]
+
+
+@cache
+def patterns() -> tuple[Feature, ...]:
+    """Members of the family that are patterns."""
+    return tuple(member for member in features() if member.unit in _PATTERN_UNITS)
 
 
 def _parts() -> list[Feature]:

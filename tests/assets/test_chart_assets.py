@@ -6,8 +6,8 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from cryptoai_assets.defs.charts.assets import chart_images, chart_pattern_labels
-from cryptoai_assets.defs.charts.recipes import events_path, set_path
+from cryptoai_assets.defs.charts.assets import chart_images, chart_pattern_labels, chart_pattern_study
+from cryptoai_assets.defs.charts.recipes import events_path, set_path, study_path
 from cryptoai_assets.defs.market_data.assets import clean_candles, raw_candles
 from cryptoai_assets.defs.recipes import IN_ORDER, stale_partitions
 from cryptoai_assets.defs.resources import MarketResource
@@ -82,3 +82,18 @@ def test_images_are_packed_with_a_contact_sheet_in_the_metadata(
     # A bit a pixel and ink, which compresses.
     assert metadata["megabytes"].value * 1e6 < 1_000 * len(data)
     assert stale_partitions(instance, market, "chart_images") == []
+
+
+def test_study_has_a_row_a_pattern_and_horizon_beside_chance(
+    market: MarketResource, instance: dg.DagsterInstance
+) -> None:
+    made = dg.materialize([chart_pattern_study], resources={"market": market}, instance=instance)
+    study = read_stored_parquet(study_path(market.home))
+    assert study.height == 2 * 10 * 3
+    metadata = metadata_of(made, "chart_pattern_study")
+    assert metadata["costs_bps"].value == 46.0
+    shares = metadata["labelled_share"].value
+    assert isinstance(shares, dict)
+    assert shares["market"] == pytest.approx(shares["brownian"], abs=0.03)
+    assert str(metadata["differences"].value).startswith("![](data:image/png;base64,")
+    assert stale_partitions(instance, market, "chart_pattern_study") == []

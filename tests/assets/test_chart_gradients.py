@@ -4,16 +4,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from fakes.chart_problem import SETTINGS, chart_problem, walk_set
 
+from cryptoai_assets.lib.charts.dataset import Lessons
 from cryptoai_assets.lib.charts.gradients import ChartModule, ChartSolver, chart_graph, pixels
-from cryptoai_assets.lib.charts.labels import NO_BAR, RULE, last_turns, picture_labels
-from cryptoai_assets.lib.charts.problem import ChartProblem
+from cryptoai_assets.lib.charts.labels import RULE, picture_labels
+from cryptoai_assets.lib.charts.problem import ChartProblem, chart_batch
 from cryptoai_assets.lib.models.networks.problem import Epoch
-from edge_bundle.chart import CHART_60
-from edge_bundle.detection import Pattern
+from edge_bundle.chart import CHART_60, closing_levels
+from edge_bundle.chart_rule import last_turns
+from edge_bundle.detection import NO_BAR, Pattern
 from edge_bundle.detector import PATTERN, POINTERS, TURNS
 from edge_bundle.session import ModelSession
 
@@ -68,31 +71,45 @@ def test_network_learns_what_it_is_taught(kind: str) -> None:
 
 
 def test_epoch_reads_equally_many_of_each_pattern_from_training_alone() -> None:
-    problem = chart_problem("vit")
-    rows = problem.turn(1)
+    settings = replace(SETTINGS["vit"].training, fresh_share=0.0)
+    problem = replace(chart_problem("vit"), settings=replace(SETTINGS["vit"], training=settings))
+    lessons = problem.epoch(1)
     data = problem.data
-    assert set(data.part[rows]) == {"training"}
-    counts = np.bincount(data.pattern[rows], minlength=len(Pattern))
+    known = {planes.tobytes() for planes in data.planes[data.part == "training"]}
+    assert {planes.tobytes() for planes in lessons.planes} <= known
+    counts = np.bincount(lessons.pattern, minlength=len(Pattern))
     assert counts[Pattern.NONE] == 55
     assert set(counts[1:]) == {16}
-    assert not np.array_equal(rows, problem.turn(2))
-    np.testing.assert_array_equal(rows, problem.turn(1))
+    assert not np.array_equal(lessons.planes, problem.epoch(2).planes)
+    np.testing.assert_array_equal(lessons.planes, problem.epoch(1).planes)
+
+
+def test_fresh_half_of_an_epoch_is_in_no_other() -> None:
+    problem = chart_problem("vit")
+    known = {planes.tobytes() for planes in problem.data.planes}
+    first, second = (
+        {planes.tobytes() for planes in problem.epoch(number).planes} - known for number in (1, 2)
+    )
+    assert len(first) > 80
+    assert not first & second
+
+
+def lessons_of(rows: npt.NDArray[np.int64]) -> Lessons:
+    return chart_problem("vit").data.lessons(rows)
 
 
 def test_picture_upside_down_is_what_the_rule_says_of_the_mirrored_candles() -> None:
-    problem = chart_problem("vit")
-    rows = np.arange(300)
-    upright = problem.batch(rows, np.zeros(300, dtype=bool))
-    over = problem.batch(rows, np.ones(300, dtype=bool))
+    lessons = lessons_of(np.arange(300))
+    upright = chart_batch(lessons, CHART_60, np.zeros(300, dtype=bool))
+    over = chart_batch(lessons, CHART_60, np.ones(300, dtype=bool))
     patterns = [Pattern(one).mirrored for one in upright.pattern]
     np.testing.assert_array_equal(over.pattern, patterns)
     np.testing.assert_array_equal(over.turns, 2 - upright.turns)
-    np.testing.assert_allclose(over.heights, 1 - upright.heights, atol=1e-6)
     np.testing.assert_array_equal(over.pointers, upright.pointers)
     np.testing.assert_array_equal(
         over.images[:, CHART_60.price_rows :], upright.images[:, CHART_60.price_rows :]
     )
-    closes = np.rint(over.heights * CHART_60.top_level)
+    closes = closing_levels(over.images, CHART_60)
     candles = np.repeat(closes[:, :, None], 5, axis=2).astype(np.float64)
     # The range of the picture, which the closes alone may not fill.
     candles[:, 0, 1], candles[:, 0, 2] = CHART_60.top_level, 0
@@ -101,15 +118,15 @@ def test_picture_upside_down_is_what_the_rule_says_of_the_mirrored_candles() -> 
 
 
 def test_pointers_point_at_the_last_turns_and_at_the_ends_of_doubles() -> None:
-    problem = chart_problem("vit")
     data = walk_set()
     rows = np.flatnonzero(data.pattern == Pattern.DOUBLE_TOP)[:20]
-    batch = problem.batch(rows, np.zeros(len(rows), dtype=bool))
+    batch = chart_batch(lessons_of(rows), CHART_60, np.zeros(len(rows), dtype=bool))
     np.testing.assert_array_equal(batch.pointers[:, :5], last_turns(data.turns[rows]))
     np.testing.assert_array_equal(batch.pointers[:, 5:], data.key_points[rows, :2])
     others = np.flatnonzero(data.pattern != Pattern.DOUBLE_TOP)[:50]
     others = others[data.pattern[others] != Pattern.DOUBLE_BOTTOM]
-    assert (problem.batch(others, np.zeros(len(others), dtype=bool)).pointers[:, 5:] == NO_BAR).all()
+    without = chart_batch(lessons_of(others), CHART_60, np.zeros(len(others), dtype=bool))
+    assert (without.pointers[:, 5:] == NO_BAR).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -119,7 +136,7 @@ def test_graph_says_what_the_network_says(kind: str, tmp_path: Path) -> None:
     images = np.ascontiguousarray(walk_set().images(np.arange(7), CHART_60))
     said = ModelSession.open(tmp_path / "model.onnx").run(images)
     with torch.no_grad():
-        pattern, pointers, turns, _ = module(pixels(images))
+        pattern, pointers, turns = module(pixels(images))
     np.testing.assert_allclose(said[PATTERN], pattern.softmax(1).numpy(), atol=1e-5)
     np.testing.assert_allclose(said[POINTERS], pointers.softmax(2).numpy(), atol=1e-5)
     np.testing.assert_allclose(said[TURNS], turns.softmax(2).numpy(), atol=1e-5)

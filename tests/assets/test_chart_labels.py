@@ -10,12 +10,9 @@ from hypothesis import strategies as st
 from cryptoai_assets.lib.charts.drawings import mirrored
 from cryptoai_assets.lib.charts.labels import (
     BLOCK,
-    NO_BAR,
     RULE,
     Float64Array,
     PatternLabels,
-    PatternRule,
-    Turn,
     height_labels,
     neighbouring_patterns,
     picture_labels,
@@ -23,7 +20,8 @@ from cryptoai_assets.lib.charts.labels import (
     turning_points,
 )
 from edge_bundle.chart import CHART_60
-from edge_bundle.detection import Pattern
+from edge_bundle.chart_rule import PatternRule, Turn
+from edge_bundle.detection import NO_BAR, Pattern
 
 SCALE = float(CHART_60.top_level)
 BARS = CHART_60.bars

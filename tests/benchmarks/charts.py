@@ -1,4 +1,4 @@
-"""How fast charts are drawn, and how fast the rule finds patterns in them.
+"""How fast charts are drawn, and how fast the rule and the shipped networks find patterns in them.
 
 Drawing is timed against mplfinance, which draws the same bars, mean and volume into a file of about the same
 size. Time is that of one thread on the processor: what else runs on the machine does not count.
@@ -10,13 +10,21 @@ from statistics import median
 from time import thread_time
 
 import mplfinance
+import numpy as np
 import pandas as pd
 from benchmarks.features import bars
+from benchmarks.forecasting import bare_session
 from benchmarks.rows import BenchRow
 from numpy.lib.stride_tricks import sliding_window_view
 
+from cryptoai_assets.lib.candle_patterns import weights as candle_weights
+from cryptoai_assets.lib.charts import weights
 from cryptoai_assets.lib.charts.labels import BLOCK, RULE, picture_labels
+from edge_bundle.candle_reader import WINDOW_BARS, CandleReader
 from edge_bundle.chart import CANDLE_COLUMNS, CHART_60, Float64Array, chart_images
+from edge_bundle.detector import Detector
+from edge_bundle.manifest import GRAPH_NAME
+from edge_bundle.session import INPUT_NAME
 
 MILLION = 1_000_000
 BATCHES = {1: 10_000.0, 256: 50_000.0}
@@ -24,6 +32,8 @@ ROUNDS, PEER_ROUNDS = 200, 5
 PEER_GOAL = 3_000.0
 LABEL_GOAL_S = 10.0
 DOTS_AN_INCH = 100
+ANSWERS = 500
+VIT_GOAL_MS, CANDLE_GOAL_MS = 5.0, 0.1
 
 
 def measure() -> list[BenchRow]:
@@ -42,7 +52,57 @@ def measure() -> list[BenchRow]:
         times / peer >= PEER_GOAL,
         "the same window drawn by mplfinance",
     )
-    return [*drawing, against, _labelling(windows)]
+    return [*drawing, against, _labelling(windows), *_answering(windows[:256].copy())]
+
+
+def _answering(windows: Float64Array) -> list[BenchRow]:
+    """Latency of the shipped networks on one window, with drawing, beside the raw call on the same input."""
+    rows: list[BenchRow] = []
+    folder = weights.SHIPPED / "vit"
+    if folder.is_dir():
+        detector, bare = Detector.load(folder), bare_session(folder / GRAPH_NAME)
+        images = [np.ascontiguousarray(chart_images(one[None], CHART_60)) for one in windows]
+        name = f"charts/detect-vit-{detector.manifest.quantization['precision']}"
+        own = _times(lambda row: detector.read(chart_images(windows[row][None], CHART_60)))
+        rows += _latencies(
+            name, own, _times(lambda row: bare.run(None, {INPUT_NAME: images[row]})), VIT_GOAL_MS
+        )
+    folder = candle_weights.SHIPPED / candle_weights.BUNDLE_NAME
+    if folder.is_dir():
+        reader, bare = CandleReader.load(folder), bare_session(folder / GRAPH_NAME)
+        short = windows[:, -WINDOW_BARS:].astype(np.float32)
+        name = f"charts/read-candles-{reader.manifest.quantization['precision']}"
+        own = _times(lambda row: reader.read(short[[row]]))
+        rows += _latencies(
+            name, own, _times(lambda row: bare.run(None, {INPUT_NAME: short[[row]]})), CANDLE_GOAL_MS
+        )
+    return rows
+
+
+def _times(call: Callable[[int], object]) -> list[float]:
+    """Milliseconds of calls, one thread, after some to warm up."""
+    durations = []
+    for row in range(-20, ANSWERS):
+        start = thread_time()
+        call(abs(row) % 256)
+        durations.append(1e3 * (thread_time() - start))
+    return durations[20:]
+
+
+def _latencies(name: str, own: list[float], limit: list[float], goal: float) -> list[BenchRow]:
+    values = {quantile: float(np.percentile(own, quantile)) for quantile in (50, 99)}
+    return [
+        BenchRow(
+            f"{name}-p{quantile}",
+            value,
+            "ms",
+            goal if quantile == 99 else None,
+            value <= goal if quantile == 99 else None,
+            "raw onnxruntime call",
+            float(np.percentile(limit, quantile)),
+        )
+        for quantile, value in values.items()
+    ]
 
 
 def _drawing(candles: Float64Array, goal: float, peer: float) -> BenchRow:

@@ -115,7 +115,7 @@ def _rows(name: str, graph: onnx.ModelProto, windows: np.ndarray) -> list[BenchR
     with TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         onnx.save(graph, file)
-        session, bare = ModelSession.open(file), _bare_session(file)
+        session, bare = ModelSession.open(file), bare_session(file)
         size = file.stat().st_size / 1e6
     outputs = [output.name for output in bare.get_outputs()]
     ours, theirs = _durations(windows, session.run, lambda window: bare.run(outputs, {INPUT_NAME: window}))
@@ -134,7 +134,8 @@ def _rows(name: str, graph: onnx.ModelProto, windows: np.ndarray) -> list[BenchR
     return rows
 
 
-def _bare_session(file: Path) -> onnxruntime.InferenceSession:
+def bare_session(file: Path) -> onnxruntime.InferenceSession:
+    """Session of the runtime itself, with the settings of `edge_bundle.session`."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

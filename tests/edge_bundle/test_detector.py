@@ -11,9 +11,10 @@ from fakes.chart_detector import PICTURES, written_detector
 from fakes.chart_problem import walk_set
 from fakes.tiny_bundle import walk_candles
 
-from edge_bundle.chart import CANDLE_COLUMNS, CHART_60, INK, chart_images
-from edge_bundle.detection import Pattern
-from edge_bundle.detector import NO_BAR, Detector, key_bars
+from cryptoai_assets.lib.charts.labels import RULE
+from edge_bundle.chart import CANDLE_COLUMNS, CHART_60, INK, chart_images, closing_levels
+from edge_bundle.detection import NO_BAR, Pattern
+from edge_bundle.detector import BY_NETWORK, BY_RULE, PATTERN, TURNS, Detector, key_bars, reading_by_rule
 from edge_bundle.errors import BundleRefusedError, ChartRefusedError, WindowRefusedError
 from edge_bundle.manifest import GOLDEN_NAME, GRAPH_NAME, MANIFEST_NAME
 
@@ -95,3 +96,39 @@ def test_selftest_replays_the_golden_pictures(folder: Path) -> None:
     detector = Detector.load(folder)
     np.savez_compressed(folder / GOLDEN_NAME, allow_pickle=False, **other)
     assert not detector.selftest()
+
+
+def said_of(turns: np.ndarray, certainty: float) -> dict[str, np.ndarray]:
+    """What a network that sees these turns says, and no pattern at all."""
+    probabilities = np.full((*turns.shape, 3), (1 - certainty) / 2, dtype=np.float32)
+    np.put_along_axis(probabilities, turns[:, :, None].astype(int) + 1, certainty, axis=2)
+    none = np.eye(len(Pattern), dtype=np.float32)[np.zeros(len(turns), dtype=int)]
+    return {TURNS: probabilities, PATTERN: none}
+
+
+def test_rule_decides_from_the_turns_that_are_seen() -> None:
+    data = walk_set()
+    levels = closing_levels(data.images(np.arange(len(data)), CHART_60), CHART_60)
+    reading = reading_by_rule(levels, said_of(data.turns, 1.0), RULE, top_level=CHART_60.top_level)
+    np.testing.assert_array_equal(reading.pattern, data.pattern)
+    np.testing.assert_array_equal(reading.key_points, data.key_points)
+    np.testing.assert_allclose(reading.probabilities.sum(axis=1), 1.0, rtol=1e-5)
+    unsure = reading_by_rule(levels, said_of(data.turns, 0.99), RULE, top_level=CHART_60.top_level)
+    np.testing.assert_array_equal(unsure.pattern, data.pattern)
+    held = data.pattern != Pattern.NONE
+    sure = unsure.probabilities[held].max(axis=1)
+    np.testing.assert_allclose(sure, 0.5 + 0.5 * 0.99**CHART_60.bars, rtol=1e-4)
+
+
+def test_bundle_says_who_decides(tmp_path: Path) -> None:
+    readings = {}
+    for decision in (BY_NETWORK, BY_RULE):
+        detector = Detector.load(written_detector(tmp_path / decision, decision=decision))
+        images = walk_set().images(np.arange(40), CHART_60)
+        said = detector.session.run(np.ascontiguousarray(images))
+        readings[decision] = detector.read(images)
+    np.testing.assert_array_equal(readings[BY_NETWORK].probabilities, said[PATTERN])
+    expected = reading_by_rule(
+        closing_levels(images, CHART_60), said, RULE, top_level=CHART_60.top_level
+    ).probabilities
+    np.testing.assert_allclose(readings[BY_RULE].probabilities, expected, atol=1e-6)

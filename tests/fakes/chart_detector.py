@@ -13,6 +13,7 @@ from cryptoai_assets.lib.charts.gradients import ChartModule, chart_graph
 from cryptoai_assets.lib.charts.labels import RULE
 from cryptoai_assets.lib.quantization import FP32, ChosenPrecision
 from edge_bundle.chart import CHART_60
+from edge_bundle.detector import BY_NETWORK
 
 PICTURES = GOLDEN_ROWS
 
@@ -25,7 +26,7 @@ def untrained_graph() -> onnx.ModelProto:
         return chart_graph(ChartModule(SETTINGS["vit"], CHART_60), CHART_60)
 
 
-def written_detector(folder: Path) -> Path:
+def written_detector(folder: Path, *, decision: str = BY_NETWORK) -> Path:
     """Folder of a bundle."""
     write_detector(
         folder,
@@ -35,6 +36,7 @@ def written_detector(folder: Path) -> Path:
         kind="vit",
         chart=CHART_60,
         rule=RULE,
+        decision=decision,
         as_of=datetime(2026, 1, 1, tzinfo=UTC),
         git_commit="abc",
     )

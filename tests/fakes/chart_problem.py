@@ -9,6 +9,7 @@ from fakes.chart_walks import walk
 from cryptoai_assets.lib.charts.dataset import TEST, TRAINING, VALIDATION, ChartSet, packed
 from cryptoai_assets.lib.charts.drawings import mirrored
 from cryptoai_assets.lib.charts.labels import RULE, neighbouring_patterns, picture_labels, raw_labels
+from cryptoai_assets.lib.charts.pieces import BarPool
 from cryptoai_assets.lib.charts.problem import ChartProblem
 from cryptoai_assets.lib.charts.settings import (
     ChartSettings,
@@ -17,22 +18,24 @@ from cryptoai_assets.lib.charts.settings import (
     PictureCnnSettings,
     VisionTransformerSettings,
 )
+from cryptoai_assets.lib.charts.windows import Series
 from edge_bundle.chart import CHART_60, chart_images
 from edge_bundle.detection import Pattern
 
 TRAINING_SETTINGS = ChartTraining(
     epochs=2,
+    cooling_epochs=1,
     images=220,
+    fresh_share=0.5,
     none_share=0.25,
     batch=32,
     learning_rate=2e-3,
     weight_decay=0.01,
     turn_weight=1.0,
     pointer_weight=0.5,
-    height_weight=1.0,
 )
 SETTINGS: dict[str, ChartSettings] = {
-    "vit": VisionTransformerSettings(16, 2, 1, 32, TRAINING_SETTINGS),
+    "vit": VisionTransformerSettings(16, (3, 3), 64, 64, 3e-3, 2, 1, 32, TRAINING_SETTINGS),
     "cnn": PictureCnnSettings((2, 4), TRAINING_SETTINGS),
     "closes": CloseNetSettings(8, 2, TRAINING_SETTINGS),
 }
@@ -69,4 +72,12 @@ def chart_problem(kind: str, *, seed: int = 1, epochs: int = 1) -> ChartProblem:
     """Problem of a small network."""
     settings = SETTINGS[kind]
     settings = replace(settings, training=replace(settings.training, epochs=epochs))
-    return ChartProblem(settings, CHART_60, walk_set(), seed)
+    return ChartProblem(settings, CHART_60, RULE, walk_set(), walk_pool(), seed)
+
+
+@cache
+def walk_pool(bars: int = 3_000) -> BarPool:
+    """Bars of one walk, to be joined anew."""
+    time = np.datetime64("2018-01-01", "us") + np.arange(bars) * np.timedelta64(30, "m")
+    series = Series("BTCUSD", "30m", walk(1, bars, 5)[0], time, np.arange(CHART_60.bars - 1, bars))
+    return BarPool.of([series], [np.ones(bars, dtype=bool)])

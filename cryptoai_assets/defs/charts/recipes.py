@@ -1,5 +1,6 @@
 """What the chart assets read and write."""
 
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from cryptoai_assets.defs.resources import MarketResource
@@ -43,7 +44,19 @@ def chart_images_recipe(market: MarketResource) -> Recipe:
     return _recipe(market, set_path(market.home))
 
 
+def study_path(home: Home) -> Path:
+    """Table of the event study."""
+    return home.data / "charts" / "study.parquet"
+
+
+def chart_pattern_study_recipe(market: MarketResource) -> Recipe:
+    """Recipe of the event study: all candles, the rule, and what trading costs."""
+    study = _recipe(market, study_path(market.home), "cryptoai_assets.lib.charts.study")
+    return replace(study, settings={**study.settings, "costs": asdict(market.settings.costs)})
+
+
 RECIPES = {
     "chart_pattern_labels": chart_pattern_labels_recipe,
     "chart_images": chart_images_recipe,
+    "chart_pattern_study": chart_pattern_study_recipe,
 }

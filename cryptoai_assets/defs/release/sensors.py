@@ -7,6 +7,7 @@ import dagster as dg
 from cryptoai_assets.defs.release.assets import online_bars
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.releases import PromotionError, ReleaseDesk
+from cryptoai_assets.lib.replayed_bundles import READERS
 from cryptoai_assets.lib.requested_releases import carry_out
 from cryptoai_serving.release_requests import ReleaseRequests
 
@@ -24,10 +25,7 @@ def releases_follow_aliases(market: MarketResource) -> dg.SkipReason:
     """Finish what a killed run began, then release the version that a person made champion in MLflow."""
     home, now = market.home, market.clock()
     finished = home.release_desk.finish_open_intents(now)
-    told = [
-        _reconciled(home.release_desk, model, now)
-        for model in (market.settings.model, *home.release_desk.others)
-    ]
+    told = [_reconciled(home.release_desk, model, now) for model in (market.settings.model, *READERS)]
     if found := [one for one in told if one]:
         return dg.SkipReason("; ".join(found))
     return dg.SkipReason(f"{len(finished)} open intents finished" if finished else "alias and channel agree")

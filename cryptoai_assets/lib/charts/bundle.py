@@ -9,10 +9,11 @@ import numpy as np
 import onnx
 
 from cryptoai_assets.lib.charts.dataset import NATURAL, TEST, TRAINING, ChartSet
-from cryptoai_assets.lib.charts.labels import Int64Array, PatternRule
+from cryptoai_assets.lib.charts.labels import Int64Array
 from cryptoai_assets.lib.charts.windows import MAX_MISSING_BARS
 from cryptoai_assets.lib.quantization import ChosenPrecision, classifier_precision
 from edge_bundle.chart import ChartFormat
+from edge_bundle.chart_rule import PatternRule
 from edge_bundle.detector import (
     PATTERN,
     ChartReading,
@@ -25,6 +26,8 @@ from edge_bundle.manifest import GOLDEN_NAME, GRAPH_NAME, file_sha256
 from edge_bundle.session import ModelSession
 
 GOLDEN_ROWS = 16
+# Windows that precisions are compared on, where there are as many.
+COMPARED = 4000
 READING_BATCH = 256
 
 
@@ -37,6 +40,7 @@ def chosen_chart_precision(graph: onnx.ModelProto, data: ChartSet, chart: ChartF
         When there are too few of them.
     """
     rows = np.flatnonzero(np.isin(data.part, [TEST, NATURAL]))
+    rows = rows[:: max(1, len(rows) // COMPARED)]
     return classifier_precision(graph, data.images(rows, chart), data.pattern[rows], PATTERN)
 
 
@@ -49,6 +53,7 @@ def write_detector(
     kind: str,
     chart: ChartFormat,
     rule: PatternRule,
+    decision: str,
     as_of: datetime,
     git_commit: str,
 ) -> DetectorManifest:
@@ -66,6 +71,7 @@ def write_detector(
         patterns=pattern_names(),
         rule=asdict(rule),
         rule_fingerprint=rule.fingerprint,
+        decision=decision,
         max_missing_bars=MAX_MISSING_BARS,
         trained_until=str(np.datetime_as_string(trained, unit="s", timezone="UTC")),
         as_of=as_of.isoformat(),
@@ -79,7 +85,7 @@ def write_detector(
 
 def read_rows(detector: Detector, data: ChartSet, rows: Int64Array) -> ChartReading:
     """What a detector says of the pictures of some rows."""
-    starts = range(0, len(rows), READING_BATCH)
+    starts = range(0, max(1, len(rows)), READING_BATCH)
     parts = [
         detector.read(data.images(rows[start : start + READING_BATCH], detector.chart)) for start in starts
     ]

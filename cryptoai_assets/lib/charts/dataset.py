@@ -14,7 +14,7 @@ from cryptoai_assets.lib.charts.labels import (
     BoolArray,
     Int8Array,
     Int64Array,
-    PatternRule,
+    PatternLabels,
     neighbouring_patterns,
     picture_labels,
     raw_labels,
@@ -29,6 +29,7 @@ from edge_bundle.chart import (
     UInt8Array,
     chart_images,
 )
+from edge_bundle.chart_rule import PatternRule
 from edge_bundle.detection import Pattern
 
 TRAINING, VALIDATION, TEST, NATURAL = "training", "validation", "test", "natural"
@@ -78,6 +79,32 @@ class ChartSplit:
 
 
 @dataclass(frozen=True, slots=True)
+class Lessons:
+    """Pictures and what the rule says of them; see `ChartSet`."""
+
+    planes: UInt8Array
+    pattern: Int8Array
+    key_points: Int8Array
+    turns: Int8Array
+
+    def __len__(self) -> int:
+        return len(self.pattern)
+
+    def __getitem__(self, rows: Int64Array | BoolArray) -> Self:
+        return type(self)(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Lessons of several batches as those of one."""
+        return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
+
+    @classmethod
+    def of(cls, candles: Float64Array, labels: PatternLabels, chart: ChartFormat) -> Self:
+        """Lessons of labelled windows (rows, bars, 5)."""
+        return cls(planes_of(candles, chart), labels.pattern, labels.key_points, labels.turns)
+
+
+@dataclass(frozen=True, slots=True)
 class ChartSet:
     """Images and labels, one row a window.
 
@@ -120,6 +147,10 @@ class ChartSet:
     def images(self, rows: Int64Array, chart: ChartFormat) -> UInt8Array:
         """(rows, height, width) pictures, as the rasterizer drew them."""
         return unpacked(self.planes[rows], chart)
+
+    def lessons(self, rows: Int64Array) -> Lessons:
+        """What is taught of some rows."""
+        return Lessons(self.planes[rows], self.pattern[rows], self.key_points[rows], self.turns[rows])
 
     def save(self, path: Path) -> None:
         """Write all arrays into one file, whole or not at all."""
@@ -280,7 +311,7 @@ def _rows(
         windows = pool.window[rows[pool.series[rows] == place]]
         sets.append(
             ChartSet(
-                planes=_planes(one.series.candles(windows, chart.bars), chart),
+                planes=planes_of(one.series.candles(windows, chart.bars), chart),
                 pattern=one.labels.pattern[windows],
                 raw_pattern=one.raw_pattern[windows],
                 stable=one.stable[windows],
@@ -297,7 +328,8 @@ def _rows(
     return ChartSet.joined(sets)
 
 
-def _planes(candles: Float64Array, chart: ChartFormat) -> UInt8Array:
+def planes_of(candles: Float64Array, chart: ChartFormat) -> UInt8Array:
+    """`packed` pictures of windows (rows, bars, 5)."""
     starts = range(0, max(1, len(candles)), BLOCK)
     return np.concatenate([packed(chart_images(candles[start : start + BLOCK], chart)) for start in starts])
 
@@ -323,7 +355,7 @@ def _drawings(
     candles = candles[found]
     own = labels.pattern[found]
     return ChartSet(
-        planes=_planes(candles, chart),
+        planes=planes_of(candles, chart),
         pattern=own,
         raw_pattern=raw_labels(candles, chart, rule).pattern,
         stable=(neighbouring_patterns(candles, chart, rule) == own).all(axis=0),

@@ -22,8 +22,9 @@ def drawn(candles: Float64Array, generator: np.random.Generator) -> Float64Array
     spread = np.ptp(candles[:, :, CLOSE], axis=1)[:, None]
     shift = (spread * generator.normal(0.0, NOISE, (windows, bars)))[:, :, None]
     warped[:, :, : CLOSE + 1] += shift
-    prices = warped[:, :, : CLOSE + 1]
-    warped[:, :, HIGH], warped[:, :, LOW] = prices.max(axis=2), prices.min(axis=2)
+    prices = np.moveaxis(warped[:, :, : CLOSE + 1], 2, 0)
+    highest, lowest = np.maximum.reduce(prices), np.minimum.reduce(prices)
+    warped[:, :, HIGH], warped[:, :, LOW] = highest, lowest
     warped[:, :, VOLUME] = np.take_along_axis(candles[:, :, VOLUME], time.astype(np.int64), axis=1)
     return warped
 

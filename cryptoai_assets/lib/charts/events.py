@@ -7,8 +7,8 @@ import polars as pl
 
 from cryptoai_assets.lib.charts.windows import LabelledSeries
 from edge_bundle.candles import UTC_MICROSECONDS, interval_duration
-from edge_bundle.detection import KEY_POINTS
-from edge_bundle.detector import NO_BAR, pattern_names
+from edge_bundle.detection import KEY_POINTS, NO_BAR
+from edge_bundle.detector import pattern_names
 
 EVENT_SCHEMA: dict[str, pl.DataType] = {
     "symbol": pl.String(),

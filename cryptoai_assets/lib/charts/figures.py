@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from cryptoai_assets.lib.charts.dataset import ChartSet
 from cryptoai_assets.lib.figures import ACCENT, WARNING
 from edge_bundle.chart import COLUMNS_A_BAR, ChartFormat, Float64Array, closing_levels
-from edge_bundle.detection import Pattern
-from edge_bundle.detector import NO_BAR, pattern_names
+from edge_bundle.detection import NO_BAR, Pattern
+from edge_bundle.detector import ChartReading, pattern_names
 
 SAMPLES = 5
 
@@ -38,6 +38,30 @@ def contact_sheet(data: ChartSet, chart: ChartFormat, *, seed: int) -> Figure:
             axes.plot(
                 columns, chart.top_level - levels[bars], "o-", color=colour, markersize=2.5, linewidth=0.9
             )
+    return figure
+
+
+def answers_figure(data: ChartSet, said: ChartReading, chart: ChartFormat, *, seed: int) -> Figure:
+    """Windows whose pattern was found, above, and those taken for something else, with what was said."""
+    generator = np.random.default_rng(seed)
+    held = data.pattern != Pattern.NONE
+    found = held & (said.pattern == data.pattern)
+    rows = [generator.permutation(np.flatnonzero(own))[:SAMPLES] for own in (found, held & ~found)]
+    figure = Figure(figsize=(2.4 * SAMPLES, 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    names = [name.replace("_", " ") for name in pattern_names()]
+    for line, own in zip(figure.subplots(len(rows), SAMPLES), rows, strict=True):
+        for axes in line:
+            axes.set_axis_off()
+        for axes, row in zip(line, own, strict=False):
+            [image] = data.images(np.array([row]), chart)
+            axes.imshow(image, cmap="gray_r", interpolation="nearest", aspect="auto")
+            bars = said.key_points[row][said.key_points[row] != NO_BAR].astype(int)
+            [levels] = closing_levels(image[None], chart)
+            columns = COLUMNS_A_BAR * bars + COLUMNS_A_BAR - 1
+            axes.plot(columns, chart.top_level - levels[bars], "o-", color=ACCENT, markersize=2.5)
+            answer, true = names[said.pattern[row]], names[data.pattern[row]]
+            axes.set_title(answer if answer == true else f"{answer},\nby the rule {true}", fontsize=7)
     return figure
 
 

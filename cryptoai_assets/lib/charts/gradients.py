@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import ViTConfig, ViTModel
 
-from cryptoai_assets.lib.charts.problem import ChartBatch, ChartProblem
+from cryptoai_assets.lib.charts.problem import ChartBatch, ChartProblem, chart_batch
 from cryptoai_assets.lib.charts.settings import (
     ChartSettings,
     CloseNetSettings,
     PictureCnnSettings,
     VisionTransformerSettings,
 )
+from cryptoai_assets.lib.fingerprints import code_fingerprint
 from cryptoai_assets.lib.graph_builder import OPSET
 from cryptoai_assets.lib.models.networks.gradients import (
     LONGEST_GRADIENT,
@@ -36,14 +37,33 @@ from cryptoai_assets.lib.models.networks.gradients import (
 from cryptoai_assets.lib.models.networks.problem import AfterEpoch, Epoch
 from cryptoai_assets.lib.models.networks.weights import positions
 from edge_bundle.chart import COLUMNS_A_BAR, INK, ChartFormat, UInt8Array
-from edge_bundle.detection import Pattern
-from edge_bundle.detector import NO_BAR, PATTERN, POINTER_COUNT, POINTERS, TURNS
+from edge_bundle.detection import KEY_POINTS, NO_BAR, Pattern
+from edge_bundle.detector import PATTERN, POINTER_COUNT, POINTERS, TURNS
 from edge_bundle.manifest import GRAPH_NAME
 from edge_bundle.session import INPUT_NAME
 
 READING_BATCH = 256
+# Whose change makes a checkpoint that of another training.
+CODE = (
+    "cryptoai_assets.lib.charts.drawings",
+    "cryptoai_assets.lib.charts.gradients",
+    "cryptoai_assets.lib.charts.labels",
+    "cryptoai_assets.lib.charts.pieces",
+    "cryptoai_assets.lib.charts.problem",
+    "edge_bundle.chart_rule",
+)
 VALUE_WIDTH = 32
 POSITION_SIZE = 0.2
+# Whether heights are "equal" is decided by hundredths.
+DIFFERENCE_SIZE = 8.0
+# A bar's step is some hundredths of the window's range.
+STEP_SIZE = 20.0
+STEM_WIDTH = 32
+# Standard deviations of the kernels that the closes are smoothed by, and how closely their slopes are seen.
+SMOOTHING_BARS = (1.0, 1.5, 2.0, 3.0)
+SLOPE_SIZES = (30.0, 300.0, 3000.0)
+# Ink is 1, the mean's line half of it.
+INKED = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +76,7 @@ class ChartSolution:
 
 @dataclass(frozen=True, slots=True)
 class ChartSolver:
-    """Adam with decoupled decay and half a cosine of learning rates, on a GPU where there is one.
+    """Adam with decoupled decay, one learning rate until the last epochs cool, on a GPU where there is one.
 
     Parameters
     ----------
@@ -75,6 +95,8 @@ class ChartSolver:
             file = None if self.checkpoints is None else self.checkpoints / f"{_fingerprint(problem)}.pt"
             if file is not None and file.is_file():
                 run.progress.load_state(torch.load(file, map_location=device, weights_only=True))
+            else:
+                run.begin()
             while not run.finished:
                 after_epoch(run.epoch())
                 if file is not None:
@@ -89,29 +111,68 @@ class ChartModule(nn.Module):
     -------
     tuple
         Logits of the patterns (rows, patterns), of the bars that the pointers point at
-        (rows, `POINTER_COUNT`, bars), of each bar's turn (rows, bars, 3), and of the closes (rows, bars).
+        (rows, `POINTER_COUNT`, bars), and of each bar's turn (rows, bars, 3).
     """
 
     def __init__(self, settings: ChartSettings, chart: ChartFormat) -> None:
         super().__init__()
+        self.exact = _Differences(POINTER_COUNT)
+        self.closes = _Closes(chart)
         self.reader = _reader(settings, chart)
         width = self.reader.width
         self.turns = nn.Linear(width, 3)
-        self.heights = nn.Linear(width, 1)
         self.pointers = nn.Linear(width, POINTER_COUNT)
         self.values = nn.Linear(width, VALUE_WIDTH)
+        known = POINTER_COUNT * VALUE_WIDTH + width + POINTER_COUNT + len(self.exact.pairs[0])
         self.compared = nn.Sequential(
-            nn.Linear(POINTER_COUNT * VALUE_WIDTH + width, 256), nn.GELU(), nn.Linear(256, 128), nn.GELU()
+            nn.Linear(known, 256), nn.GELU(), nn.Linear(256, 256), nn.GELU(), nn.Linear(256, 128), nn.GELU()
         )
         self.pattern = nn.Linear(128, len(Pattern))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Say what is in pictures."""
-        bars = self.reader(images)  # (rows, bars, width)
+        closes = self.closes(images)  # (rows, bars)
+        bars, turns = self.reader(images)  # (rows, bars, width), and what is said of each bar's turn before
         pointers = self.pointers(bars).transpose(1, 2)  # (rows, pointers, bars)
-        seen = pointers.softmax(dim=2) @ self.values(bars)  # what stands where they point
-        compared = self.compared(torch.cat([seen.flatten(1), bars.mean(dim=1)], dim=1))
-        return self.pattern(compared), pointers, self.turns(bars), self.heights(bars)[:, :, 0]
+        pointed = pointers.softmax(dim=2)
+        seen = pointed @ self.values(bars)  # what stands where they point
+        high = (pointed @ closes[:, :, None])[:, :, 0]  # (rows, pointers)
+        apart = DIFFERENCE_SIZE * self.exact(high)
+        compared = self.compared(torch.cat([seen.flatten(1), bars.mean(dim=1), high, apart], dim=1))
+        return self.pattern(compared), pointers, turns + self.turns(bars)
+
+
+class _Differences(nn.Module):
+    """Differences of all pairs of some values; indices would not be exported."""
+
+    pairs: Tensor
+
+    def __init__(self, values: int) -> None:
+        super().__init__()
+        first, second = np.triu_indices(values, 1)
+        one = torch.eye(values)
+        self.register_buffer("pairs", (one[first] - one[second]).T.contiguous(), persistent=False)
+
+    def forward(self, values: Tensor) -> Tensor:
+        differences: Tensor = values @ self.pairs
+        return differences
+
+
+class _Closes(nn.Module):
+    """Heights of the closing ticks (rows, bars), from 0 to 1."""
+
+    level: Tensor
+
+    def __init__(self, chart: ChartFormat) -> None:
+        super().__init__()
+        self.rows = chart.price_rows
+        level = torch.arange(chart.price_rows - 1, -1, -1) / chart.top_level
+        self.register_buffer("level", level.float(), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        ticks = (images[:, : self.rows, COLUMNS_A_BAR - 1 :: COLUMNS_A_BAR] > INKED).float()
+        heights: Tensor = (ticks * self.level[:, None]).sum(dim=1)
+        return heights
 
 
 def _reader(settings: ChartSettings, chart: ChartFormat) -> Any:
@@ -122,12 +183,74 @@ def _reader(settings: ChartSettings, chart: ChartFormat) -> Any:
     return _CloseNet(settings, chart)
 
 
+class _Stem(nn.Module):
+    """Convolutions along the closes, which say a first word on each bar's turn.
+
+    They read slopes of the closes, smoothed by several kernels, with which the training begins and which it
+    may change.
+
+    Source: Xiao et al., "Early convolutions help transformers see better", 2021.
+
+    Returns
+    -------
+    tuple
+        What is added to each bar's token (rows, bars, width), with the turns said and how many come after,
+        and the logits of the turns (rows, bars, 3).
+    """
+
+    counts: Tensor
+
+    def __init__(self, settings: VisionTransformerSettings, chart: ChartFormat) -> None:
+        super().__init__()
+        self.closes = _Closes(chart)
+        self.slopes = nn.Parameter(_smoothed_slopes(chart.bars))
+        read = 2 + len(SMOOTHING_BARS) * len(SLOPE_SIZES)
+        inputs = (read, *[STEM_WIDTH] * (len(settings.stem_bars) - 1))
+        self.layers = nn.ModuleList(
+            nn.Conv1d(before, STEM_WIDTH, bars, padding=bars // 2)
+            for before, bars in zip(inputs, settings.stem_bars, strict=True)
+        )
+        self.turns = nn.Linear(STEM_WIDTH, 3)
+        self.told = nn.Linear(STEM_WIDTH + 3 + KEY_POINTS + 1, settings.width)
+        self.register_buffer("counts", torch.arange(KEY_POINTS + 1).float(), persistent=False)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self.read(self.closes(images))
+
+    def read(self, closes: Tensor) -> tuple[Tensor, Tensor]:
+        """Same, of the heights of the closes (rows, bars) that are in the pictures."""
+        steps = functional.pad(closes[:, 1:] - closes[:, :-1], (1, 0))
+        slopes = (closes @ self.slopes).reshape(-1, len(SMOOTHING_BARS), closes.shape[1])
+        signs = [torch.tanh(size * slopes) for size in SLOPE_SIZES]
+        first, *others = self.layers
+        values = first(torch.cat([torch.stack([closes, STEP_SIZE * steps], dim=1), *signs], dim=1))
+        for convolution in others:
+            values = values + convolution(functional.gelu(values))
+        values = values.transpose(1, 2)
+        turns = self.turns(functional.gelu(values))
+        said = turns.softmax(dim=2)
+        turned = 1 - said[:, :, 1]  # whether a bar is a top or a bottom
+        after = turned.sum(dim=1, keepdim=True) - turned.cumsum(dim=1)
+        near = torch.exp(-4 * (after[:, :, None] - self.counts).square())
+        return self.told(torch.cat([values, said, near], dim=2)), turns
+
+
+def _smoothed_slopes(bars: int) -> Tensor:
+    """(bars, kernels * bars): from closes to the steps after each bar of their kernel means."""
+    apart = np.arange(bars)[:, None] - np.arange(bars)
+    weights = [np.exp(-0.5 * (apart / width) ** 2) for width in SMOOTHING_BARS]
+    means = [own / own.sum(axis=0) for own in weights]
+    steps = [np.pad(np.diff(own, axis=1), ((0, 0), (0, 1))) for own in means]
+    return torch.from_numpy(np.concatenate(steps, axis=1)).float()
+
+
 class _VisionTransformer(nn.Module):
     """`transformers`' ViT; a patch is a bar."""
 
     def __init__(self, settings: VisionTransformerSettings, chart: ChartFormat) -> None:
         super().__init__()
         self.width = settings.width
+        self.stem = _Stem(settings, chart)
         self.vit = ViTModel(
             ViTConfig(
                 hidden_size=settings.width,
@@ -146,9 +269,12 @@ class _VisionTransformer(nn.Module):
         places = torch.tensor(positions(chart.bars + 1, settings.width))
         self.vit.embeddings.position_embeddings.data.copy_(POSITION_SIZE * places)
 
-    def forward(self, images: Tensor) -> Tensor:
-        states: Tensor = self.vit(images[:, None]).last_hidden_state
-        return states[:, 1:]
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        told, turns = self.stem(images)
+        states = self.vit.embeddings(images[:, None]) + functional.pad(told, (0, 0, 1, 0))
+        for layer in self.vit.layers:
+            states = layer(states)
+        return self.vit.layernorm(states)[:, 1:], turns
 
 
 class _PictureCnn(nn.Module):
@@ -170,21 +296,20 @@ class _PictureCnn(nn.Module):
         rows = self.blocks(torch.zeros(1, 1, chart.height, chart.width)).shape[2]
         self.width = rows * settings.filters[-1]
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> tuple[Tensor, float]:
         bars: Tensor = self.blocks(images[:, None]).flatten(1, 2).transpose(1, 2)
-        return bars
+        return bars, 0.0
 
 
 class _CloseNet(nn.Module):
     """Convolutions along the closes, with shortcuts around them."""
 
-    level: Tensor
     place: Tensor
 
     def __init__(self, settings: CloseNetSettings, chart: ChartFormat) -> None:
         super().__init__()
         self.width = settings.width
-        self.chart = chart
+        self.closes = _Closes(chart)
         self.first = nn.Conv1d(2, settings.width, 5, padding=2)
         self.layers = nn.ModuleList(
             nn.Conv1d(
@@ -192,18 +317,14 @@ class _CloseNet(nn.Module):
             )
             for place in range(settings.layers)
         )
-        level = torch.arange(chart.price_rows - 1, -1, -1) / chart.top_level
-        place = torch.linspace(0, 1, chart.bars)
-        self.register_buffer("level", level.float(), persistent=False)
-        self.register_buffer("place", place, persistent=False)
+        self.register_buffer("place", torch.linspace(0, 1, chart.bars), persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:
-        ticks = images[:, : self.chart.price_rows, COLUMNS_A_BAR - 1 :: COLUMNS_A_BAR] > 0.75
-        closes = (ticks * self.level[:, None]).sum(dim=1)
+    def forward(self, images: Tensor) -> tuple[Tensor, float]:
+        closes = self.closes(images)
         values = functional.gelu(self.first(torch.stack([closes, self.place.expand_as(closes)], dim=1)))
         for layer in self.layers:
             values = values + functional.gelu(layer(values))
-        return values.transpose(1, 2)
+        return values.transpose(1, 2), 0.0
 
 
 class _Run:
@@ -229,28 +350,50 @@ class _Run:
         self.progress.restore_best()
         return self._module.eval()
 
+    def begin(self) -> None:
+        """Teach the stem the turns alone, which needs no picture and takes a fraction of the time."""
+        settings, chart = self._problem.settings, self._problem.chart
+        if not isinstance(settings, VisionTransformerSettings):
+            return
+        stem = self._module.reader.stem
+        optimizer = torch.optim.AdamW(stem.parameters(), lr=0.0, weight_decay=0.0)
+        lessons = self._problem.turn_lessons(settings.stem_steps * settings.stem_batch)
+        for step, (closes, turns) in enumerate(lessons.batches(settings.stem_batch)):
+            left = 1.0 - step / settings.stem_steps
+            for group in optimizer.param_groups:
+                group["lr"] = settings.stem_rate * min(1.0, 2 * left, (step + 1) / 50)
+            said = stem.read(torch.from_numpy(closes).to(self._device) / chart.top_level)[1]
+            loss = functional.cross_entropy(
+                said.flatten(0, 1), torch.from_numpy(turns).to(self._device).flatten()
+            )
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            nn.utils.clip_grad_norm_(stem.parameters(), LONGEST_GRADIENT)
+            optimizer.step()
+
     def epoch(self) -> Epoch:
-        """Go once through the training rows whose turn it is."""
+        """Go once through what the epoch reads."""
         number, training = self.progress.done + 1, self._problem.settings.training
         torch.manual_seed(self._problem.seed * 100_003 + number)
-        order = self._problem.turn(number)
-        flipped = self._problem.flipped(number, len(order))
-        batches = np.array_split(np.arange(len(order)), max(1, len(order) // training.batch))
+        lessons = self._problem.epoch(number)
+        flipped = self._problem.flipped(number, len(lessons))
+        batches = np.array_split(np.arange(len(lessons)), max(1, len(lessons) // training.batch))
         self._module.train()
         total = 0.0
         for place, rows in enumerate(batches):
             self._set_rate(number - 1 + place / len(batches))
-            total += self._step(self._problem.batch(order[rows], flipped[rows])) * len(rows)
+            batch = chart_batch(lessons[rows], self._problem.chart, flipped[rows])
+            total += self._step(batch) * len(rows)
         validation_loss = self._validation_loss()
         self.progress.end(number, validation_loss)
-        return Epoch(number, training.epochs, total / len(order), validation_loss)
+        return Epoch(number, training.epochs, total / len(lessons), validation_loss)
 
     def _set_rate(self, epochs: float) -> None:
-        """Half a cosine over all epochs, after a warm-up of one."""
+        """Warm-up of one epoch, one rate, and a straight fall over the last ones."""
         training = self._problem.settings.training
-        fall = 0.5 * (1 + np.cos(np.pi * min(1.0, epochs / training.epochs)))
+        left = (training.epochs - epochs) / training.cooling_epochs
         for group in self._optimizer.param_groups:
-            group["lr"] = float(training.learning_rate * min(1.0, epochs + 0.02) * fall)
+            group["lr"] = training.learning_rate * min(1.0, epochs + 0.02, left)
 
     def _step(self, batch: ChartBatch) -> float:
         loss = self._losses(batch)
@@ -261,35 +404,27 @@ class _Run:
         return float(loss[0].detach())
 
     def _losses(self, batch: ChartBatch) -> Tensor:
-        """(4,) of the pattern, the turns, the pointers, the heights, weighed."""
+        """(3,) of the pattern, the turns, the pointers, weighed."""
         training, device = self._problem.settings.training, self._device
-        said, pointers, turns, heights = self._module(pixels(batch.images).to(device))
+        said, pointers, turns = self._module(pixels(batch.images).to(device))
         wanted = torch.from_numpy(batch.pointers).to(device)
         pointed = functional.cross_entropy(pointers.flatten(0, 1), wanted.flatten(), ignore_index=NO_BAR)
         turned = functional.cross_entropy(
             turns.flatten(0, 1), torch.from_numpy(batch.turns).to(device).flatten()
         )
-        high = functional.mse_loss(heights, torch.from_numpy(batch.heights).to(device))
         own = functional.cross_entropy(said, torch.from_numpy(batch.pattern).to(device))
-        return torch.stack(
-            [
-                own,
-                training.turn_weight * turned,
-                training.pointer_weight * pointed,
-                training.height_weight * high,
-            ]
-        )
+        return torch.stack([own, training.turn_weight * turned, training.pointer_weight * pointed])
 
     def _validation_loss(self) -> float:
-        rows = self._problem.validation()
+        lessons = self._problem.validation()
         self._module.eval()
-        upright = np.zeros(len(rows), dtype=bool)
+        total = 0.0
         with torch.no_grad():
-            parts = [
-                (len(part), float(self._losses(self._problem.batch(rows[part], upright[part]))[0]))
-                for part in np.array_split(np.arange(len(rows)), max(1, len(rows) // READING_BATCH))
-            ]
-        return sum(size * loss for size, loss in parts) / len(rows)
+            for rows in np.array_split(np.arange(len(lessons)), max(1, len(lessons) // READING_BATCH)):
+                upright = np.zeros(len(rows), dtype=bool)
+                batch = chart_batch(lessons[rows], self._problem.chart, upright)
+                total += float(self._losses(batch)[0]) * len(rows)
+        return total / len(lessons)
 
 
 class _Said(nn.Module):
@@ -300,7 +435,7 @@ class _Said(nn.Module):
         self.module = module
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        pattern, pointers, turns, _ = self.module(images.float() / INK)
+        pattern, pointers, turns = self.module(images.float() / INK)
         return pattern.softmax(dim=1), pointers.softmax(dim=2), turns.softmax(dim=2)
 
 
@@ -314,6 +449,7 @@ def chart_graph(module: ChartModule, chart: ChartFormat) -> onnx.ModelProto:
         # The newer exporter wants packages of its own; `transformers` asks sizes, which are fixed here.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", message="Converting a tensor to a Python boolean")
+        warnings.filterwarnings("ignore", message="Constant folding - Only steps=1")
         torch.onnx.export(
             said,
             (example,),
@@ -337,7 +473,9 @@ def pixels(images: UInt8Array) -> Tensor:
 def _fingerprint(problem: ChartProblem) -> str:
     """Name of a problem: another one never goes on from its checkpoint."""
     stated = {"kind": problem.settings.kind, **asdict(problem.settings), "seed": problem.seed}
-    digest = hashlib.sha256(json.dumps([stated, asdict(problem.chart)], sort_keys=True).encode())
-    for values in (problem.data.planes, problem.data.pattern, problem.data.turns, problem.data.key_points):
+    told = [stated, asdict(problem.chart), asdict(problem.rule), code_fingerprint(*CODE)]
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    data, pool = problem.data, problem.pool
+    for values in (data.planes, data.pattern, data.turns, data.key_points, pool.moves, pool.volume, pool.run):
         digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()

@@ -7,8 +7,9 @@ from typing import Any
 
 import polars as pl
 
-from cryptoai_assets.lib.charts.dataset import ChartAmounts, ChartSet, ChartSplit, chart_set
-from cryptoai_assets.lib.charts.labels import RULE, PatternRule
+from cryptoai_assets.lib.charts.dataset import TRAINING, ChartAmounts, ChartSet, ChartSplit, chart_set
+from cryptoai_assets.lib.charts.labels import RULE
+from cryptoai_assets.lib.charts.pieces import BarPool
 from cryptoai_assets.lib.charts.settings import (
     ChartSettings,
     ChartTraining,
@@ -19,6 +20,7 @@ from cryptoai_assets.lib.charts.settings import (
 from cryptoai_assets.lib.charts.windows import LabelledSeries, labelled, series_of
 from cryptoai_assets.lib.market import Market
 from edge_bundle.chart import CHART_60, ChartFormat
+from edge_bundle.chart_rule import PatternRule
 
 PATTERN_MODEL = "cryptoai-chart-patterns"
 # Of a market's time, at which its validation and its test begin.
@@ -53,19 +55,20 @@ class ChartPlan:
 
 
 def market_plan(plan: ChartPlan, market: Market, candles: pl.DataFrame) -> ChartPlan:
-    """Same plan on the candles of a market: its own bars, its last symbol and its last months held out.
+    """Same plan on the candles of a market: its own bars, and its own split."""
+    return replace(plan, intervals=(market.interval,), split=market_split(market, candles))
 
-    Of a market with one symbol none is held out.
-    """
+
+def market_split(market: Market, candles: pl.DataFrame) -> ChartSplit:
+    """Split of a market: its last symbol and its last months are held out; of one symbol none is."""
     times = candles["open_time"].sort()
     first: datetime = times[0]
     last: datetime = times[-1]
-    split = ChartSplit(
+    return ChartSplit(
         held_out_symbol=max(market.symbols) if len(market.symbols) > 1 else "",
         validation_start=first + VALIDATION_SHARE * (last - first),
         test_start=first + TEST_SHARE * (last - first),
     )
-    return replace(plan, intervals=(market.interval,), split=split)
 
 
 def labelled_series(
@@ -99,17 +102,29 @@ def planned_set(candles: pl.DataFrame, plan: ChartPlan, tell: Callable[[str], No
     )
 
 
+def bar_pool(candles: pl.DataFrame, plan: ChartPlan) -> BarPool:
+    """Bars of the plan's training, to be joined anew: none of the held-out symbol, and none after its end."""
+    found = [
+        series
+        for every in plan.intervals
+        for series in series_of(candles, interval=plan.intervals[0], every=every, bars=plan.chart.bars)
+    ]
+    parts = [plan.split.part(one.symbol, one.open_time, one.open_time) for one in found]
+    return BarPool.of(found, [part == TRAINING for part in parts])
+
+
 def _training(epochs: int, images: int) -> ChartTraining:
     return ChartTraining(
         epochs=epochs,
+        cooling_epochs=max(1, epochs // 2),
         images=images,
+        fresh_share=0.75,
         none_share=0.25,
-        batch=64,
+        batch=32,
         learning_rate=1e-3,
         weight_decay=0.02,
-        turn_weight=1.0,
+        turn_weight=3.0,
         pointer_weight=0.5,
-        height_weight=1.0,
     )
 
 
@@ -125,9 +140,19 @@ FULL_CHARTS = ChartPlan(
     split=SAMPLE_SPLIT,
     amounts=ChartAmounts(patterns=6000, none_share=0.6, drawings=2500),
     networks=(
-        VisionTransformerSettings(width=64, heads=4, layers=4, inner=128, training=_training(40, 8192)),
-        PictureCnnSettings(filters=(8, 16, 32, 32), training=_training(16, 8192)),
-        CloseNetSettings(width=64, layers=8, training=_training(40, 8192)),
+        VisionTransformerSettings(
+            width=64,
+            stem_bars=(5, 5, 5),
+            stem_steps=2048,
+            stem_batch=64,
+            stem_rate=3e-3,
+            heads=4,
+            layers=4,
+            inner=128,
+            training=_training(6, 4096),
+        ),
+        PictureCnnSettings(filters=(8, 16, 32, 32), training=_training(12, 8192)),
+        CloseNetSettings(width=64, layers=8, training=_training(24, 8192)),
     ),
     seed=6,
 )
@@ -138,7 +163,17 @@ SMALL_CHARTS = ChartPlan(
     split=SAMPLE_SPLIT,
     amounts=ChartAmounts(patterns=400, none_share=0.6, drawings=100),
     networks=(
-        VisionTransformerSettings(width=64, heads=4, layers=2, inner=128, training=_training(3, 4096)),
+        VisionTransformerSettings(
+            width=64,
+            stem_bars=(5, 5, 5),
+            stem_steps=128,
+            stem_batch=64,
+            stem_rate=3e-3,
+            heads=4,
+            layers=2,
+            inner=128,
+            training=_training(1, 4096),
+        ),
     ),
     seed=6,
 )

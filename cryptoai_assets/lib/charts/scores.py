@@ -8,8 +8,8 @@ import polars as pl
 from cryptoai_assets.lib.charts.dataset import ChartSet
 from cryptoai_assets.lib.charts.labels import BoolArray, PatternArray
 from edge_bundle.chart import Float64Array
-from edge_bundle.detection import Pattern
-from edge_bundle.detector import NO_BAR, ChartReading
+from edge_bundle.detection import NO_BAR, Pattern
+from edge_bundle.detector import ChartReading
 
 NEAR_BARS = 2
 PATTERNS = np.array([pattern for pattern in Pattern if pattern is not Pattern.NONE])

@@ -12,19 +12,25 @@ class ChartTraining:
     ----------
     images
         An epoch draws so many, as many of each pattern; `none_share` of them have none.
-    turn_weight, pointer_weight, height_weight
-        Of the losses beside that of the class: each bar's turn, the bars of the key points, each bar's close.
+    fresh_share
+        Of the images: those pieced together for this epoch alone.
+    cooling_epochs
+        The last ones, over which the learning rate falls to nothing. All before them are the same however
+        many there are.
+    turn_weight, pointer_weight
+        Of the losses beside that of the class: each bar's turn, and the bars of the key points.
     """
 
     epochs: int
+    cooling_epochs: int
     images: int
+    fresh_share: float
     none_share: float
     batch: int
     learning_rate: float
     weight_decay: float
     turn_weight: float
     pointer_weight: float
-    height_weight: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +43,18 @@ class VisionTransformerSettings:
     ----------
     inner
         Width of the two dense layers after each attention.
+    stem_bars
+        Bars that each convolution along the closes sees, before the first attention.
+    stem_steps, stem_batch, stem_rate
+        Of what these convolutions are taught alone, before the first epoch: each bar's turn, on windows that
+        nobody traded; the rate falls over the second half.
     """
 
     width: int
+    stem_bars: tuple[int, ...]
+    stem_steps: int
+    stem_batch: int
+    stem_rate: float
     heads: int
     layers: int
     inner: int

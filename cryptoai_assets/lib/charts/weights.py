@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from cryptoai_assets.lib.charts.bundle import (
     set_fingerprint,
     write_detector,
 )
-from cryptoai_assets.lib.charts.dataset import NATURAL, TEST, ChartSet
+from cryptoai_assets.lib.charts.dataset import NATURAL, TEST, VALIDATION, ChartSet
 from cryptoai_assets.lib.charts.labels import BoolArray
+from cryptoai_assets.lib.charts.pieces import BarPool
 from cryptoai_assets.lib.charts.plan import PATTERN_MODEL, ChartPlan, planned_set
 from cryptoai_assets.lib.charts.problem import ChartProblem
 from cryptoai_assets.lib.charts.scores import (
@@ -32,7 +33,7 @@ from cryptoai_assets.lib.charts.scores import (
 from cryptoai_assets.lib.charts.settings import ChartSettings
 from cryptoai_assets.lib.fingerprints import code_fingerprint, settings_fingerprint
 from cryptoai_assets.lib.models.networks.problem import Epoch
-from edge_bundle.detector import Detector
+from edge_bundle.detector import BY_NETWORK, BY_RULE, Detector
 
 RECORD_NAME = "record.json"
 # Of the project, which a user has without training.
@@ -44,6 +45,7 @@ DATASET_CODE = (
     "cryptoai_assets.lib.charts.labels",
     "cryptoai_assets.lib.charts.windows",
     "edge_bundle.chart",
+    "edge_bundle.chart_rule",
 )
 Tell = Callable[[str], None]
 
@@ -129,6 +131,7 @@ def stored_set(candles: pl.DataFrame, plan: ChartPlan, folder: Path, tell: Tell)
 
 def train_detector(
     data: ChartSet,
+    pool: BarPool,
     plan: ChartPlan,
     settings: ChartSettings,
     folder: Path,
@@ -149,8 +152,9 @@ def train_detector(
     # PyTorch is not wanted by those who only read.
     from cryptoai_assets.lib.charts.gradients import ChartSolver, chart_graph
 
+    problem = ChartProblem(settings, plan.chart, plan.rule, data, pool, plan.seed)
     solver = ChartSolver(threads, checkpoints)
-    solution = solver(ChartProblem(settings, plan.chart, data, plan.seed), after_epoch=after_epoch)
+    solution = solver(problem, after_epoch=after_epoch)
     precision = chosen_chart_precision(chart_graph(solution.module, plan.chart), data, plan.chart)
     write_detector(
         folder,
@@ -160,10 +164,24 @@ def train_detector(
         kind=settings.kind,
         chart=plan.chart,
         rule=plan.rule,
+        decision=BY_NETWORK,
         as_of=as_of,
         git_commit=git_commit,
     )
-    return Detector.load(folder)
+    return better_decided(Detector.load(folder), data)
+
+
+def better_decided(detector: Detector, data: ChartSet) -> Detector:
+    """Same graph with the decision that agrees more with the rule on the validation windows."""
+    rows = np.flatnonzero(data.part == VALIDATION)
+    scores = {}
+    for decision in (BY_NETWORK, BY_RULE):
+        tried = replace(detector, manifest=replace(detector.manifest, decision=decision))
+        said = read_rows(tried, data, rows).pattern
+        scores[decision] = macro_f1(data.pattern[rows], said, none_as_one=True)
+    best = max(scores, key=lambda decision: scores[decision])
+    replace(detector.manifest, decision=best).write(detector.folder)
+    return Detector.load(detector.folder)
 
 
 def ship(

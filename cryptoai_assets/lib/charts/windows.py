@@ -12,7 +12,6 @@ from cryptoai_assets.lib.charts.labels import (
     Int8Array,
     Int64Array,
     PatternLabels,
-    PatternRule,
     joined,
     neighbouring_patterns,
     picture_labels,
@@ -20,6 +19,7 @@ from cryptoai_assets.lib.charts.labels import (
 )
 from edge_bundle.candles import bar_grid, interval_duration
 from edge_bundle.chart import CANDLE_COLUMNS, ChartFormat, Float64Array
+from edge_bundle.chart_rule import PatternRule
 from edge_bundle.detection import Pattern
 
 MAX_MISSING_BARS = 3

@@ -10,7 +10,7 @@ from fakes.sentiment_releases import AS_OF, release_sentiment
 
 from cryptoai_assets.lib.sentiment_methods.sentiment_bundle import write_sentiment_bundle
 from edge_bundle.errors import BundleRefusedError
-from edge_bundle.manifest import file_sha256, promised_files
+from edge_bundle.manifest import file_sha256, manifest_record
 from edge_bundle.releases import ReleasedVersion
 from edge_bundle.sentiment.release import (
     GOLDEN_TEXTS_NAME,
@@ -31,7 +31,7 @@ def test_bundle_scores_as_the_method_that_it_was_made_of(tmp_path: Path, method:
     assert bundle.method.name == method
     assert bundle.selftest().passed
     assert bundle.selftest().largest_difference == 0
-    assert set(promised_files(bundle.folder)) == {path.name for path in bundle.folder.iterdir()} - {
+    assert set(manifest_record(bundle.folder)["files"]) == {path.name for path in bundle.folder.iterdir()} - {
         "manifest.json"
     }
     if method == "transformer":

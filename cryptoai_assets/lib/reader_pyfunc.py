@@ -1,0 +1,35 @@
+"""A registered bundle that reads pictures or candles as a pyfunc: MLflow runs this file."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cryptoai_assets.lib.replayed_bundles import loaded_bundle
+from cryptoai_assets.lib.tracking import BUNDLE_ARTIFACT, declare_pyfunc, pyfunc_base
+from edge_bundle.candle_reader import CandleReader
+from edge_bundle.detector import Detector
+
+
+class ReaderModel(pyfunc_base()):  # type: ignore[misc]  # a base that is loaded when it is asked for
+    """Probabilities of a bundle: one row a picture, or a window of candles."""
+
+    def load_context(self, context: Any) -> None:
+        """Verify and load the bundle among the artifacts."""
+        self.reader = loaded_bundle(Path(context.artifacts[BUNDLE_ARTIFACT]))
+
+    def predict(
+        self,
+        context: Any,  # noqa: ARG002 — MLflow's signature
+        model_input: npt.NDArray[Any],
+        params: Any = None,  # noqa: ARG002 — MLflow's signature
+    ) -> npt.NDArray[np.float32]:
+        """Read what the signature states: one row of probabilities a row."""
+        if isinstance(self.reader, Detector):
+            return self.reader.read(model_input).probabilities
+        assert isinstance(self.reader, CandleReader)  # noqa: S101 — a forecaster is registered otherwise
+        return self.reader.read(model_input)
+
+
+declare_pyfunc(ReaderModel())

@@ -1,0 +1,160 @@
+"""Charts over HTTP: patterns in candles and in pictures, and every picture that is refused."""
+
+import base64
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fakes.chart_detector import written_detector
+from fakes.forecast_service import columns, service_in
+from fakes.tiny_bundle import walk_candles
+from PIL import Image
+
+from cryptoai_assets.lib.releases import write_channel
+from cryptoai_serving.chart_desk import CHART_MODEL, MOST_PICTURE_BYTES, picture_of
+from edge_bundle.chart import CANDLE_COLUMNS, CHART_60, chart_images
+from edge_bundle.detector import Detector
+from edge_bundle.releases import Channel, ReleasedVersion, release_folder
+
+CANDLES = walk_candles(["BTCUSD"], bars=80, interval="30m", seed=8)
+WINDOW = CANDLES.tail(CHART_60.bars).select(CANDLE_COLUMNS).to_numpy()
+PICTURE = picture_of(WINDOW, CHART_60)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("root")
+    bundle = release_folder(folder / "releases", CHART_MODEL, 4)
+    digest = Detector.load(written_detector(bundle)).digest
+    write_channel(folder / "releases", Channel(CHART_MODEL, champion=ReleasedVersion(4, digest)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def client(folder: Path) -> Iterator[httpx.Client]:
+    with service_in(folder) as (client, _):
+        yield client
+
+
+def asked(client: httpx.Client, picture: bytes) -> httpx.Response:
+    return client.post("/analyze-chart", json={"picture": base64.b64encode(picture).decode()})
+
+
+def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format=kind, **options)
+    return file.getvalue()
+
+
+def test_candles_and_their_picture_are_answered_alike(client: httpx.Client, folder: Path) -> None:
+    body = {"candles": columns(CANDLES), "interval": "30m"}
+    of_candles = client.post("/analyze-chart", json=body).json()
+    of_picture = asked(client, PICTURE).json()
+    [first], [second] = of_candles["charts"], of_picture["charts"]
+    detector = Detector.load(release_folder(folder / "releases", CHART_MODEL, 4))
+    [expected] = detector.detect(CANDLES, interval="30m")
+    assert first["pattern"] == second["pattern"] == expected.pattern.name.lower()
+    assert first["confidence"] == second["confidence"] == pytest.approx(expected.confidence)
+    assert [point["bar"] for point in first["key_points"]] == [point["bar"] for point in second["key_points"]]
+    assert [point["price"] for point in first["key_points"]] == [point.price for point in expected.key_points]
+    assert (first["symbol"], second["symbol"]) == ("BTCUSD", None)
+    assert of_candles["model_version"] == of_picture["model_version"] == 4
+    assert len(second["occlusion"]) == CHART_60.bars
+
+
+def test_occlusion_is_what_covering_a_bar_takes_from_the_pattern(folder: Path) -> None:
+    detector = Detector.load(release_folder(folder / "releases", CHART_MODEL, 4))
+    [image] = chart_images(WINDOW[None], CHART_60)
+    reading = detector.read(image[None])
+    pattern = int(reading.pattern[0])
+    taken = detector.occlusion(image, pattern)
+    covered = image.copy()
+    covered[:, 3 * 29 : 3 * 32] = 0
+    left = detector.session.run(np.ascontiguousarray(covered[None]))["pattern"][0, pattern]
+    assert taken[30] == pytest.approx(reading.probabilities[0, pattern] - left, abs=1e-6)
+
+
+def test_jpeg_of_the_picture_is_read_where_its_greys_are_kept(client: httpx.Client) -> None:
+    with Image.open(io.BytesIO(PICTURE)) as picture:
+        response = asked(client, saved(picture, "JPEG", quality=100))
+    assert response.json()["charts"][0]["pattern"] == asked(client, PICTURE).json()["charts"][0]["pattern"]
+
+
+def bomb() -> bytes:
+    """PNG that says it has the right size of four billion pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    header = struct.pack(">IIBBBBB", 65_000, 65_000, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(10_000)))
+        + chunk(b"IEND", b"")
+    )
+
+
+REFUSED = {
+    "photograph": (
+        saved(Image.effect_noise((CHART_60.width, CHART_60.height), 90), "PNG"),
+        "not one closing tick",
+    ),
+    "another size": (saved(Image.new("L", (200, 96)), "PNG"), "200 x 96 pixels, a chart of 60 bars 180 x 96"),
+    "empty paper": (saved(Image.new("L", (180, 96)), "PNG"), "not one closing tick"),
+    "another format": (saved(Image.new("L", (180, 96)), "GIF"), "no PNG or JPEG"),
+    "half a picture": (PICTURE[: len(PICTURE) // 2], "no PNG or JPEG that can be read"),
+    "no picture": (b"hello", "no PNG or JPEG"),
+    "a bomb": (bomb(), "no PNG or JPEG|65000 x 65000 pixels"),
+    "too much": (bytes(MOST_PICTURE_BYTES + 1), "200,001 bytes, 200,000 at most"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_any_other_picture_is_refused_with_a_clear_word(client: httpx.Client, what: str) -> None:
+    content, word = REFUSED[what]
+    response = asked(client, content)
+    told = response.json()
+    assert response.status_code == 422
+    assert (told["code"], told["where"]) == ("request_refused", "picture")
+    assert any(part in told["problem"] for part in word.split("|")), told
+    assert "chart_images" in told["cure"]
+
+
+def test_one_of_candles_and_picture_is_asked_for(client: httpx.Client) -> None:
+    for body in ({}, {"picture": "", "candles": columns(CANDLES)}):
+        response = client.post("/analyze-chart", json=body)
+        assert response.status_code == 422
+        assert "either candles or a picture" in response.json()["problem"]
+    assert "base64" in client.post("/analyze-chart", json={"picture": "%"}).json()["problem"]
+
+
+def test_too_few_candles_are_refused(client: httpx.Client) -> None:
+    response = client.post("/analyze-chart", json={"candles": columns(CANDLES.tail(59))})
+    assert response.status_code == 422
+    assert "59 bars since its last hole, 60 needed" in response.json()["problem"]
+
+
+def test_without_a_release_nothing_is_analyzed(tmp_path: Path) -> None:
+    with service_in(tmp_path) as (client, _):
+        response = asked(client, PICTURE)
+    assert response.status_code == 503
+    assert response.json()["code"] == "no_model"
+
+
+def test_released_bundle_that_was_changed_stays_out(tmp_path: Path) -> None:
+    bundle = release_folder(tmp_path / "releases", CHART_MODEL, 1)
+    written_detector(bundle)
+    write_channel(tmp_path / "releases", Channel(CHART_MODEL, champion=ReleasedVersion(1, "0" * 64)))
+    with service_in(tmp_path) as (client, _):
+        response = asked(client, PICTURE)
+    assert response.status_code == 503
+    assert "not what the channel promises" in response.json()["problem"]

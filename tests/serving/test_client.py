@@ -173,7 +173,9 @@ def test_request_that_may_have_arrived_is_not_filed_twice() -> None:
     assert len(sent) == 1 + 4
 
 
-@pytest.mark.parametrize("answer", [PlainTextResponse("hello"), PlainTextResponse("oops", 500)], ids=str)
+@pytest.mark.parametrize(
+    "answer", [PlainTextResponse("hello"), PlainTextResponse("oops", 500)], ids=["no JSON", "a fault"]
+)
 def test_answer_of_something_else_is_told(answer: Response) -> None:
     app, _ = answering(answer)
     with serving(app) as loopback, ForecastClient(loopback.http) as client, pytest.raises(StrangeAnswerError):

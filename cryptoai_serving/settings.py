@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from cryptoai_serving.log_database import log_place
+
 MEBIBYTE = 1024 * 1024
 REQUESTS_A_MINUTE = 12_000
 SIGNAL_CONFIDENCE = 0.55
@@ -21,8 +23,10 @@ class ServingSettings:
         Name of the market, and the registered model whose releases are followed.
     releases
         Root folder of the releases.
-    bars, forecast_log
-        SQLite files: the online store that ingestion writes, and the log that monitoring reads.
+    bars
+        SQLite file of the online store, which ingestion writes.
+    forecast_log
+        Log that monitoring reads: a SQLite file, or the address of a PostgreSQL database.
     alerts
         SQLite file of the outbox, from which the platform tells people.
     requests
@@ -45,7 +49,7 @@ class ServingSettings:
     model: str
     releases: Path
     bars: Path
-    forecast_log: Path
+    forecast_log: Path | str
     alerts: Path
     requests: Path
     keys: Path
@@ -77,7 +81,7 @@ class ServingSettings:
             model=given.get("CRYPTOAI_MODEL", f"cryptoai-forecaster-{market}"),
             releases=Path(given.get("CRYPTOAI_RELEASES", "releases")),
             bars=Path(given.get("CRYPTOAI_BARS", f"data/{market}/bars.db")),
-            forecast_log=Path(given.get("CRYPTOAI_FORECAST_LOG", "data/forecasts.db")),
+            forecast_log=log_place(given.get("CRYPTOAI_FORECAST_LOG", "data/forecasts.db")),
             alerts=Path(given.get("CRYPTOAI_ALERTS", "data/alerts.db")),
             requests=Path(given.get("CRYPTOAI_REQUESTS", "data/requests.db")),
             keys=Path(given.get("CRYPTOAI_KEYS", "data/keys.json")),

@@ -95,6 +95,8 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
         Environment variable that holds the API key of FRED, which no configuration shows.
     studies_variable
         Environment variable that holds the address of a database of searches, with its password.
+    forecasts_variable
+        Environment variable that names the service's forecast log, likewise.
     """
 
     name: str
@@ -113,6 +115,7 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
     tries: int = PATIENCE.tries
     fred_key_variable: str = "CRYPTOAI_FRED_KEY"
     studies_variable: str = "CRYPTOAI_STUDIES"
+    forecasts_variable: str = "CRYPTOAI_FORECAST_LOG"
 
     @property
     def settings(self) -> Market:
@@ -143,7 +146,8 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
     def home(self) -> Home:
         """Every folder and door of this market."""
         studies = os.environ.get(self.studies_variable) or None
-        return Home(Path(self.root), self.settings, self._store, studies)
+        forecasts = os.environ.get(self.forecasts_variable) or None
+        return Home(Path(self.root), self.settings, self._store, studies, forecasts)
 
     @property
     def _store(self) -> Place | None:

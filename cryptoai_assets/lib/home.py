@@ -14,6 +14,7 @@ from cryptoai_assets.lib.releases import ReleaseDesk
 from cryptoai_assets.lib.store import DailyStore, MonthlyStore, Place
 from cryptoai_assets.lib.studies import Studies
 from cryptoai_assets.lib.tracking import Tracking
+from cryptoai_serving.log_database import log_place
 
 EXPERIMENT = "cryptoai"
 
@@ -28,12 +29,15 @@ class Home:
         Where candles, facts and features lie when not under the root; such as a bucket of S3.
     studies_address
         Of the database of searches, when it is not a file under the root.
+    forecast_log
+        Of the service, when it is another file or the address of a database.
     """
 
     root: Path
     market: Market
     store: Place | None = None
     studies_address: str | None = None
+    forecast_log: str | None = None
 
     @property
     def data(self) -> Path:
@@ -131,9 +135,10 @@ class Home:
         return self.data / "stream.json"
 
     @property
-    def forecasts_database(self) -> Path:
-        """Log of every forecast that was served."""
-        return self.root / "data" / "forecasts.db"
+    def forecasts_database(self) -> Path | str:
+        """Log of every forecast that was served: a file, or the address of a database."""
+        place = log_place(self.forecast_log or "data/forecasts.db")
+        return self.root / place if isinstance(place, Path) else place
 
     @property
     def alerts_database(self) -> Path:

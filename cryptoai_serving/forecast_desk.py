@@ -1,6 +1,7 @@
 """Answers to requests for forecasts, from the champion and from candles; it knows nothing about HTTP."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,7 @@ from cryptoai_serving.errors import (
     TooFewBarsError,
     UnknownSymbolError,
 )
+from cryptoai_serving.experiment_watch import Chosen, ExperimentWatch
 from cryptoai_serving.forecast_cache import ForecastCache
 from cryptoai_serving.forecast_log import ForecastRecorder, LoggedForecast, Origin
 from cryptoai_serving.messages import ForecastMessage, ForecastRequest
@@ -34,7 +36,10 @@ from edge_bundle.windows import MarketWindow
 
 # Bars from the oldest to the newest of a request: the grid between them is built, holes and all.
 LONGEST_SPAN_BARS = 50_000
+# Forecasts of a challenger that nobody waits for.
+MOST_BESIDE = 64
 Result = TypeVar("Result")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,8 @@ class ForecastDesk:
 
     Parameters
     ----------
+    experiments
+        Which versions answer whom; refreshed like the champion.
     cores
         Forecasts are computed beside the event loop, no more of them at once than this admits.
     """
@@ -79,20 +86,28 @@ class ForecastDesk:
         self,
         *,
         champion: ChampionWatch,
+        experiments: ExperimentWatch,
         bars: BarStore,
         recorder: ForecastRecorder,
         clock: Callable[[], datetime],
         cores: anyio.CapacityLimiter,
     ) -> None:
         self._champion = champion
+        self._experiments = experiments
         self._bars = bars
         self._recorder = recorder
         self._clock = clock
         self._cores = cores
+        self._one_core = anyio.CapacityLimiter(1)
+        self._running_beside: set[asyncio.Task[None]] = set()
+        self._shadowed: dict[str, tuple[str | None, datetime]] = {}
+        self.left_out = 0
         self.forecasts = ForecastCache[StoredForecast](clock=clock, until=lambda stored: stored.stale_after)
         self._patterns = ForecastCache[Patterns](clock=clock)
 
-    async def from_candles(self, request: ForecastRequest, *, request_id: str) -> Answered:
+    async def from_candles(
+        self, request: ForecastRequest, *, request_id: str, user_id: str | None = None
+    ) -> Answered:
         """Forecast from the candles of a request.
 
         Raises
@@ -100,12 +115,14 @@ class ForecastDesk:
         NoModelError, UnknownSymbolError, RequestRefusedError, EdgeBundleError
             When there is no champion, or the request does not fit it.
         """
-        started, served = perf_counter(), self.served()
-        forecasts = await self._beside(partial(self._read, request, served))
-        await self._log(forecasts, served, started, origin="request", request_id=request_id)
-        return Answered(forecasts, served)
+        started, chosen = perf_counter(), self.chosen(user_id)
+        forecasts = await self._beside(partial(self._read, request, chosen.served))
+        await self._log(forecasts, chosen, started, origin="request", request_id=request_id)
+        if shadow := self._shadow(chosen):
+            self._run_beside(shadow, partial(self._read, request, shadow.served), "request", request_id)
+        return Answered(forecasts, chosen.served)
 
-    async def from_store(self, symbol: str, *, request_id: str) -> StoredForecast:
+    async def from_store(self, symbol: str, *, request_id: str, user_id: str | None = None) -> StoredForecast:
         """Forecast from the latest bars of the online store; computed once a bar and version.
 
         Raises
@@ -113,14 +130,20 @@ class ForecastDesk:
         NoModelError, UnknownSymbolError, NoBarsError, StoreUnavailableError
             When there is no champion, or there are no bars for it.
         """
-        started, served = perf_counter(), self.served()
+        started, chosen = perf_counter(), self.chosen(user_id)
+        served = chosen.served
         check_known({symbol}, served.forecaster.manifest)
         stored = await self.forecasts.answer(
-            symbol,
+            (symbol, served.role),
             (served, self._bars.revision()),
             lambda: self._beside(partial(self._forecast, symbol, served)),
         )
-        await self._log((stored.forecast,), served, started, origin="store", request_id=request_id)
+        await self._log((stored.forecast,), chosen, started, origin="store", request_id=request_id)
+        shadow = self._shadow(chosen)
+        if shadow and self._shadowed.get(symbol) != (mark := (shadow.experiment, stored.forecast.known_at)):
+            self._shadowed[symbol] = mark
+            work = partial(self._forecast, symbol, shadow.served)
+            self._run_beside(shadow, lambda: (work().forecast,), "store", request_id)
         return stored
 
     async def patterns(self, symbol: str) -> Patterns:
@@ -154,6 +177,47 @@ class ForecastDesk:
                 cure="release a verified version (make demo does), then ask again; /readyz tells when",
             )
         return served
+
+    def chosen(self, user_id: str | None) -> Chosen:
+        """Version that answers a user now.
+
+        Raises
+        ------
+        NoModelError
+            When there is none.
+        """
+        champion, running = self.served(), self._experiments.running
+        return Chosen(champion) if running is None else running.chosen(champion, user_id)
+
+    async def close(self) -> None:
+        """Wait for what still runs beside."""
+        await asyncio.gather(*self._running_beside)
+
+    def _shadow(self, chosen: Chosen) -> Chosen | None:
+        running = self._experiments.running
+        return None if running is None else running.beside(chosen)
+
+    def _run_beside(
+        self, shadow: Chosen, work: Callable[[], tuple[Forecast, ...]], origin: Origin, request_id: str
+    ) -> None:
+        """Ask the challenger what nobody waits for; with too much of that under way, leave it out."""
+        if len(self._running_beside) >= MOST_BESIDE:
+            self.left_out += 1
+            return
+        task = asyncio.create_task(self._log_beside(shadow, work, origin, request_id))
+        self._running_beside.add(task)
+        task.add_done_callback(self._running_beside.discard)
+
+    async def _log_beside(
+        self, shadow: Chosen, work: Callable[[], tuple[Forecast, ...]], origin: Origin, request_id: str
+    ) -> None:
+        started = perf_counter()
+        try:
+            forecasts = await run_sync(work, limiter=self._one_core)
+            await self._log(forecasts, shadow, started, origin=origin, request_id=request_id)
+        except Exception:  # the border of a task: what a challenger breaks with is nobody's answer
+            self.left_out += 1
+            logger.exception("the challenger failed beside a request", extra={"request_id": request_id})
 
     async def _beside(self, work: Callable[[], Result]) -> Result:
         return await run_sync(work, limiter=self._cores)
@@ -205,7 +269,7 @@ class ForecastDesk:
     async def _log(
         self,
         forecasts: tuple[Forecast, ...],
-        served: ServedModel,
+        chosen: Chosen,
         started: float,
         *,
         origin: Origin,
@@ -215,8 +279,11 @@ class ForecastDesk:
         entries = [
             LoggedForecast(
                 forecast=forecast,
-                version=served.released.version,
-                role=served.role,
+                version=chosen.served.released.version,
+                role=chosen.served.role,
+                variant=chosen.variant,
+                experiment=chosen.experiment,
+                user_token=chosen.user_token,
                 origin=origin,
                 asked_at=asked_at,
                 latency_ms=latency_ms,

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from cryptoai_serving.champion import ServedModel
+from cryptoai_serving.experiment_watch import ExperimentWatch
 from cryptoai_serving.forecast_desk import StoredForecast
 from cryptoai_serving.freshness import Freshness
 from cryptoai_serving.messages import (
@@ -20,6 +21,7 @@ from cryptoai_serving.messages import (
 )
 from cryptoai_serving.patterns import Pattern, Patterns
 from cryptoai_serving.signals import Signal, SignalReason, SignalType
+from edge_bundle.experiment import Mode
 
 BASIS_POINTS = 1e4
 MOST_SYMBOLS = 50
@@ -379,6 +381,31 @@ class FreshnessMessage(BaseModel):
         return cls(symbol=one.symbol, known_at=one.known_at, fresh=one.fresh, detail=one.detail)
 
 
+class ExperimentState(BaseModel):
+    """Two versions held against each other on what is asked."""
+
+    name: str | None = Field(description="Null while the one that should run stays out")
+    mode: Mode | None
+    control: int | None = Field(description="Version that it began against; another champion lets it rest")
+    challenger: int | None
+    reason: str = Field(description="Why it stays out; empty when it runs")
+
+    @classmethod
+    def of(cls, watch: ExperimentWatch) -> Self | None:
+        """Describe the experiment, if there is one."""
+        if watch.running is None:
+            state = cls(name=None, mode=None, control=None, challenger=None, reason=watch.refused)
+            return state if watch.refused else None
+        plan = watch.running.experiment
+        return cls(
+            name=plan.name,
+            mode=plan.mode,
+            control=plan.control.version,
+            challenger=plan.challenger.version,
+            reason=watch.refused,
+        )
+
+
 class StatusAnswer(BaseModel):
     """State of the service: its model, its bars, its log."""
 
@@ -388,6 +415,13 @@ class StatusAnswer(BaseModel):
                 "model": EXAMPLE_MODEL,
                 "reason": "",
                 "refused": None,
+                "experiment": {
+                    "name": "calmer-trees",
+                    "mode": "split",
+                    "control": 3,
+                    "challenger": 4,
+                    "reason": "",
+                },
                 "bars": [
                     {"symbol": "BTCUSD", "known_at": "2019-10-01T00:00:00Z", "fresh": True, "detail": ""}
                 ],
@@ -401,6 +435,7 @@ class StatusAnswer(BaseModel):
     model: ModelState | None = Field(description="Null when none is loaded")
     reason: str = Field(description="Why no model is loaded; empty when one is")
     refused: RefusedMessage | None = Field(description="The newest release, when it failed its verification")
+    experiment: ExperimentState | None = Field(description="Null when there is none")
     bars: list[FreshnessMessage] = Field(description="Of each symbol that the model knows")
     forecasts_waiting: int = Field(description="Answered forecasts that are not in the log yet")
     forecasts_dropped: int = Field(description="Answered forecasts that never will be")

@@ -10,8 +10,10 @@ from matplotlib.figure import Figure
 
 from cryptoai_assets.lib.backtest import buy_and_hold
 from cryptoai_assets.lib.datasets import Float64Array
+from cryptoai_assets.lib.experiment_analysis import ExperimentResult
 from cryptoai_assets.lib.quantization import Variant
 from cryptoai_assets.lib.strategy import Backtest
+from edge_bundle.experiment import Experiment
 
 CALIBRATION_BINS = 15
 ACCENT, GREY, WARNING = "#1769aa", "#9aa5b1", "#c0392b"
@@ -160,6 +162,25 @@ def equity_figure(found: Backtest) -> Figure:
     axes.set(ylabel="capital, 1 at the start")
     axes.tick_params(axis="x", rotation=30, labelsize=7)
     axes.legend()
+    return figure
+
+
+def experiment_figure(experiment: Experiment, result: ExperimentResult) -> Figure:
+    """Effect of an experiment with its interval; before it has its length, how far it is."""
+    figure = _figure(f"Experiment {experiment.name}: {result.recommendation}", height=2.6)
+    axes = figure.add_subplot()
+    if result.effect is None:
+        axes.barh([0], [min(result.times, result.times_needed)], color=ACCENT)
+        axes.set(xlim=(0, result.times_needed), yticks=[], xlabel="bars at which both have answered")
+        return figure
+    value, lower, upper = result.effect.value, result.effect.lower, result.effect.upper
+    axes.errorbar([value], [0], xerr=[[value - lower], [upper - value]], fmt="o", color=ACCENT, capsize=5)
+    axes.axvline(0, color=GREY, linestyle="--")
+    confidence = 1 - experiment.false_alarm_rate
+    label = (
+        f"{experiment.metric} of the challenger less that of the control, with a {confidence:.0%} interval"
+    )
+    axes.set(yticks=[], xlabel=f"{label}; below 0 it is better")
     return figure
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import Path
+from fastapi import Depends, Path, Query, Request
 
 from cryptoai_serving.messages import ErrorAnswer
 
@@ -41,3 +41,28 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 ModelName = Annotated[
     str, Path(pattern=NAME, description="Registered name", examples=["cryptoai-forecaster-sample"])
 ]
+
+
+async def _named_user(
+    request: Request,
+    user_id: Annotated[
+        str | None,
+        Query(
+            min_length=1,
+            max_length=128,
+            description="Whoever asks, by any name that stays the same: an experiment answers a user with "
+            "the same version every time. The name itself is not kept.",
+            examples=["user-17"],
+        ),
+    ] = None,
+) -> None:
+    request.state.user_id = user_id
+
+
+NAMED_USER = Depends(_named_user)
+
+
+def user_id(request: Request) -> str | None:
+    """Name that the user gave, if any; of routes that depend on `NAMED_USER`."""
+    found = request.state.user_id
+    return found if isinstance(found, str) else None

@@ -10,6 +10,7 @@ from cryptoai_serving.errors import RequestRefusedError
 from cryptoai_serving.forecast_desk import StoredForecast
 from cryptoai_serving.freshness import freshness
 from cryptoai_serving.insight_messages import (
+    ExperimentState,
     FreshnessMessage,
     InsightsAnswer,
     ModelState,
@@ -24,10 +25,16 @@ from cryptoai_serving.insight_messages import (
 from cryptoai_serving.messages import RefusedMessage
 from cryptoai_serving.refusals import request_id
 from cryptoai_serving.rooms import Rooms, rooms_of
-from cryptoai_serving.routes.documented import GUARDED, SYMBOL, SymbolPath
+from cryptoai_serving.routes.documented import GUARDED, NAMED_USER, SYMBOL, SymbolPath, user_id
 from cryptoai_serving.signals import signals
 
-router = APIRouter(prefix="/api/ml", route_class=guarded("read"), responses=GUARDED, tags=["insights"])
+router = APIRouter(
+    prefix="/api/ml",
+    route_class=guarded("read"),
+    responses=GUARDED,
+    tags=["insights"],
+    dependencies=[NAMED_USER],
+)
 
 
 @router.get("/price-prediction/{symbol}", responses=SYMBOL)
@@ -116,6 +123,7 @@ async def status(request: Request) -> StatusAnswer:
         model=ModelState.of(served, rooms.champion.leak_alarm) if served else None,
         reason=rooms.champion.reason,
         refused=RefusedMessage.of(rooms.champion.refused),
+        experiment=ExperimentState.of(rooms.experiments),
         bars=[FreshnessMessage.of(one) for one in bars],
         forecasts_waiting=rooms.recorder.waiting,
         forecasts_dropped=rooms.recorder.dropped,
@@ -125,7 +133,7 @@ async def status(request: Request) -> StatusAnswer:
 
 async def _stored(request: Request, symbol: str) -> StoredForecast:
     rooms = rooms_of(request)
-    stored = await rooms.desk.from_store(symbol, request_id=request_id(request))
+    stored = await rooms.desk.from_store(symbol, request_id=request_id(request), user_id=user_id(request))
     rooms.metrics.forecasts((stored.forecast,), origin="store")
     return stored
 

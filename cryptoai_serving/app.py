@@ -78,6 +78,7 @@ class ForecastApplication(FastAPI):
             description=DESCRIPTION,
             docs_url=None,
             redoc_url=None,
+            redirect_slashes=False,
             openapi_url="/api/openapi.json",
             lifespan=lambda _: rooms.opened(),
             responses=EVERYWHERE,

@@ -73,18 +73,20 @@ class ServingSettings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
-        """Read ``CRYPTOAI_MARKET`` and the like; what is not set lies in the current folder."""
+        """Read ``CRYPTOAI_MARKET`` and the like; what is not set lies below ``CRYPTOAI_ROOT``."""
         given = os.environ if environment is None else environment
+        root = Path(given.get("CRYPTOAI_ROOT", "."))
+        log = log_place(given.get("CRYPTOAI_FORECAST_LOG", "data/forecasts.db"))
         market = given.get("CRYPTOAI_MARKET", "sample")
         return cls(
             market=market,
             model=given.get("CRYPTOAI_MODEL", f"cryptoai-forecaster-{market}"),
-            releases=Path(given.get("CRYPTOAI_RELEASES", "releases")),
-            bars=Path(given.get("CRYPTOAI_BARS", f"data/{market}/bars.db")),
-            forecast_log=log_place(given.get("CRYPTOAI_FORECAST_LOG", "data/forecasts.db")),
-            alerts=Path(given.get("CRYPTOAI_ALERTS", "data/alerts.db")),
-            requests=Path(given.get("CRYPTOAI_REQUESTS", "data/requests.db")),
-            keys=Path(given.get("CRYPTOAI_KEYS", "data/keys.json")),
+            releases=root / given.get("CRYPTOAI_RELEASES", "releases"),
+            bars=root / given.get("CRYPTOAI_BARS", f"data/{market}/bars.db"),
+            forecast_log=root / log if isinstance(log, Path) else log,
+            alerts=root / given.get("CRYPTOAI_ALERTS", "data/alerts.db"),
+            requests=root / given.get("CRYPTOAI_REQUESTS", "data/requests.db"),
+            keys=root / given.get("CRYPTOAI_KEYS", "data/keys.json"),
             requests_a_minute=int(given.get("CRYPTOAI_REQUESTS_A_MINUTE", REQUESTS_A_MINUTE)),
             signal_confidence=float(given.get("CRYPTOAI_SIGNAL_CONFIDENCE", SIGNAL_CONFIDENCE)),
             cors_origins=tuple(given.get("CRYPTOAI_CORS_ORIGINS", "").replace(",", " ").split()),

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from time import perf_counter
 from typing import TypeVar
@@ -80,6 +80,8 @@ class ForecastDesk:
         Which versions answer whom; refreshed like the champion.
     cores
         Forecasts are computed beside the event loop, no more of them at once than this admits.
+    kept_for
+        How long a forecast that was made is the answer to all who ask; nothing makes each its own.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class ForecastDesk:
         recorder: ForecastRecorder,
         clock: Callable[[], datetime],
         cores: anyio.CapacityLimiter,
+        kept_for: timedelta,
     ) -> None:
         self._champion = champion
         self._experiments = experiments
@@ -102,8 +105,10 @@ class ForecastDesk:
         self._running_beside: set[asyncio.Task[None]] = set()
         self._shadowed: dict[str, tuple[str | None, datetime]] = {}
         self.left_out = 0
-        self.forecasts = ForecastCache[StoredForecast](clock=clock, until=lambda stored: stored.stale_after)
-        self._patterns = ForecastCache[Patterns](clock=clock)
+        self.forecasts = ForecastCache[StoredForecast](
+            clock=clock, lifetime=kept_for, until=lambda stored: stored.stale_after
+        )
+        self._patterns = ForecastCache[Patterns](clock=clock, lifetime=kept_for)
 
     async def from_candles(
         self, request: ForecastRequest, *, request_id: str, user_id: str | None = None

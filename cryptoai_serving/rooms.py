@@ -7,7 +7,7 @@ import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import anyio
 from fastapi import Request
@@ -48,6 +48,7 @@ class Rooms:
             recorder=self.recorder,
             clock=clock,
             cores=anyio.CapacityLimiter(os.cpu_count() or 1),
+            kept_for=timedelta(seconds=settings.cache_seconds),
         )
         self.metrics = ServingMetrics(self.champion, self.recorder, self.desk)
         self.requests = ReleaseRequests(settings.requests)

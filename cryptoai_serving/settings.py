@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from cryptoai_serving.forecast_cache import LIFETIME
 from cryptoai_serving.log_database import log_place
 
 MEBIBYTE = 1024 * 1024
@@ -43,6 +44,8 @@ class ServingSettings:
         Pages whose scripts may ask, as in ``https://example.org``; none by itself.
     signal_confidence
         Probability that the likelier direction must have; a signal below it is HOLD.
+    cache_seconds
+        How long a forecast is kept for all who ask, at most; 0 computes every answer.
     """
 
     market: str
@@ -58,12 +61,18 @@ class ServingSettings:
     requests_a_minute: int = REQUESTS_A_MINUTE
     cors_origins: tuple[str, ...] = ()
     signal_confidence: float = SIGNAL_CONFIDENCE
+    cache_seconds: float = LIFETIME.total_seconds()
 
     def __post_init__(self) -> None:
         if not 0.5 < self.signal_confidence <= 1.0:
             raise ValueError(
                 f"a signal confidence of {self.signal_confidence:g}: over 0.5 and up to 1 needed, "
                 "set it with CRYPTOAI_SIGNAL_CONFIDENCE"
+            )
+        if not 0 <= self.cache_seconds <= LIFETIME.total_seconds():
+            raise ValueError(
+                f"{self.cache_seconds:g} seconds of cache: 0 to {LIFETIME.total_seconds():g} needed, "
+                "set them with CRYPTOAI_CACHE_SECONDS"
             )
         if self.requests_a_minute < 1:
             raise ValueError(
@@ -89,6 +98,7 @@ class ServingSettings:
             keys=root / given.get("CRYPTOAI_KEYS", "data/keys.json"),
             requests_a_minute=int(given.get("CRYPTOAI_REQUESTS_A_MINUTE", REQUESTS_A_MINUTE)),
             signal_confidence=float(given.get("CRYPTOAI_SIGNAL_CONFIDENCE", SIGNAL_CONFIDENCE)),
+            cache_seconds=float(given.get("CRYPTOAI_CACHE_SECONDS", LIFETIME.total_seconds())),
             cors_origins=tuple(given.get("CRYPTOAI_CORS_ORIGINS", "").replace(",", " ").split()),
         )
 

@@ -97,6 +97,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WAITING_FORECASTS = 10_000
 LARGEST_BATCH = 500
 PATIENCE_SECONDS = 1.0
+GATHER_SECONDS = 0.05
 RETRY_SECONDS = 0.5
 LAST_ATTEMPTS = 3
 
@@ -333,6 +334,8 @@ class ForecastRecorder:
         """Wait for an entry and take what else is there; true when the queue ends with this batch."""
         batch: list[LoggedForecast] = []
         entry = self._queue.get()
+        if entry is not None:
+            self._closing.wait(GATHER_SECONDS)  # a transaction for each would cost more than its request
         while entry is not None:
             batch.append(entry)
             if len(batch) == LARGEST_BATCH or self._queue.empty():

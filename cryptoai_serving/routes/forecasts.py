@@ -14,12 +14,10 @@ from cryptoai_serving.rooms import Rooms, rooms_of
 from cryptoai_serving.routes.documented import BODY, GUARDED, NAMED_USER, SYMBOL, SymbolPath, user_id
 from edge_bundle.errors import EdgeBundleError
 
-router = APIRouter(
-    route_class=guarded("read"), responses=GUARDED, tags=["forecasts"], dependencies=[NAMED_USER]
-)
+router = APIRouter(route_class=guarded("read"), responses=GUARDED, tags=["forecasts"])
 
 
-@router.post("/forecast", responses=SYMBOL | BODY)
+@router.post("/forecast", responses=SYMBOL | BODY, openapi_extra=NAMED_USER)
 async def forecast_from_candles(request: Request, body: Annotated[ForecastRequest, Body()]) -> ForecastAnswer:
     """Forecast from the candles in the request. Too few bars are an error, "55 bars given, 56 needed"; what
     only time can mend, such as stale data or a hole, is an abstention with its reason.
@@ -35,7 +33,7 @@ async def forecast_from_candles(request: Request, body: Annotated[ForecastReques
     )
 
 
-@router.post("/forecast/batch", responses=BODY)
+@router.post("/forecast/batch", responses=BODY, openapi_extra=NAMED_USER)
 async def forecast_batch(request: Request, body: Annotated[BatchRequest, Body()]) -> BatchAnswer:
     """Forecasts of several symbols from the latest bars in the online store, each or its own error."""
     rooms, identity = rooms_of(request), request_id(request)
@@ -45,7 +43,7 @@ async def forecast_batch(request: Request, body: Annotated[BatchRequest, Body()]
     return BatchAnswer(answers=list(items), model_version=version, request_id=identity)
 
 
-@router.get("/forecast/{symbol}", responses=SYMBOL)
+@router.get("/forecast/{symbol}", responses=SYMBOL, openapi_extra=NAMED_USER)
 async def forecast_from_store(request: Request, symbol: SymbolPath) -> ForecastAnswer:
     """Forecast of a symbol from the latest bars in the online store."""
     rooms, identity = rooms_of(request), request_id(request)

@@ -28,16 +28,10 @@ from cryptoai_serving.rooms import Rooms, rooms_of
 from cryptoai_serving.routes.documented import GUARDED, NAMED_USER, SYMBOL, SymbolPath, user_id
 from cryptoai_serving.signals import signals
 
-router = APIRouter(
-    prefix="/api/ml",
-    route_class=guarded("read"),
-    responses=GUARDED,
-    tags=["insights"],
-    dependencies=[NAMED_USER],
-)
+router = APIRouter(prefix="/api/ml", route_class=guarded("read"), responses=GUARDED, tags=["insights"])
 
 
-@router.get("/price-prediction/{symbol}", responses=SYMBOL)
+@router.get("/price-prediction/{symbol}", responses=SYMBOL, openapi_extra=NAMED_USER)
 async def price_prediction(request: Request, symbol: SymbolPath) -> PricePredictionAnswer:
     """Prices to come, one a horizon, from the latest bars in the online store."""
     stored = await _stored(request, symbol)
@@ -48,7 +42,7 @@ async def price_prediction(request: Request, symbol: SymbolPath) -> PricePredict
     )
 
 
-@router.get("/signals/{symbol}", responses=SYMBOL)
+@router.get("/signals/{symbol}", responses=SYMBOL, openapi_extra=NAMED_USER)
 async def trading_signals(request: Request, symbol: SymbolPath) -> SignalsAnswer:
     """Signals, one a horizon. HOLD, with its reason, below the least confidence, while the version's scores
     are taken for a leak, and where the forecast abstains, as on stale data.
@@ -77,7 +71,7 @@ async def patterns(request: Request, symbol: SymbolPath) -> PatternsAnswer:
     )
 
 
-@router.get("/insights/{symbol}", responses=SYMBOL)
+@router.get("/insights/{symbol}", responses=SYMBOL, openapi_extra=NAMED_USER)
 async def insights(
     request: Request,
     symbol: SymbolPath,

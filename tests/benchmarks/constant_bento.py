@@ -1,4 +1,4 @@
-"""The least that BentoML does for a request: a service that returns a constant, and logs and counts nothing."""
+"""The least that BentoML does for a request: a service of a constant that logs and counts nothing."""
 
 import bentoml
 

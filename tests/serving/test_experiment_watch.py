@@ -89,6 +89,14 @@ def test_each_user_gets_one_version_on_every_route_and_it_is_logged_without_the_
     )
 
 
+@pytest.mark.parametrize("user", ["", "x" * 129])
+def test_name_that_is_none_is_refused(place: ServingSettings, tmp_path: Path, user: str) -> None:
+    begin_tiny_experiment(place.releases)
+    with service_in(tmp_path) as (client, _):
+        refused = client.get("/forecast/BTCUSD", params={"user_id": user})
+    assert (refused.status_code, refused.json()["where"]) == (422, "query.user_id")
+
+
 def test_shadow_answers_nobody_and_is_logged_once_a_bar(place: ServingSettings, tmp_path: Path) -> None:
     experiment = begin_tiny_experiment(place.releases, replace(PLAN, mode="shadow", challenger_share=0.0))
     with service_in(tmp_path) as (client, _):

@@ -70,6 +70,9 @@ bento: $(READY) ## the service without the training stack, for a container: bent
 bench: $(READY) ## speed, against a peer or the limit, into build/bench.json (ONLY=features runs one room)
 	@PYTHONPATH=tests $(RUN) -m benchmarks $(ONLY)
 
+soak: $(READY) ## the service at 50 requests a second for ten minutes, its memory watched (SECONDS=60 for less)
+	@PYTHONPATH=tests $(RUN) -m soak $(if $(SECONDS),--seconds $(SECONDS))
+
 evaluate: $(if $(FULL),$(NETWORKS),$(READY)) ## quality on real data, with baselines and intervals, into build/evaluate.json (ONLY=room, FULL=1, MINUTES=30)
 	@$(RUN) -m cryptoai_assets.evaluate $(ONLY) $(if $(FULL),--full) $(if $(MINUTES),--minutes $(MINUTES))
 

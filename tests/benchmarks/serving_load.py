@@ -124,7 +124,7 @@ def load_rows() -> list[BenchRow]:
         root = Path(folder)
         settings = ServingSettings.inside(root)
         forecaster, candles = _subject(settings)
-        key = _made_key(settings.keys)
+        key = made_key(settings.keys)
         ports: dict[str, int] = {}
         for server, command in (("bentoml", BENTOML), ("uvicorn", UVICORN)):
             for cache, seconds in (("cached", "30"), ("uncached", "0")):
@@ -136,7 +136,7 @@ def load_rows() -> list[BenchRow]:
                     "CRYPTOAI_FORECAST_LOG": str(place / "forecasts.db"),
                 }
                 client = servers.enter_context(bento_service(place, command=command, settings=own))
-                ports[f"{server}-{cache}"] = _port(client)
+                ports[f"{server}-{cache}"] = port_of(client)
         (root / "constant").mkdir()
         bare = ("bentoml", "serve", "benchmarks.constant_bento:Constant")
         paths = {"PYTHONPATH": f"{PROJECT / 'tests'}{os.pathsep}{PROJECT}"}
@@ -149,7 +149,7 @@ def load_rows() -> list[BenchRow]:
             rows.append(BenchRow("serving/load", None, "", reference=ABSENT))
         else:
             measured = partial(wrk, root, key=key)
-            rows += _wrk_rows(measured, ports, _port(constant), kinds, loop=loop, what=what)
+            rows += _wrk_rows(measured, ports, port_of(constant), kinds, loop=loop, what=what)
         return rows + _paced_rows(ports, kinds, key=key, what=what)
 
 
@@ -167,7 +167,7 @@ def _subject(settings: ServingSettings) -> tuple[Forecaster, pl.DataFrame]:
     return forecaster, candles
 
 
-def _made_key(path: Path) -> str:
+def made_key(path: Path) -> str:
     """Key that opens all and is never at its limit, which is counted all the same."""
     now = datetime.now(UTC)
     token, kept = new_key(label="benchmark", scopes=SCOPES, created_at=now, requests_a_minute=10**7)
@@ -267,7 +267,8 @@ def _load_rows(
     return [speed, *latencies]
 
 
-def _port(client: httpx.Client) -> int:
+def port_of(client: httpx.Client) -> int:
+    """Port of the server that a client asks."""
     port = client.base_url.port
     assert port is not None
     return port

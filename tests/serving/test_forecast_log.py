@@ -14,7 +14,7 @@ import httpx
 import polars as pl
 import pytest
 import sqlalchemy as sa
-from fakes.bento_process import UVICORN, bento_service, wait_until
+from fakes.bento_process import UVICORN, answers, bento_service, wait_until
 from fakes.postgresql_server import new_database, postgresql_address
 from fakes.releases import release_tiny_bundle
 from fakes.tiny_bundle import walk_candles, write_tiny_bundle
@@ -287,15 +287,27 @@ def test_service_that_is_told_to_end_under_load_writes_all_that_it_answered_to_p
                 answered.append(response.json()["request_id"])
 
     log_setting = {"CRYPTOAI_FORECAST_LOG": address}
-    with ThreadPoolExecutor(2) as users:
-        with bento_service(
-            tmp_path, command=UVICORN, settings=log_setting, ended_by=signal.SIGTERM
-        ) as client:
+
+    def let_go(holder: sa.Connection, client: httpx.Client) -> None:
+        wait_until(lambda: not answers(client), "the service answers no more")
+        holder.rollback()
+
+    with ForecastLog(address) as log, ThreadPoolExecutor(3) as users:
+        log.write([])
+        holder = sa.create_engine(address, poolclass=sa.NullPool).connect()
+        with (
+            holder,
+            bento_service(tmp_path, command=UVICORN, settings=log_setting, ended_by=signal.SIGTERM) as client,
+        ):
             asking = [users.submit(ask, client) for _ in range(2)]
-            wait_until(lambda: len(answered) > 200, "the service answers")
+            wait_until(lambda: len(answered) > 100, "the service answers")
+            # From here on nothing can be written until the service has begun to end.
+            holder.execute(sa.text("LOCK TABLE forecasts IN EXCLUSIVE MODE"))
+            seen = len(answered)
+            wait_until(lambda: len(answered) > seen + 100, "the service answers on")
+            asking.append(users.submit(let_go, holder, client))
         for one in asking:
             one.result()
-    with ForecastLog(address) as log:
         assert log.request_ids(model=settings.model) >= set(answered)
 
 

@@ -38,7 +38,7 @@ class RunningExperiment:
     def chosen(self, champion: ServedModel, user_id: str | None) -> Chosen:
         """Version for a user: the same one every time; who gives no name stays out of a split."""
         experiment = self.experiment
-        if champion.released != experiment.control:
+        if champion.released.sha256 != experiment.control.sha256:
             return Chosen(champion)
         if experiment.mode == "shadow":
             return Chosen(champion, "control", experiment.key)

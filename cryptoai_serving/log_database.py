@@ -23,6 +23,8 @@ _MIGRATED_FILE = 2
 # Of the lock that those who migrate a PostgreSQL database take in turns: "cryptoai" in ASCII.
 _MIGRATION_LOCK = int.from_bytes(b"cryptoai", "big")
 PATIENCE_SECONDS = 5
+# Alembic hands its migrations their connection in a variable of the whole process.
+_ALEMBIC = threading.Lock()
 
 
 def log_place(text: str) -> Path | str:
@@ -139,7 +141,8 @@ def _bring_up_to_date(connection: sa.Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    with _ALEMBIC:
+        command.upgrade(config, "head")
 
 
 def _prepare_sqlite(connection: sa.engine.interfaces.DBAPIConnection, _: object) -> None:

@@ -205,6 +205,20 @@ def test_many_who_open_a_new_log_at_once_all_write_to_it(
         assert log.read(model=MODEL).height == 3 * 8
 
 
+def test_new_logs_of_several_threads_do_not_mix(
+    server: str, tmp_path: Path, forecasts: tuple[Forecast, ...]
+) -> None:
+    places = [*(tmp_path / f"{number}.db" for number in range(4)), *(new_database(server) for _ in range(4))]
+
+    def write(place: Path | str) -> int:
+        with ForecastLog(place) as own:
+            own.write([logged(forecasts[0])])
+            return own.read(model=MODEL).height
+
+    with ThreadPoolExecutor(8) as writers:
+        assert list(writers.map(write, places)) == [3] * 8
+
+
 def test_log_of_newer_code_is_refused_and_left_as_it_is(place: Path | str) -> None:
     with ForecastLog(place) as log:
         log.write([])
@@ -281,15 +295,16 @@ def test_service_that_is_told_to_end_under_load_writes_all_that_it_answered_to_p
         store.write_bars(walk_candles(("BTCUSD",), bars=30, interval="30m", seed=3))
     answered: list[str] = []
 
-    def ask(client: httpx.Client) -> None:
-        with suppress(httpx.TransportError):
-            while (response := client.get("/forecast/BTCUSD")).status_code == 200:
+    def ask(address: httpx.URL) -> None:
+        with httpx.Client(base_url=address) as own, suppress(httpx.TransportError):
+            while (response := own.get("/forecast/BTCUSD")).status_code == 200:
                 answered.append(response.json()["request_id"])
 
     log_setting = {"CRYPTOAI_FORECAST_LOG": address}
 
-    def let_go(holder: sa.Connection, client: httpx.Client) -> None:
-        wait_until(lambda: not answers(client), "the service answers no more")
+    def let_go(holder: sa.Connection, address: httpx.URL) -> None:
+        with httpx.Client(base_url=address) as own:
+            wait_until(lambda: not answers(own), "the service answers no more")
         holder.rollback()
 
     with ForecastLog(address) as log, ThreadPoolExecutor(3) as users:
@@ -299,13 +314,13 @@ def test_service_that_is_told_to_end_under_load_writes_all_that_it_answered_to_p
             holder,
             bento_service(tmp_path, command=UVICORN, settings=log_setting, ended_by=signal.SIGTERM) as client,
         ):
-            asking = [users.submit(ask, client) for _ in range(2)]
+            asking = [users.submit(ask, client.base_url) for _ in range(2)]
             wait_until(lambda: len(answered) > 100, "the service answers")
             # From here on nothing can be written until the service has begun to end.
             holder.execute(sa.text("LOCK TABLE forecasts IN EXCLUSIVE MODE"))
             seen = len(answered)
             wait_until(lambda: len(answered) > seen + 100, "the service answers on")
-            asking.append(users.submit(let_go, holder, client))
+            asking.append(users.submit(let_go, holder, client.base_url))
         for one in asking:
             one.result()
         assert log.request_ids(model=settings.model) >= set(answered)

@@ -154,6 +154,18 @@ def test_experiment_in_doubt_draws_nobody_and_says_why(
         assert (state["name"], state["reason"]) == (None, app.rooms.experiments.refused)
 
 
+def test_experiment_that_is_changed_while_it_runs_draws_nobody_from_then_on(
+    place: ServingSettings, tmp_path: Path
+) -> None:
+    experiment = begin_tiny_experiment(place.releases)
+    with service_in(tmp_path, poll_seconds=0.05) as (client, app):
+        assert {version(client, user) for user in USERS} == {1, 2}
+        changed = replace(experiment, challenger_share=0.9)
+        experiment_path(place.releases, MODEL, experiment.name).write_bytes(changed.content)
+        wait_until(lambda: "changed after it began" in app.rooms.experiments.refused, "it is refused")
+        assert {version(client, user) for user in USERS} == {1}
+
+
 def test_experiment_begins_and_ends_while_the_service_runs(place: ServingSettings, tmp_path: Path) -> None:
     with service_in(tmp_path, poll_seconds=0.05) as (client, _):
         experiment = begin_tiny_experiment(place.releases)

@@ -1,5 +1,7 @@
 """Experiments in service: who gets which version, what runs beside, and when nobody is drawn."""
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,8 +63,10 @@ def test_each_user_gets_one_version_on_every_route_and_it_is_logged_without_the_
     place: ServingSettings, tmp_path: Path
 ) -> None:
     experiment = begin_tiny_experiment(place.releases)
-    with service_in(tmp_path) as (client, _):
+    with service_in(tmp_path) as (client, app):
         drawn = {user: version(client, user) for user in USERS}
+        # One forecast of each version is kept for all.
+        assert app.rooms.desk.forecasts.misses == 2
         assert {version(client, None) for _ in range(3)} == {1}
         for user in USERS[:6]:
             assert version(client, user, "/api/ml/signals/ETHUSD") == drawn[user]
@@ -112,6 +116,9 @@ def test_shadow_answers_nobody_and_is_logged_once_a_bar(place: ServingSettings, 
         ("shadow", 2, "request"),
         ("shadow", 2, "store"),
     ]
+    with closing(sqlite3.connect(str(place.forecast_log))) as written:
+        count = "SELECT count(*) FROM forecasts WHERE variant = 'shadow' AND origin = 'store'"
+        assert written.execute(count).fetchone() == (1,)
 
 
 def test_broken_shadow_harms_no_answer(place: ServingSettings, tmp_path: Path) -> None:

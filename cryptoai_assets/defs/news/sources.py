@@ -63,9 +63,9 @@ def _texts(market: MarketResource, address: str, visitor: Visitor) -> ArticleTex
 
 
 def _telegram(market: MarketResource) -> NewsSource:
-    api_id, api_hash, session = (
-        market.secret(f"CRYPTOAI_TELEGRAM_{name}") for name in ("API_ID", "API_HASH", "SESSION")
-    )
+    api_id = market.secret("CRYPTOAI_TELEGRAM_API_ID")
+    api_hash = market.secret("CRYPTOAI_TELEGRAM_API_HASH")
+    session = market.secret("CRYPTOAI_TELEGRAM_SESSION")
     channels = None
     if api_id and api_id.isdecimal() and api_hash and session:
         channels = TelethonChannels(TelegramKey(int(api_id), api_hash, session), TELEGRAM_TIMEOUT_SECONDS)

@@ -22,7 +22,8 @@ from cryptoai_assets.lib.news.telegram import TelegramSource
 from cryptoai_assets.lib.store import read_stored_parquet
 from cryptoai_assets.sandbox.__main__ import sandbox_app
 from cryptoai_assets.sandbox.market import SandboxMarket
-from edge_bundle.sentiment.outlook import Outlooks
+from cryptoai_serving.settings import ServingSettings
+from edge_bundle.sentiment.outlook import OUTLOOK_NAME, Outlooks
 
 START = datetime(2019, 9, 1, 12, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -109,6 +110,11 @@ def test_source_without_a_key_is_shown_as_not_configured(tmp_path: Path) -> None
     assert told["CoinDesk"] is None
     assert all(told[name] for name in ("NewsAPI", "Reddit", "X", "Telegram"))
     assert news_sources(MarketResource(name="sample", root=str(tmp_path))) == ()
+
+
+def test_service_reads_what_the_news_say_where_the_platform_tells_it(tmp_path: Path) -> None:
+    told = MarketResource(name="sandbox", root=str(tmp_path)).home.outlooks
+    assert ServingSettings.inside(tmp_path, market="sandbox").told / OUTLOOK_NAME == told
 
 
 def test_whole_articles_are_read_of_the_feeds_whose_hosts_are_set(tmp_path: Path) -> None:

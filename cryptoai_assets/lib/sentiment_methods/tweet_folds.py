@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -47,11 +47,8 @@ class FoldMember:
     seed: int
 
 
-# In little what is shipped: one on everything, and one on the tweets alone, which began alike.
-FOLD_MEMBERS = (
-    FoldMember(MEMBERS[0].settings, besides=True, seed=0),
-    FoldMember(replace(MEMBERS[0].settings, rate=1.2e-4, smoothing=0.1), besides=False, seed=1),
-)
+# The first of what is shipped. Averaged with one on the tweets alone it labelled a fold less well.
+FOLD_MEMBERS = (FoldMember(MEMBERS[0].settings, besides=True, seed=0),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from cryptoai_serving.bar_shelf import BarsPlace, bars_place
+
 MEBIBYTE = 1024 * 1024
 REQUESTS_A_MINUTE = 12_000
 SIGNAL_CONFIDENCE = 0.55
@@ -21,8 +23,10 @@ class ServingSettings:
         Name of the market, and the registered model whose releases are followed.
     releases
         Root folder of the releases.
-    bars, forecast_log
-        SQLite files: the online store that ingestion writes, and the log that monitoring reads.
+    bars
+        The online store that ingestion writes: a SQLite file, or a place in Redis.
+    forecast_log
+        SQLite file: the log that monitoring reads.
     alerts
         SQLite file of the outbox, from which the platform tells people.
     requests
@@ -44,7 +48,7 @@ class ServingSettings:
     market: str
     model: str
     releases: Path
-    bars: Path
+    bars: BarsPlace
     forecast_log: Path
     alerts: Path
     requests: Path
@@ -76,7 +80,7 @@ class ServingSettings:
             market=market,
             model=given.get("CRYPTOAI_MODEL", f"cryptoai-forecaster-{market}"),
             releases=Path(given.get("CRYPTOAI_RELEASES", "releases")),
-            bars=Path(given.get("CRYPTOAI_BARS", f"data/{market}/bars.db")),
+            bars=bars_place(given.get("CRYPTOAI_BARS") or f"data/{market}/bars.db", market=market),
             forecast_log=Path(given.get("CRYPTOAI_FORECAST_LOG", "data/forecasts.db")),
             alerts=Path(given.get("CRYPTOAI_ALERTS", "data/alerts.db")),
             requests=Path(given.get("CRYPTOAI_REQUESTS", "data/requests.db")),

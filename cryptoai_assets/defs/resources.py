@@ -29,6 +29,7 @@ from cryptoai_assets.lib.sources.patience import Patience
 from cryptoai_assets.lib.sources.sample import sample_file
 from cryptoai_assets.lib.sources.web import WebClient
 from cryptoai_assets.lib.store import Place, place
+from cryptoai_serving.bar_shelf import bars_place
 from edge_bundle.alerts import Channel, LoggedChannel, SlackChannel
 
 SANDBOX = "http://127.0.0.1:3800"
@@ -95,6 +96,8 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
         Environment variable that holds the API key of FRED, which no configuration shows.
     studies_variable
         Environment variable that holds the address of a database of searches, with its password.
+    bars_variable
+        Environment variable that holds the place of the online store: a file, or an address of Redis.
     """
 
     name: str
@@ -113,6 +116,7 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
     tries: int = PATIENCE.tries
     fred_key_variable: str = "CRYPTOAI_FRED_KEY"
     studies_variable: str = "CRYPTOAI_STUDIES"
+    bars_variable: str = "CRYPTOAI_BARS"
 
     @property
     def settings(self) -> Market:
@@ -143,7 +147,14 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
     def home(self) -> Home:
         """Every folder and door of this market."""
         studies = os.environ.get(self.studies_variable) or None
-        return Home(Path(self.root), self.settings, self._store, studies)
+        bars = os.environ.get(self.bars_variable)
+        return Home(
+            Path(self.root),
+            self.settings,
+            self._store,
+            studies,
+            bars_place(bars, market=self.name) if bars else None,
+        )
 
     @property
     def _store(self) -> Place | None:

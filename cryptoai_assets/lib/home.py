@@ -14,6 +14,7 @@ from cryptoai_assets.lib.releases import ReleaseDesk
 from cryptoai_assets.lib.store import DailyStore, MonthlyStore, Place
 from cryptoai_assets.lib.studies import Studies
 from cryptoai_assets.lib.tracking import Tracking
+from cryptoai_serving.bar_shelf import BarsPlace
 
 EXPERIMENT = "cryptoai"
 
@@ -28,12 +29,15 @@ class Home:
         Where candles, facts and features lie when not under the root; such as a bucket of S3.
     studies_address
         Of the database of searches, when it is not a file under the root.
+    bars
+        The online store, when it is not a file under the root.
     """
 
     root: Path
     market: Market
     store: Place | None = None
     studies_address: str | None = None
+    bars: BarsPlace | None = None
 
     @property
     def data(self) -> Path:
@@ -121,9 +125,9 @@ class Home:
         return self.data / "monitoring"
 
     @property
-    def bars_database(self) -> Path:
+    def bars_database(self) -> BarsPlace:
         """Online store that the service reads."""
-        return self.data / "bars.db"
+        return self.data / "bars.db" if self.bars is None else self.bars
 
     @property
     def stream_record(self) -> Path:

@@ -21,7 +21,8 @@ from cryptoai_assets.lib.releases import rival
 from cryptoai_assets.lib.requested_releases import ADMITTED_TAG
 from cryptoai_assets.lib.scoring import Score
 from cryptoai_assets.lib.training import TrainingSettings
-from cryptoai_serving.bars import KEPT_BARS, BarStore
+from cryptoai_serving.bar_shelf import KEPT_BARS
+from cryptoai_serving.bars import BarStore
 from edge_bundle.candles import newest_bars
 from edge_bundle.facts import NO_TRADE
 from edge_bundle.features.sources import facts_since

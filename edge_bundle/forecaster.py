@@ -14,7 +14,16 @@ from edge_bundle.candles import interval_duration
 from edge_bundle.errors import BundleRefusedError, WindowRefusedError
 from edge_bundle.features.catalog import chosen_features, fingerprint, newest_features
 from edge_bundle.features.sources import facts_read, symbols_compared, with_sources
-from edge_bundle.forecast import VALUE_NAMES, Abstention, Forecast, HorizonForecast
+from edge_bundle.forecast import (
+    MEMBER_SEPARATOR,
+    MEMBER_VALUE_NAMES,
+    VALUE_NAMES,
+    Abstention,
+    Forecast,
+    HorizonForecast,
+    MemberForecast,
+    member_names,
+)
 from edge_bundle.manifest import GOLDEN_NAME, GRAPH_NAME, Manifest, bundle_digest
 from edge_bundle.session import ModelSession
 from edge_bundle.windows import Float32Array, MarketWindow, ModelInput, model_input, window_grid
@@ -144,7 +153,8 @@ class Forecaster:
         with np.load(self.folder / GOLDEN_NAME) as archive:
             golden = dict(archive)
         outputs = self.outputs(golden["window"])
-        differences = [_standardised(outputs[name], golden[name]) for name in (*VALUE_NAMES, OUTSIDE_RANGE)]
+        promised = dict.fromkeys((*VALUE_NAMES, OUTSIDE_RANGE, *outputs))
+        differences = [_standardised(outputs[name], golden[name]) for name in promised]
         window = self._golden_window()
         grid = window_grid(
             window, interval=self.manifest.interval, max_missing_bars=self.manifest.max_missing_bars
@@ -237,6 +247,21 @@ class Forecaster:
             abstention=abstention,
             input_sha256=input_sha256,
             newest_input=newest_input,
+            members=self._members(answered) if answered else (),
+        )
+
+    def _members(self, values: Mapping[str, npt.NDArray[np.float32]]) -> tuple[MemberForecast, ...]:
+        return tuple(
+            MemberForecast(
+                member,
+                horizon,
+                *(
+                    float(values[f"{member}{MEMBER_SEPARATOR}{name}"][0, column])
+                    for name in MEMBER_VALUE_NAMES
+                ),
+            )
+            for column, horizon in enumerate(self.manifest.horizons)
+            for member in member_names(values)
         )
 
     def _unfit(self, grid: pl.DataFrame, now: datetime) -> Abstention | None:

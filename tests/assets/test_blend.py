@@ -127,6 +127,11 @@ def test_one_graph_says_what_the_ensemble_says(tmp_path: Path, fitted: FittedBle
     exported = session_predictions(session, test, fitted.lookback)
     found = agreement(spread.predict(test), exported, nearest=True)
     assert verify_agreement(found).largest_difference < AGREEMENT_TOLERANCE
+    told = spread.predict(test).members
+    assert list(exported.members) == list(told) == list(fitted.members)
+    for kind, member in told.items():
+        own = agreement(member, exported.members[kind], nearest=True)
+        assert verify_agreement(own).largest_difference < AGREEMENT_TOLERANCE
     out = session_outputs(session, test, fitted.lookback)
     half = [one.interval_factor for one in fitted.coupling] * out["expected_volatility_bps"]
     assert out["upper_bps"] - out["lower_bps"] == pytest.approx(2 * half, rel=1e-4)

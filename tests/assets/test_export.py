@@ -24,7 +24,7 @@ from cryptoai_assets.lib.export import (
 )
 from cryptoai_assets.lib.graph_builder import BASIS_POINTS
 from cryptoai_assets.lib.market import market_preset
-from cryptoai_assets.lib.models.ensemble import EnsembleSettings
+from cryptoai_assets.lib.models.ensemble import EnsembleHead, EnsembleSettings
 from cryptoai_assets.lib.models.forecaster_model import Predictions
 from cryptoai_assets.lib.models.tree_heads import (
     ForestSettings,
@@ -111,6 +111,18 @@ def test_graph_agrees_with_its_original_on_real_rows(
     assert found.share >= 0.999
     assert found.largest_difference <= AGREEMENT_TOLERANCE
     assert verify_agreement(found) is found
+
+
+def test_graph_tells_what_the_members_of_an_ensemble_say(
+    fitted: FittedTrees, forecaster: Forecaster, data: Dataset
+) -> None:
+    native, said = fitted.predict(data).members, graph_predictions(forecaster, data).members
+    assert list(said) == list(native)
+    assert len(said) == (3 if isinstance(fitted.direction[0], EnsembleHead) else 0)
+    for kind, member in native.items():
+        found = agreement(member, said[kind])
+        assert found.share >= 0.999
+        assert found.largest_difference <= AGREEMENT_TOLERANCE
 
 
 def test_bundle_carries_what_it_was_made_of_and_passes_its_selftest(forecaster: Forecaster) -> None:

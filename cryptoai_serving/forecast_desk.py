@@ -1,6 +1,7 @@
 """Answers to requests for forecasts, from the champion and from candles; it knows nothing about HTTP."""
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,8 +27,9 @@ from cryptoai_serving.forecast_log import ForecastRecorder, LoggedForecast, Orig
 from cryptoai_serving.messages import ForecastMessage, ForecastRequest
 from cryptoai_serving.patterns import PATTERN_BARS, Patterns, recent_patterns
 from edge_bundle.candles import interval_duration
+from edge_bundle.explanation import Explainer, Explanation
 from edge_bundle.features.sources import reads_market
-from edge_bundle.forecast import Forecast
+from edge_bundle.forecast import Forecast, member_names
 from edge_bundle.forecaster import STALE_INTERVALS
 from edge_bundle.manifest import Manifest
 from edge_bundle.windows import MarketWindow
@@ -66,6 +68,15 @@ class StoredForecast:
     stale_after: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class ExplainedForecast:
+    """A forecast of the online store, and why one of its horizons is what it is; None where it abstains."""
+
+    stored: StoredForecast
+    horizon_bars: int
+    explanation: Explanation | None
+
+
 class ForecastDesk:
     """Takes a request, asks the champion, and hands what it said to the log.
 
@@ -91,6 +102,10 @@ class ForecastDesk:
         self._cores = cores
         self.forecasts = ForecastCache[StoredForecast](clock=clock, until=lambda stored: stored.stale_after)
         self._patterns = ForecastCache[Patterns](clock=clock)
+        self._explains: Explainer | None = None
+        self._explanations = ForecastCache[ExplainedForecast](
+            clock=clock, until=lambda explained: explained.stored.stale_after
+        )
 
     async def from_candles(self, request: ForecastRequest, *, request_id: str) -> Answered:
         """Forecast from the candles of a request.
@@ -122,6 +137,32 @@ class ForecastDesk:
         )
         await self._log((stored.forecast,), served, started, origin="store", request_id=request_id)
         return stored
+
+    async def explanation(self, symbol: str, horizon: int | None, member: str) -> ExplainedForecast:
+        """Why the forecast of the online store's newest bar is what it is; computed once a bar and version.
+
+        Parameters
+        ----------
+        horizon
+            Bars ahead; None for the nearest.
+        member
+            Of an ensemble; an empty text for the whole.
+
+        Raises
+        ------
+        NoModelError, UnknownSymbolError, NoBarsError, RequestRefusedError, StoreUnavailableError
+            When there is no champion, or it has no such horizon or member, or there are no bars for it.
+        """
+        served = self.served()
+        manifest = served.forecaster.manifest
+        check_known({symbol}, manifest)
+        asked = manifest.horizons[0] if horizon is None else horizon
+        _check_explainable(asked, member, served)
+        return await self._explanations.answer(
+            (symbol, asked, member),
+            (served, self._bars.revision()),
+            lambda: self._beside(partial(self._explained, symbol, asked, member, served)),
+        )
 
     async def patterns(self, symbol: str) -> Patterns:
         """Candlestick patterns in the latest bars of the online store.
@@ -176,9 +217,33 @@ class ForecastDesk:
         return forecasts
 
     def _forecast(self, symbol: str, served: ServedModel) -> StoredForecast:
+        return self._forecast_of(self._stored_window(symbol, served), symbol, served)
+
+    def _explained(self, symbol: str, horizon: int, member: str, served: ServedModel) -> ExplainedForecast:
+        window = self._stored_window(symbol, served)
+        stored = self._forecast_of(window, symbol, served)
+        if stored.forecast.abstention:
+            return ExplainedForecast(stored, horizon, None)
+        read = served.forecaster.newest_window(window, symbol).values[0]
+        # The same bar is explained the same way, whenever and wherever it is asked.
+        seed = int.from_bytes(hashlib.sha256(read.tobytes()).digest()[:8], "big")
+        explanation = self._explainer(served).explanation(read, horizon, part=member, seed=seed)
+        return ExplainedForecast(stored, horizon, explanation)
+
+    def _explainer(self, served: ServedModel) -> Explainer:
+        """Explainer of a version, read once."""
+        known = self._explains
+        if known is None or known.forecaster is not served.forecaster:
+            self._explains = known = Explainer.of(served.forecaster)
+        return known
+
+    def _stored_window(self, symbol: str, served: ServedModel) -> MarketWindow:
         manifest = served.forecaster.manifest
         together = manifest.symbols if reads_market(manifest.features) else (symbol,)
-        window = self._accompanied(self._bars.window(together, manifest.bars_needed), manifest)
+        return self._accompanied(self._bars.window(together, manifest.bars_needed), manifest)
+
+    def _forecast_of(self, window: MarketWindow, symbol: str, served: ServedModel) -> StoredForecast:
+        manifest = served.forecaster.manifest
         close = _own_bars(window, symbol)["close"][-1]
         every = served.forecaster.forecast(window, self._now(manifest))
         (own,) = (forecast for forecast in every if forecast.symbol == symbol)
@@ -243,6 +308,23 @@ def check_known(symbols: set[str], manifest: Manifest) -> None:
             f"{', '.join(map(ascii, unknown))} is not known",
             where="symbol",
             cure=f"ask for one of {', '.join(manifest.symbols)}",
+        )
+
+
+def _check_explainable(horizon: int, member: str, served: ServedModel) -> None:
+    horizons = served.forecaster.manifest.horizons
+    if horizon not in horizons:
+        raise RequestRefusedError(
+            f"no forecast is made {horizon} bars ahead",
+            where="horizon",
+            cure=f"ask for one of {', '.join(map(str, horizons))}",
+        )
+    members = member_names(served.forecaster.session.outputs)
+    if member and member not in members:
+        raise RequestRefusedError(
+            f"the model has no member {member!a}",
+            where="member",
+            cure=f"ask for one of {', '.join(members)}, or leave it out" if members else "leave it out",
         )
 
 

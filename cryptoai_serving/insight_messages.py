@@ -84,7 +84,7 @@ class SpreadMessage(BaseModel):
     """How far the members are apart: the standard deviation of what they say, each counted once."""
 
     expected_return_bps: float = Field(description="In basis points")
-    probability_up: float
+    probability_up: float = Field(description="In probability")
     expected_volatility_bps: float = Field(description="In basis points")
 
 

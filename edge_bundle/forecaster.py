@@ -138,6 +138,14 @@ class Forecaster:
         """Raw outputs of the graph for a batch of inputs (batch, lookback, features)."""
         return self.session.run(values)
 
+    def newest_window(self, window: MarketWindow, symbol: str) -> ModelInput:
+        """Input from which `forecast` answers about a symbol; empty where features are not known."""
+        grid = window_grid(
+            window, interval=self.manifest.interval, max_missing_bars=self.manifest.max_missing_bars
+        )
+        tails = [self._tail(bars) for bars in grid.partition_by("symbol", maintain_order=True)]
+        return self._newest_input(self.sourced(pl.concat(tails), window.facts).filter(symbol=symbol))
+
     def sourced(self, grid: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
         """Grid bars with every column that the bundle's features read."""
         return with_sources(

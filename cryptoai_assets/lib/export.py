@@ -28,7 +28,9 @@ from cryptoai_assets.lib.models.tree_heads import ForestHead, LightgbmHead, Tree
 from cryptoai_assets.lib.models.trees import FittedTrees
 from cryptoai_assets.lib.quantization import FP32, ChosenPrecision, chosen_precision
 from cryptoai_assets.lib.store import write_parquet_atomically
+from cryptoai_assets.lib.tree_leaves import direction_heads
 from edge_bundle.candles import newest_bars
+from edge_bundle.explanation import LEAVES_NAME
 from edge_bundle.features.catalog import chosen_features, fingerprint
 from edge_bundle.features.sources import facts_read, facts_since, reads_market
 from edge_bundle.forecast import MEMBER_SEPARATOR, member_names
@@ -311,6 +313,9 @@ def write_bundle(
     own = _golden_window(window, fitted.names, market, needed)
     write_parquet_atomically(own.candles, folder / GOLDEN_CANDLES_NAME)
     names = [GRAPH_NAME, GOLDEN_NAME, GOLDEN_CANDLES_NAME]
+    if (heads := direction_heads(chosen.graph, fitted)) is not None:
+        heads.write(folder / LEAVES_NAME)
+        names.append(LEAVES_NAME)
     if not own.facts.is_empty():
         write_parquet_atomically(own.facts, folder / GOLDEN_FACTS_NAME)
         names.append(GOLDEN_FACTS_NAME)

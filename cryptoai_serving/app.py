@@ -17,7 +17,15 @@ from cryptoai_serving.champion import ServedModel
 from cryptoai_serving.messages import DISCLAIMER
 from cryptoai_serving.refusals import answer_errors
 from cryptoai_serving.rooms import Rooms
-from cryptoai_serving.routes import explanations, forecasts, insights, operations, promotions, releases
+from cryptoai_serving.routes import (
+    explanations,
+    forecasts,
+    ingestion,
+    insights,
+    operations,
+    promotions,
+    releases,
+)
 from cryptoai_serving.routes.documented import EVERYWHERE
 from cryptoai_serving.settings import ServingSettings
 
@@ -50,7 +58,7 @@ def create_app(
     rooms = Rooms(settings, clock=clock, monotonic=monotonic)
     app = ForecastApplication(rooms)
     # They are tried in this order: what is asked most comes first.
-    for routes in (forecasts, insights, explanations, operations, releases, promotions):
+    for routes in (forecasts, insights, explanations, operations, releases, ingestion, promotions):
         app.include_router(routes.router)
     app.include_router(operations.public)
     answer_errors(app)

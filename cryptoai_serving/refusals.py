@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from cryptoai_serving.errors import (
     KeyFileError,
     KeyNeededError,
+    MediaTypeRefusedError,
     NoBarsError,
     NoModelError,
     RangeRefusedError,
@@ -31,6 +32,7 @@ STATUS: dict[type[Exception], int] = {
     ScopeNeededError: 403,
     UnknownSymbolError: 404,
     ReleaseNotFoundError: 404,
+    MediaTypeRefusedError: 415,
     RangeRefusedError: 416,
     RequestRefusedError: 422,
     EdgeBundleError: 422,

@@ -46,6 +46,8 @@ class Rooms:
             clock=clock,
             cores=anyio.CapacityLimiter(os.cpu_count() or 1),
         )
+        # Files from devices are read one at a time.
+        self.readers = anyio.CapacityLimiter(1)
         self.metrics = ServingMetrics(self.champion, self.recorder, self.desk.forecasts)
         self.requests = ReleaseRequests(settings.requests)
         self.keys = KeyWatch(settings.keys)

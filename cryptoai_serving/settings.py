@@ -33,6 +33,8 @@ class ServingSettings:
         SQLite file of requests for promotions, which the platform carries out or refuses.
     keys
         File of API keys; without it the service answers its own machine alone.
+    device_candles
+        Folder of the candles that devices send, which the platform reads.
     poll_seconds
         Time between two looks at the release channel and at the keys.
     max_body_bytes
@@ -53,6 +55,7 @@ class ServingSettings:
     alerts: Path
     requests: Path
     keys: Path
+    device_candles: Path
     poll_seconds: float = 1.0
     max_body_bytes: int = 8 * MEBIBYTE
     requests_a_minute: int = REQUESTS_A_MINUTE
@@ -85,6 +88,7 @@ class ServingSettings:
             alerts=Path(given.get("CRYPTOAI_ALERTS", "data/alerts.db")),
             requests=Path(given.get("CRYPTOAI_REQUESTS", "data/requests.db")),
             keys=Path(given.get("CRYPTOAI_KEYS", "data/keys.json")),
+            device_candles=Path(given.get("CRYPTOAI_DEVICE_CANDLES", f"data/{market}/device_candles")),
             requests_a_minute=int(given.get("CRYPTOAI_REQUESTS_A_MINUTE", REQUESTS_A_MINUTE)),
             signal_confidence=float(given.get("CRYPTOAI_SIGNAL_CONFIDENCE", SIGNAL_CONFIDENCE)),
             cors_origins=tuple(given.get("CRYPTOAI_CORS_ORIGINS", "").replace(",", " ").split()),
@@ -102,5 +106,6 @@ class ServingSettings:
             alerts=folder / "data" / "alerts.db",
             requests=folder / "data" / "requests.db",
             keys=folder / "data" / "keys.json",
+            device_candles=folder / "data" / market / "device_candles",
             poll_seconds=poll_seconds,
         )

@@ -22,6 +22,7 @@ from cryptoai_assets.lib.s3_path import S3Settings
 from cryptoai_assets.lib.sources.archive import ArchiveSource
 from cryptoai_assets.lib.sources.candle_source import CandleSource, SourceRefusedError
 from cryptoai_assets.lib.sources.coingecko import BASE_URL, REQUESTS_PER_SECOND, CoinGeckoSource
+from cryptoai_assets.lib.sources.device_files import DeviceFilesSource
 from cryptoai_assets.lib.sources.exchange import ExchangeSource
 from cryptoai_assets.lib.sources.exchange_stream import ExchangeStream, Reconnecting
 from cryptoai_assets.lib.sources.fallback import FallbackSource
@@ -188,7 +189,12 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
         """Return the source of candles."""
         for archive in self.source_files.values():
             return ArchiveSource(archive, self.settings.interval, self.settings.source)
-        return FallbackSource((self.exchange(), self.coingecko()), self._known_at)
+        devices = DeviceFilesSource(self.home.device_candles, self.settings.interval)
+        if self.settings.source == "device":
+            return devices
+        # What devices saw of the venue is nearer to it than what another one saw.
+        sent = (devices,) if devices.folder.is_dir() else ()
+        return FallbackSource((self.exchange(), *sent, self.coingecko()), self._known_at)
 
     def second_source(self) -> CandleSource | None:
         """Return the venue that is asked for what the market's own does not give."""

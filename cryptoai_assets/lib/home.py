@@ -130,6 +130,11 @@ class Home:
         return self.data / "bars.db" if self.bars is None else self.bars
 
     @property
+    def device_candles(self) -> Path:
+        """Candles that devices have sent to the service."""
+        return self.data / "device_candles"
+
+    @property
     def stream_record(self) -> Path:
         """What the stream of bars has brought."""
         return self.data / "stream.json"

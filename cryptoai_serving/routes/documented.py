@@ -23,7 +23,7 @@ GUARDED = (
 BODY = (
     _refusal(400, "A body that cannot be read")
     | _refusal(413, "A body over the limit")
-    | _refusal(415, "A body with a content-encoding")
+    | _refusal(415, "A body with a content-encoding, or of a kind that is not read")
 )
 SYMBOL = _refusal(404, "A symbol that the model does not know")
 RELEASE = _refusal(404, "A model, version or file that is not released")

@@ -24,7 +24,13 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from cryptoai_serving import explanation_messages, insight_messages, messages, release_messages
+from cryptoai_serving import (
+    explanation_messages,
+    ingestion_messages,
+    insight_messages,
+    messages,
+    release_messages,
+)
 from cryptoai_serving.app import create_app
 from cryptoai_serving.bars import BarStore
 from cryptoai_serving.keys import SCOPES, add_key, new_key
@@ -53,7 +59,7 @@ FREE = [
 THERE = {"symbol": "BTCUSD", "model": "cryptoai-forecaster-sample", "version": 3, "file": "model.onnx"}
 EXAMPLES = {
     name: model
-    for module in (messages, insight_messages, explanation_messages, release_messages)
+    for module in (messages, insight_messages, explanation_messages, release_messages, ingestion_messages)
     for name, model in vars(module).items()
     if isinstance(model, type)
     and issubclass(model, BaseModel)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edge_bundle.alerts import Alert
 from edge_bundle.errors import BundleRefusedError, EdgeBundleError
+from edge_bundle.explanation import Explainer
 from edge_bundle.forecaster import Forecaster
 from edge_bundle.releases import ReleasedVersion, read_channel, read_leak_alarm, release_folder
 
@@ -124,6 +125,7 @@ class ChampionWatch:
                 f"{result.largest_difference:.2g} deviations, {result.tolerance:.2g} allowed; "
                 f"features by {result.largest_feature_difference:.2g} of their scale"
             )
+        Explainer.of(forecaster)  # what explanations are made of can be read
         return ServedModel("champion", wanted, forecaster, self._clock())
 
 

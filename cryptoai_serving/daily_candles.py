@@ -155,10 +155,12 @@ def checked_day(content: bytes, kind: Kind, expected: ExpectedDay) -> pl.DataFra
     CandlesRefusedError
         When it holds no candles, or any that do not belong to the day.
     """
-    if kind == "csv":
-        candles = read_candles_csv(BytesIO(content))
-    else:
-        candles = candle_frame(pl.read_parquet(BytesIO(content), n_rows=MOST_ROWS + 1))
+    try:
+        candles = _candles(content, kind)
+    # What polars makes of bytes that are no file, a panic among it.
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        told = str(error).partition("\n")[0][:200]
+        raise CandlesRefusedError(f"no {kind} file: {told}") from error
     step = interval_duration(expected.interval)
     opened = pl.col("open_time")
     into_the_day = opened - opened.dt.truncate("1d")
@@ -179,6 +181,12 @@ def checked_day(content: bytes, kind: Kind, expected: ExpectedDay) -> pl.DataFra
     return candles
 
 
+def _candles(content: bytes, kind: Kind) -> pl.DataFrame:
+    if kind == "csv":
+        return read_candles_csv(BytesIO(content))
+    return candle_frame(pl.read_parquet(BytesIO(content), n_rows=MOST_ROWS + 1))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read a file from standard input within bounds: 0 when it was written, 1 with what is wrong with it."""
     kind, expected, sha256, draft = sys.argv[1:] if arguments is None else arguments
@@ -189,10 +197,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         candles = checked_day(sys.stdin.buffer.read(), known, ExpectedDay.from_json(expected))
     except CandlesRefusedError as error:
         sys.stdout.write(str(error))
-        return 1
-    # What polars makes of bytes that are no file, a panic among it.
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        sys.stdout.write(f"no {kind} file: {str(error).splitlines()[0][:200]}")
         return 1
     with Path(draft).open("wb") as file:
         candles.write_parquet(file, metadata={CHECKSUM: sha256})

@@ -1,5 +1,6 @@
 """The page of the documentation: complete, with commands that work, and made of nothing from elsewhere."""
 
+import itertools
 import re
 import shlex
 from collections.abc import Iterator

@@ -103,6 +103,8 @@ class ForecastDesk:
         self.forecasts = ForecastCache[StoredForecast](clock=clock, until=lambda stored: stored.stale_after)
         self._patterns = ForecastCache[Patterns](clock=clock)
         self._explains: Explainer | None = None
+        # One at a time: a network's takes as long as hundreds of forecasts, which must not wait for it.
+        self._explainers = anyio.CapacityLimiter(1)
         self._explanations = ForecastCache[ExplainedForecast](
             clock=clock, until=lambda explained: explained.stored.stale_after
         )
@@ -161,7 +163,9 @@ class ForecastDesk:
         return await self._explanations.answer(
             (symbol, asked, member),
             (served, self._bars.revision()),
-            lambda: self._beside(partial(self._explained, symbol, asked, member, served)),
+            lambda: run_sync(
+                partial(self._explained, symbol, asked, member, served), limiter=self._explainers
+            ),
         )
 
     async def patterns(self, symbol: str) -> Patterns:

@@ -23,6 +23,7 @@ EXPECTED = ExpectedDay(DAY.date(), "30m", ("BTCUSD", "ETHUSD"), DAY + timedelta(
 
 @pytest.mark.parametrize(("write", "kind"), [(csv, "csv"), (parquet, "parquet")])
 def test_day_is_read_whole(write: Any, kind: Kind) -> None:
+    assert checked_day(write(CANDLES.clear()), kind, EXPECTED).equals(CANDLES.clear())
     assert checked_day(write(CANDLES.sample(fraction=1.0, shuffle=True, seed=1)), kind, EXPECTED).equals(
         CANDLES
     )
@@ -36,7 +37,6 @@ def test_day_is_read_whole(write: Any, kind: Kind) -> None:
         (CANDLES.with_columns(pl.col("open_time") + timedelta(seconds=1)), "grid of 30m"),
         (CANDLES.with_columns(symbol=pl.lit("DOGEUSD")), "symbols beside BTCUSD, ETHUSD"),
         (pl.concat([CANDLES, CANDLES.tail(1)]), "a bar twice"),
-        (CANDLES.clear(), "no bar"),
         (CANDLES.drop("volume"), "columns absent: volume"),
         (CANDLES.with_columns(close=pl.lit("high")), "is not a"),
     ],
@@ -70,7 +70,7 @@ def test_broken_file_is_refused_or_holds_candles_of_the_day(kind: Kind, place: i
 def test_device_keeps_so_many_days_and_no_more(tmp_path: Path) -> None:
     (tmp_path / "pi").mkdir()
     for number in range(MOST_DAYS):
-        (tmp_path / "pi" / f"{date(2018, 1, 1) + timedelta(days=number)}.parquet").touch()
+        (tmp_path / "pi" / f"{date(2020, 1, 1) + timedelta(days=number)}.parquet").touch()
     content = csv(CANDLES)
     with pytest.raises(DailyFileRefusedError, match=f"{MOST_DAYS} days"):
         keep(

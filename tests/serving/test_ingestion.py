@@ -10,15 +10,18 @@ import polars as pl
 import pytest
 from fakes.daily_files import csv, parquet
 from fakes.forecast_service import service_in
+from fakes.loopback_app import serving
 from fakes.releases import release_tiny_bundle
 from fakes.tiny_bundle import walk_candles
 
 from cryptoai_assets.lib.sources.candle_source import SourceError
 from cryptoai_assets.lib.sources.device_files import DeviceFilesSource
+from cryptoai_serving.app import create_app
 from cryptoai_serving.daily_candles import MOST_ROWS
 from cryptoai_serving.keys import add_key, new_key
 from cryptoai_serving.messages import ErrorAnswer
 from cryptoai_serving.settings import ServingSettings
+from edge_bundle.device.export import PlatformDestination, csv_name
 
 DAY = datetime(2019, 9, 2, tzinfo=UTC)
 NOW = DAY + timedelta(days=3, hours=7)
@@ -141,6 +144,23 @@ def test_only_a_key_for_devices_may_send_and_each_has_its_own_folder(tmp_path: P
         assert send(client, csv(CANDLES), **asked["device"]).status_code == 201
     (kept,) = settings.device_candles.glob("*/*")
     assert kept.parent.name == tokens["device"].split("_")[1]
+
+
+def test_our_own_device_is_understood_also_on_a_day_without_a_bar(tmp_path: Path) -> None:
+    settings = ServingSettings.inside(tmp_path)
+    release_tiny_bundle(settings.releases, version=1, seed=1)
+    token, key = new_key(label="pi", scopes=("device",), created_at=NOW, requests_a_minute=None)
+    add_key(settings.keys, key)
+    app = create_app(settings, clock=lambda: NOW)
+    with serving(app, lifespan="on") as service:
+        device = PlatformDestination(service.http, token)
+        for number, candles in enumerate((CANDLES, CANDLES.clear())):
+            day = DAY.date() + timedelta(days=number)
+            (tmp_path / csv_name(day)).write_bytes(csv(candles))
+            device.send(day, {csv_name(day): tmp_path / csv_name(day)})
+    kept = [pl.read_parquet(path) for path in sorted(settings.device_candles.glob("*/*"))]
+    assert [one.height for one in kept] == [96, 0]
+    assert kept[0].equals(CANDLES)
 
 
 def test_nothing_is_kept_without_a_model_that_says_what_is_traded(tmp_path: Path) -> None:

@@ -74,7 +74,14 @@ class KeptDay:
 
 
 def keep(
-    content: bytes, kind: Kind, *, device: str, promised_sha256: str, expected: ExpectedDay, folder: Path
+    content: bytes,
+    kind: Kind,
+    *,
+    device: str,
+    promised_sha256: str,
+    expected: ExpectedDay,
+    folder: Path,
+    most_days: int,
 ) -> KeptDay:
     """Check a file and put its candles at ``<folder>/<device>/<day>.parquet``, in place of an earlier one.
 
@@ -98,9 +105,9 @@ def keep(
         path.parent.mkdir(parents=True, exist_ok=True)
         if (known := _known(path, found)) is not None:
             return known
-        if not path.exists() and sum(1 for _ in path.parent.glob("*.parquet")) >= MOST_DAYS:
+        if not path.exists() and sum(1 for _ in path.parent.glob("*.parquet")) >= most_days:
             raise DailyFileRefusedError(
-                f"{MOST_DAYS} days of this device are kept, and no more",
+                f"{most_days} days of this device are kept, and no more",
                 where="day",
                 cure=f"let who runs the platform clear {folder.name}/{device}",
             )

@@ -8,7 +8,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from cryptoai_serving.access import guarded
-from cryptoai_serving.daily_candles import ExpectedDay, Kind, keep
+from cryptoai_serving.daily_candles import MOST_DAYS, ExpectedDay, Kind, keep
 from cryptoai_serving.errors import MediaTypeRefusedError, RequestRefusedError
 from cryptoai_serving.ingestion_messages import DayKept
 from cryptoai_serving.refusals import request_id
@@ -75,6 +75,7 @@ async def ingest_candles(
         promised_sha256=sha256,
         expected=ExpectedDay(day, manifest.interval, manifest.symbols, now),
         folder=rooms.settings.device_candles,
+        most_days=MOST_DAYS,
     )
     kept = await run_sync(work, limiter=rooms.readers)
     response.status_code = 201 if kept.new else 200

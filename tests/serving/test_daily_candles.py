@@ -12,7 +12,7 @@ from fakes.tiny_bundle import walk_candles
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cryptoai_serving.daily_candles import MOST_DAYS, ExpectedDay, Kind, checked_day, keep
+from cryptoai_serving.daily_candles import ExpectedDay, Kind, checked_day, keep
 from cryptoai_serving.errors import DailyFileRefusedError
 from edge_bundle.errors import CandlesRefusedError
 
@@ -69,10 +69,10 @@ def test_broken_file_is_refused_or_holds_candles_of_the_day(kind: Kind, place: i
 
 def test_device_keeps_so_many_days_and_no_more(tmp_path: Path) -> None:
     (tmp_path / "pi").mkdir()
-    for number in range(MOST_DAYS):
+    for number in range(3):
         (tmp_path / "pi" / f"{date(2020, 1, 1) + timedelta(days=number)}.parquet").touch()
     content = csv(CANDLES)
-    with pytest.raises(DailyFileRefusedError, match=f"{MOST_DAYS} days"):
+    with pytest.raises(DailyFileRefusedError, match="3 days"):
         keep(
             content,
             "csv",
@@ -80,4 +80,5 @@ def test_device_keeps_so_many_days_and_no_more(tmp_path: Path) -> None:
             promised_sha256=hashlib.sha256(content).hexdigest(),
             expected=EXPECTED,
             folder=tmp_path,
+            most_days=3,
         )

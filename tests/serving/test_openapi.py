@@ -10,6 +10,7 @@ import pytest
 import requests
 import schemathesis
 from fakes.asgi_client import client_of
+from fakes.chart_detector import release_detector
 from fakes.loopback_app import Loopback, serving
 from fakes.releases import release_tiny_bundle
 from fakes.tiny_bundle import walk_candles
@@ -25,6 +26,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from cryptoai_serving import (
+    chart_messages,
     explanation_messages,
     ingestion_messages,
     insight_messages,
@@ -69,6 +71,7 @@ EXAMPLES = {
         release_messages,
         ingestion_messages,
         sentiment_messages,
+        chart_messages,
     )
     for name, model in vars(module).items()
     if isinstance(model, type)
@@ -82,6 +85,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
     folder = tmp_path_factory.mktemp("root")
     place = ServingSettings.inside(folder)
     release_tiny_bundle(place.releases, version=3, seed=1)
+    release_detector(place.releases, version=1)
     with BarStore(place.bars) as store:
         store.write_bars(walk_candles(("BTCUSD", "ETHUSD"), bars=60, interval="30m", seed=3))
     Outlooks("2019-10-01T00:00:00+00:00", False, "keywords", "1", {"BTCUSD": SAID}, SAID, ()).write(

@@ -69,7 +69,8 @@ def write_reader(
     """Write a bundle; the same network gives the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / GRAPH_NAME).write_bytes(precision.graph.SerializeToString(deterministic=True))
-    windows = data.tests[TEST].windows[:GOLDEN_ROWS]
+    test = data.tests[TEST].windows
+    windows = np.ascontiguousarray(test[:: max(1, len(test) // GOLDEN_ROWS)][:GOLDEN_ROWS])
     said = ModelSession.open(folder / GRAPH_NAME).run(windows)
     np.savez_compressed(folder / GOLDEN_NAME, allow_pickle=False, windows=windows, **said)
     CandleReaderManifest(

@@ -423,7 +423,7 @@ class _Run:
             for rows in np.array_split(np.arange(len(lessons)), max(1, len(lessons) // READING_BATCH)):
                 upright = np.zeros(len(rows), dtype=bool)
                 batch = chart_batch(lessons[rows], self._problem.chart, upright)
-                total += float(self._losses(batch)[0]) * len(rows)
+                total += float(self._losses(batch).sum()) * len(rows)
         return total / len(lessons)
 
 

@@ -22,7 +22,7 @@ class ReaderModel(pyfunc_base()):  # type: ignore[misc]  # a base that is loaded
     def predict(
         self,
         context: Any,  # noqa: ARG002 — MLflow's signature
-        model_input: npt.NDArray[Any],
+        model_input: np.ndarray,
         params: Any = None,  # noqa: ARG002 — MLflow's signature
     ) -> npt.NDArray[np.float32]:
         """Read what the signature states: one row of probabilities a row."""

@@ -1,7 +1,6 @@
 """The released chart network in service, and what it says of candles and of pictures."""
 
 import base64
-import binascii
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,7 +141,7 @@ def decoded_picture(text: str) -> bytes:
     """
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise _refused(f"it is not base64: {error}") from error
 
 

@@ -20,7 +20,7 @@ class ChartRequest(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"example": {"picture": "iVBORw0KGgo…", "symbol": None, "candles": None}},
+        json_schema_extra={"example": {"picture": "iVBORw0KGgo=", "symbol": None, "candles": None}},
     )
 
     candles: CandleColumns | None = Field(

@@ -10,6 +10,7 @@ import pytest
 import requests
 import schemathesis
 from fakes.asgi_client import client_of
+from fakes.chart_detector import release_detector
 from fakes.loopback_app import Loopback, serving
 from fakes.releases import release_tiny_bundle
 from fakes.tiny_bundle import walk_candles
@@ -66,6 +67,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
     folder = tmp_path_factory.mktemp("root")
     place = ServingSettings.inside(folder)
     release_tiny_bundle(place.releases, version=3, seed=1)
+    release_detector(place.releases, version=1)
     with BarStore(place.bars) as store:
         store.write_bars(walk_candles(("BTCUSD", "ETHUSD"), bars=60, interval="30m", seed=3))
     add_key(place.keys, KEPT)

@@ -26,7 +26,7 @@ export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help charts demo sandbox record networks test storm fuzz up check bench evaluate reproduce
+.PHONY: help charts demo edge sandbox record networks test storm fuzz up check bench evaluate reproduce
 .PHONY: format-check lint types contracts
 
 help: ## this list
@@ -49,7 +49,10 @@ charts: $(NETWORKS) ## train the chart networks on the sample, or go on, and shi
 test: $(NETWORKS) ## run all tests
 	@CRYPTOAI_MARKET=sample $(RUN) -m pytest $(PYTEST_FLAGS)
 
-storm: $(READY) ## ingestion killed and cut off 50 times each under every fault, held against calm weather (SEED=1 repeats a storm)
+edge: $(READY) ## what a Raspberry Pi is installed from, with the champion inside, into edge/
+	@$(RUN) -m cryptoai_assets.edge $(FLAGS)
+
+storm: $(READY) ## ingestion killed and cut off 50 times each under every fault, and a week of a device killed 100 times (SEED=1 repeats it)
 	@PYTHONPATH=tests $(RUN) -m storm $(SEED)
 
 fuzz: $(READY) ## every parser fed with what nobody sends, SECONDS=60 each; findings in build/fuzz (ONLY=feeds, SEED=1)

@@ -4,7 +4,9 @@
 ``<root>/<model>/versions/<version>/`` and never change. It knows nothing about how a release comes to be.
 """
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -27,7 +29,7 @@ class ReleasedVersion:
     sha256
         Of the bundle's manifest, as `edge_bundle.manifest.bundle_digest` gives it.
     signature
-        Over `sha256`; None while releases are not signed.
+        Text of a `Signature`; None while releases are not signed.
     """
 
     version: int
@@ -136,3 +138,51 @@ def _released(role: str, entry: object) -> ReleasedVersion | None:
             return ReleasedVersion(version, sha256, signature)
         case _:
             raise ReleaseRefusedError(f"{role} is {entry!r}: version, sha256 and signature needed")
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Who vouches for a release, and which one of all: ``ed25519.<key>.<sequence>.<signed>`` as text.
+
+    Parameters
+    ----------
+    key
+        First 16 hexadecimal digits of the SHA-256 of the public key.
+    sequence
+        Grows with every release of a model, a rollback included: an older release is known by it.
+    signed
+        Ed25519 over `signed_bytes`, in URL-safe base64.
+    """
+
+    key: str
+    sequence: int
+    signed: str
+
+    @property
+    def text(self) -> str:
+        """As it stands in a channel."""
+        return f"ed25519.{self.key}.{self.sequence}.{self.signed}"
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """Read what `text` gave.
+
+        Raises
+        ------
+        ReleaseRefusedError
+            When it is of another form.
+        """
+        match = re.fullmatch(r"ed25519\.([0-9a-f]{16})\.([0-9]{1,18})\.([A-Za-z0-9_-]{86}==)", text)
+        if match is None:
+            raise ReleaseRefusedError(f"{text[:40]!r} is no signature of a release")
+        return cls(match[1], int(match[2]), match[3])
+
+
+def signed_bytes(model: str, released: ReleasedVersion, sequence: int) -> bytes:
+    """What a signature is over: the model, its version, the bundle that it is, and the place in the row."""
+    return f"cryptoai release\n{model}\n{released.version}\n{released.sha256}\n{sequence}\n".encode()
+
+
+def public_key_id(public_key: bytes) -> str:
+    """Name of a public key of 32 bytes."""
+    return hashlib.sha256(public_key).hexdigest()[:16]

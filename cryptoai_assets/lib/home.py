@@ -9,6 +9,7 @@ from cryptoai_assets.lib.market import Market
 from cryptoai_assets.lib.market_data import MarketStores
 from cryptoai_assets.lib.news.news_store import NewsStore
 from cryptoai_assets.lib.orderbook.recordings import Recordings
+from cryptoai_assets.lib.release_signing import ReleaseSigner
 from cryptoai_assets.lib.releases import ReleaseDesk
 from cryptoai_assets.lib.store import DailyStore, MonthlyStore, Place
 from cryptoai_assets.lib.studies import Studies
@@ -163,4 +164,9 @@ class Home:
     @property
     def release_desk(self) -> ReleaseDesk:
         """Where versions become releases."""
-        return ReleaseDesk(self.releases, self.tracking, self.ledger)
+        return ReleaseDesk(self.releases, self.tracking, self.ledger, ReleaseSigner(self.signing_key))
+
+    @property
+    def signing_key(self) -> Path:
+        """Private key that releases are signed with; nothing else of the platform reads it."""
+        return self.root / "data" / "keys" / "release-signing.pem"

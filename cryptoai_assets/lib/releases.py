@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cryptoai_assets.lib.ledger import CLOSING_KINDS, Entry, Ledger
+from cryptoai_assets.lib.release_signing import ReleaseSigner
 from cryptoai_assets.lib.replayed_bundles import replayed_bundle
 from cryptoai_assets.lib.tracking import CHAMPION, Tracking, TrackingError
 from edge_bundle.errors import EdgeBundleError
@@ -45,11 +46,14 @@ class ReleaseDesk:
     ----------
     root
         Folder that the service and the devices read.
+    signer
+        Who signs each release for the devices; None leaves them unsigned.
     """
 
     root: Path
     tracking: Tracking
     ledger: Ledger
+    signer: ReleaseSigner | None = None
 
     def promote(
         self,
@@ -87,7 +91,8 @@ class ReleaseDesk:
                 )
             channel = read_channel(self.root, model) or Channel(model)
             holder = self.tracking.alias(model, CHAMPION)
-            if channel.champion == released and holder is not None and holder.version == version:
+            unsigned = replace(channel.champion, signature=None) if channel.champion else None
+            if unsigned == released and holder is not None and holder.version == version:
                 return channel
             previous = channel.champion
             record = {
@@ -221,19 +226,22 @@ class ReleaseDesk:
         _sync(folder.parent)
 
     def _carry_out(self, entry: Entry, at: datetime) -> Channel:
-        channel = self._point(entry.model, ReleasedVersion(**entry.numbers["released"]))
+        channel = self._point(entry.model, ReleasedVersion(**entry.numbers["released"]), at)
         self._close(entry, entry.numbers["kind"], at, reason=entry.reason)
         return channel
 
     def _take_back(self, entry: Entry, at: datetime, *, because: str) -> None:
         previous = entry.numbers["previous"]
-        self._point(entry.model, None if previous is None else ReleasedVersion(**previous))
+        self._point(entry.model, None if previous is None else ReleasedVersion(**previous), at)
         self._close(entry, "abandoned", at, reason=f"{entry.reason}; not carried out: {because}")
 
-    def _point(self, model: str, champion: ReleasedVersion | None) -> Channel:
+    def _point(self, model: str, champion: ReleasedVersion | None, at: datetime) -> Channel:
         """Move the alias, then the channel, which nothing that runs reads in between."""
         self._point_alias(model, champion)
-        channel = replace(read_channel(self.root, model) or Channel(model), champion=champion)
+        before = read_channel(self.root, model) or Channel(model)
+        if champion is not None and self.signer is not None:
+            champion = self.signer.signed(model, champion, after=before.champion, at=at)
+        channel = replace(before, champion=champion)
         write_channel(self.root, channel)
         return channel
 

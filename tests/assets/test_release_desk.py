@@ -1,5 +1,6 @@
 """The release desk: a promotion is the old version or the new, complete, whoever is killed and when."""
 
+import base64
 import fcntl
 import shutil
 import signal
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fakes.mortal_desk import AT, MLFLOW_WARNINGS, MODEL, STEPS, desk_at
 from fakes.tiny_bundle import write_disagreeing_bundle, write_tiny_bundle
 
 from cryptoai_assets.ledger import acknowledge
+from cryptoai_assets.lib.release_signing import ReleaseSigner
 from cryptoai_assets.lib.releases import (
     LOCK_NAME,
     PromotionError,
@@ -25,7 +28,15 @@ from cryptoai_assets.lib.releases import (
 )
 from cryptoai_assets.lib.tracking import CHAMPION, DIGEST_TAG, Tracking
 from edge_bundle.manifest import GRAPH_NAME, bundle_digest
-from edge_bundle.releases import Channel, ReleasedVersion, read_channel, read_leak_alarm, release_folder
+from edge_bundle.releases import (
+    Channel,
+    ReleasedVersion,
+    Signature,
+    read_channel,
+    read_leak_alarm,
+    release_folder,
+    signed_bytes,
+)
 
 pytestmark = MLFLOW_WARNINGS
 
@@ -354,3 +365,21 @@ def test_other_roles_of_the_channel_outlive_a_promotion(desk: ReleaseDesk) -> No
     shadow = ReleasedVersion(3, "c" * 64)
     write_channel(desk.root, Channel(MODEL, champion=channel.champion, shadow=shadow))
     assert promote(desk, 2).shadow == shadow
+
+
+def test_each_release_is_signed_as_a_newer_one_a_rollback_too(desk: ReleaseDesk, tmp_path: Path) -> None:
+    signer = ReleaseSigner(tmp_path / "signing.pem")
+    desk = ReleaseDesk(desk.root, desk.tracking, desk.ledger, signer)
+    signatures = []
+    for version in (2, 1, 2):
+        champion = promote(desk, version).champion
+        assert champion is not None
+        assert champion.signature is not None
+        signature = Signature.of(champion.signature)
+        public = base64.b64decode(signer.public_key())
+        Ed25519PublicKey.from_public_bytes(public).verify(
+            base64.urlsafe_b64decode(signature.signed), signed_bytes(MODEL, champion, signature.sequence)
+        )
+        signatures.append(signature.sequence)
+    assert signatures == sorted(set(signatures))
+    assert promote(desk, 2).champion == champion

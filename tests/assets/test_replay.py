@@ -19,9 +19,9 @@ from cryptoai_assets.defs.monitoring.sensors import failed_checks_are_told
 from cryptoai_assets.defs.resources import AlertsResource, MarketResource
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.market_data import REFILLED
-from cryptoai_assets.lib.monthly_features import month_features
+from cryptoai_assets.lib.monthly_features import known_window, month_features
 from cryptoai_assets.lib.replay import Difference, replayed, sentence, served_forecasts, trained_otherwise
-from cryptoai_serving.forecast_log import ForecastLog, LoggedForecast
+from cryptoai_serving.forecast_log import ForecastLog, LoggedForecast, Origin
 from edge_bundle.alerts import Outbox
 from edge_bundle.facts import FACT_SCHEMA, empty_facts
 from edge_bundle.forecast import Abstention, Forecast
@@ -52,17 +52,24 @@ def keep(home: Home, candles: pl.DataFrame, facts: pl.DataFrame | None = None) -
         home.stores.clean_facts.write(str(symbol), "2019-03", said)
 
 
-def serve(home: Home, candles: pl.DataFrame, changed: Changed = lambda forecast: forecast) -> None:
-    """Answer after each of the last bars from bars that the service was given, and log it."""
+def serve(
+    home: Home,
+    candles: pl.DataFrame,
+    changed: Changed = lambda forecast: forecast,
+    *,
+    origin: Origin = "store",
+    before: timedelta = timedelta(),
+) -> None:
+    """Answer after each of the last bars, or of earlier ones, from bars that the service had, and log it."""
     forecaster = Forecaster.load(home.releases / MODEL / "versions" / "1")
-    ends = candles["open_time"].unique().sort().tail(SERVED_BARS)
+    ends = candles["open_time"].unique().sort().tail(SERVED_BARS) - before
     with ForecastLog(home.forecasts_database) as log:
         for end in ends:
             window = MarketWindow(candles.filter(pl.col("open_time") <= end))
             log.write(
                 [
                     LoggedForecast(
-                        changed(forecast), 1, "champion", "store", end + BAR + BAR / 10, 1.0, f"{end}"
+                        changed(forecast), 1, "champion", origin, end + BAR + BAR / 10, 1.0, f"{end}"
                     )
                     for forecast in forecaster.forecast(window)
                 ]
@@ -84,6 +91,31 @@ def test_what_was_served_from_the_stored_bars_replays_the_same(market: MarketRes
     found = replayed(market.home, served_forecasts(market.home))
     assert found["status"].to_list() == ["same"] * (SERVED_BARS * len(SYMBOLS))
     assert sentence(found) == "6 served forecasts are the same when they are made again"
+
+
+def test_forecasts_of_long_ago_and_of_candles_in_a_request_are_not_made_again(market: MarketResource) -> None:
+    serve(market.home, CANDLES, before=timedelta(hours=5))
+    assert len(served_forecasts(market.home)) == SERVED_BARS * len(SYMBOLS)
+    serve(market.home, CANDLES)
+    serve(market.home, CANDLES, origin="request", before=BAR)
+    drawn = served_forecasts(market.home)
+    ends = CANDLES["open_time"].unique().sort().tail(SERVED_BARS)
+    assert {(one.symbol, one.open_time) for one in drawn} == {
+        (symbol, end) for symbol in SYMBOLS for end in ends
+    }
+    assert len(drawn) == SERVED_BARS * len(SYMBOLS)
+
+
+def test_window_of_a_time_holds_no_fact_that_came_later(market: MarketResource) -> None:
+    slot = CANDLES["open_time"].max() - 4 * BAR
+    keep(market.home, CANDLES, refilled(slot, slot + timedelta(days=1)))
+    known = [
+        known_window(
+            market.home, TINY_FEATURES, symbols=("ETHUSD",), since=MONTH, until=slot, at=slot + later
+        ).facts.height
+        for later in (BAR, timedelta(days=1))
+    ]
+    assert known == [0, 1]
 
 
 @pytest.mark.parametrize("skewed", TINY_FEATURES)

@@ -37,6 +37,8 @@ from edge_bundle.features.sources import with_sources
 
 MILLION = 1_000_000
 ROUNDS_MILLION, ROUNDS_TAIL, ROUNDS_MONTH = 3, 200, 5
+# Of the peers for one of the catalog: a tenth of a second is soon disturbed.
+PEER_ROUNDS = 5
 SYMBOLS = ("BTCUSD", "ETHUSD", "LTCUSD", "XRPUSD", "EOSUSD")
 NEW_MONTH, MINUTE = "2024-11", timedelta(minutes=1)
 # A million bars within a sip of coffee, a tail well within the second after a bar closes.
@@ -225,9 +227,7 @@ def _rows(label: str, grid: pl.DataFrame, *, unit: str, goal: float, rounds: int
     def passes() -> list[Array]:
         return [np.log(arrays[2][1:] / arrays[2][:-1]) for _ in names]
 
-    calls: tuple[Callable[[], object], ...] = (
-        features,
-        passes,
+    against_peers: tuple[Callable[[], object], ...] = (
         lambda: feature_frame(grid, plain),
         lambda: pandas_features(frame),
         lambda: feature_frame(grid, kernels),
@@ -235,7 +235,11 @@ def _rows(label: str, grid: pl.DataFrame, *, unit: str, goal: float, rounds: int
     )
     scale = {"s": 1.0, "ms": 1e3}[unit]
     catalog_time, pass_time, plain_time, pandas_time, kernel_time, talib_time = (
-        median(durations) * scale for durations in alternated_seconds(*calls, rounds=rounds)
+        median(durations) * scale
+        for durations in (
+            *alternated_seconds(features, passes, rounds=rounds),
+            *alternated_seconds(*against_peers, rounds=PEER_ROUNDS * rounds),
+        )
     )
     one_pass_each = f"{len(names)} features against one numpy pass each, over {grid.height:,} bars"
     return [

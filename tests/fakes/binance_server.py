@@ -202,6 +202,9 @@ def binance_server(now: datetime) -> Iterator[BinanceServer]:
     class Server(ThreadingHTTPServer):
         daemon_threads = True
 
+        def handle_error(self, *_: object) -> None:
+            """Keep the output clean: a client may be killed while it is answered."""
+
     with Server(("127.0.0.1", 0), Handler) as listening:
         server = BinanceServer(f"http://127.0.0.1:{listening.server_address[1]}", now)
         thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})

@@ -133,11 +133,16 @@ def write_tiny_bundle(
 def write_disagreeing_bundle(folder: Path) -> Path:
     """Write a bundle with the graph of another one: its files are sound, its golden rows are not."""
     bundle, other = (write_tiny_bundle(folder / name, seed=seed) for name, seed in (("a", 5), ("b", 6)))
+    give_graph(other, bundle)
+    return bundle
+
+
+def give_graph(other: Path, bundle: Path) -> None:
+    """Put the graph of one bundle into another, whose manifest promises it from then on."""
     shutil.copy(other / GRAPH_NAME, bundle / GRAPH_NAME)
     manifest = json.loads((bundle / MANIFEST_NAME).read_bytes())
     manifest["files"][GRAPH_NAME] = json.loads((other / MANIFEST_NAME).read_bytes())["files"][GRAPH_NAME]
     (bundle / MANIFEST_NAME).write_text(json.dumps(manifest))
-    return bundle
 
 
 def _graph(features: tuple[str, ...], horizons: int, lookback: int, seed: int) -> onnx.ModelProto:

@@ -1,0 +1,222 @@
+"""Export: each finished day as CSV and Parquet with its checksums, kept on the device and sent on once."""
+
+import hashlib
+import io
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+import httpx
+import polars as pl
+
+from edge_bundle.device.database import DeviceDatabase
+from edge_bundle.errors import EdgeBundleError
+
+PROGRAM = "etl"
+DAY = timedelta(days=1)
+# A day whose missing bars may still come is waited for so long.
+LONGEST_WAIT = timedelta(days=1)
+SEND_SECONDS = 60.0
+CHECKSUMS = "SHA256SUMS"
+
+
+class NotSentError(EdgeBundleError):
+    """A day did not reach where it should go; it is sent again the next time."""
+
+
+class Destination(Protocol):
+    """Where exported days go."""
+
+    def send(self, day: date, files: Mapping[str, Path]) -> None:
+        """Bring the files of a day there, again without harm.
+
+        Parameters
+        ----------
+        files
+            By their names; `CHECKSUMS` last.
+
+        Raises
+        ------
+        NotSentError
+            When they did not all arrive.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FolderDestination:
+    """A folder, such as a mounted share; the checksums come last, so a day that has them is whole."""
+
+    folder: Path
+
+    def send(self, day: date, files: Mapping[str, Path]) -> None:
+        """Copy each file beside its place, then put it there."""
+        target = self.folder / f"{day}"
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            for name, path in files.items():
+                draft = target / f".{name}.part"
+                shutil.copyfile(path, draft)
+                draft.replace(target / name)
+        except OSError as error:
+            raise NotSentError(f"{day} was not copied to {self.folder}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformDestination:
+    """The platform's service, which keeps a day once however often it comes."""
+
+    url: str
+    key: str
+
+    def send(self, day: date, files: Mapping[str, Path]) -> None:
+        """Post the day's CSV."""
+        body = files[csv_name(day)].read_bytes()
+        headers = {"content-type": "text/csv", "x-content-sha256": hashlib.sha256(body).hexdigest()}
+        if self.key:
+            headers["authorization"] = f"Bearer {self.key}"
+        address = f"{self.url.rstrip('/')}/ingest/candles"
+        try:
+            answer = httpx.post(
+                address, params={"day": f"{day}"}, content=body, headers=headers, timeout=SEND_SECONDS
+            )
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise NotSentError(f"the platform did not take {day} ({type(error).__name__})") from error
+        if answer.status_code not in (200, 201):
+            raise NotSentError(
+                f"the platform answered {day} with status {answer.status_code}: {answer.text[:200]}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ScpDestination:
+    """A folder on another machine, over SSH with a key; nobody is asked for a password."""
+
+    target: str
+    program: str = "scp"
+
+    def send(self, day: date, files: Mapping[str, Path]) -> None:
+        """Copy the files, each in its own connection, the checksums last."""
+        for name, path in files.items():
+            command = [self.program, "-B", "-q", f"{path}", f"{self.target}/{day}-{name}"]
+            try:
+                done = subprocess.run(  # noqa: S603 — the settings name the target, no shell reads it
+                    command, capture_output=True, text=True, timeout=SEND_SECONDS, check=False
+                )
+            except (OSError, subprocess.TimeoutExpired) as error:
+                raise NotSentError(f"{day} was not copied to {self.target}: {error}") from error
+            if done.returncode:
+                raise NotSentError(f"{day} was not copied to {self.target}: {done.stderr.strip()[:200]}")
+
+
+def destination(export_to: str, *, platform_url: str, platform_key: str) -> Destination | None:
+    """Destination that the settings name; None keeps the days on the device alone.
+
+    Raises
+    ------
+    NotSentError
+        When they name one that is not known.
+    """
+    if not export_to:
+        return None
+    if export_to == "platform":
+        if not platform_url:
+            raise NotSentError('export_to is "platform", and platform_url is not set')
+        return PlatformDestination(platform_url, platform_key)
+    if export_to.startswith("scp:"):
+        return ScpDestination(export_to.removeprefix("scp:").rstrip("/"))
+    if "://" in export_to:
+        raise NotSentError(
+            f'export_to is {export_to}: a folder, "platform" or "scp:user@host:folder" is needed'
+        )
+    return FolderDestination(Path(export_to))
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """Finished days from the database into a folder of files."""
+
+    database: DeviceDatabase
+    folder: Path
+    symbols: Sequence[str]
+
+    def run(self, to: Destination | None, *, now: datetime) -> int:
+        """Write the days that are due, and send those that were not sent yet; return how many were sent.
+
+        Raises
+        ------
+        NotSentError
+            When one did not arrive; those after it wait, so that they arrive in order.
+        """
+        sent = 0
+        for day in self._due(now):
+            files = self._written(day)
+            if to is not None and self.database.marked(_sent(day)) is None:
+                to.send(day, files)
+                self.database.mark(_sent(day), "sent", now=now)
+                sent += 1
+        return sent
+
+    def _due(self, now: datetime) -> Iterator[date]:
+        """Finished days with bars, the oldest first, but for one whose missing bars may still come."""
+        extents = [extent for symbol in self.symbols if (extent := self.database.extent(symbol))]
+        if not extents:
+            return
+        missing = {slot.date() for symbol in self.symbols for slot in self.database.open_gaps(symbol)}
+        day = min(first for first, _ in extents).date()
+        while (end := _midnight(day) + DAY) <= now:
+            if day not in missing or now - end > LONGEST_WAIT:
+                yield day
+            day += DAY
+
+    def _written(self, day: date) -> Mapping[str, Path]:
+        """Files of a day; what was once written stays as it is."""
+        folder = self.folder / f"{day}"
+        names = (csv_name(day), parquet_name(day), CHECKSUMS)
+        files = {name: folder / name for name in names}
+        if not files[CHECKSUMS].is_file():
+            start = _midnight(day)
+            bars = pl.concat(
+                self.database.candles_between(symbol, start, start + DAY) for symbol in sorted(self.symbols)
+            )
+            draft = folder.with_name(f".{day}.new")
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir(parents=True)
+            text, table = io.BytesIO(), io.BytesIO()
+            bars.write_csv(text, datetime_format="%Y-%m-%dT%H:%M:%SZ")
+            bars.write_parquet(table)
+            contents = {names[0]: text.getvalue(), names[1]: table.getvalue()}
+            sums = "".join(f"{hashlib.sha256(body).hexdigest()}  {name}\n" for name, body in contents.items())
+            for name, body in {**contents, CHECKSUMS: sums.encode()}.items():
+                (draft / name).write_bytes(body)
+            shutil.rmtree(folder, ignore_errors=True)
+            draft.replace(folder)
+        return files
+
+    def forget(self, *, before: date) -> None:
+        """Drop the files of older days."""
+        for folder in self.folder.glob("????-??-??"):
+            if folder.name < f"{before}":
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def csv_name(day: date) -> str:
+    """Name of a day's CSV file."""
+    return f"candles-{day}.csv"
+
+
+def parquet_name(day: date) -> str:
+    """Name of a day's Parquet file."""
+    return f"candles-{day}.parquet"
+
+
+def _sent(day: date) -> str:
+    return f"sent: {day}"
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -1,0 +1,99 @@
+"""The programs of the device as a timer runs them: real processes against a venue on loopback."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from fakes.binance_server import BinanceServer, Fault, binance_server
+from fakes.installed_device import MODEL, SYMBOLS, installed_device, settings_file
+from fakes.project_root import PROJECT
+
+from edge_bundle.device.database import DeviceDatabase
+from edge_bundle.forecast import Forecast
+from edge_bundle.manifest import GRAPH_NAME
+from edge_bundle.releases import release_folder
+
+
+@pytest.fixture
+def server() -> Iterator[BinanceServer]:
+    with binance_server(datetime.now(UTC)) as running:
+        yield running
+
+
+def edge(folder: Path, program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "edge_bundle.device", "--settings", settings_file(folder), program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=PROJECT,
+        env={**os.environ, "TZ": "Asia/Kathmandu"},
+        check=False,
+    )
+
+
+def test_device_harvests_forecasts_and_says_how_it_is(server: BinanceServer, tmp_path: Path) -> None:
+    installed_device(tmp_path, venue_url=server.url)
+    server.now = datetime.now(UTC)  # of the question before, its clock would lie behind
+    harvested = edge(tmp_path, "harvest")
+    assert (harvested.returncode, harvested.stdout) == (0, ""), harvested.stderr
+    inferred = edge(tmp_path, "infer")
+    assert inferred.returncode == 0, inferred.stderr
+    forecasts = [Forecast.from_dict(json.loads(line)) for line in inferred.stdout.splitlines()]
+    assert [forecast.symbol for forecast in forecasts] == list(SYMBOLS)
+    assert all(forecast.abstention is None for forecast in forecasts)
+
+    told = json.loads(edge(tmp_path, "status").stdout)
+    assert told["model"]["version"] == 1
+    assert set(told["newest_bar"]) == set(SYMBOLS)
+    assert told["troubles"] == []
+    server.now = datetime.now(UTC)
+    examined = edge(tmp_path, "doctor")
+    assert examined.returncode == 0, examined.stdout
+    assert "SICK" not in examined.stdout
+
+
+def test_doctor_names_each_sickness_and_its_cure(server: BinanceServer, tmp_path: Path) -> None:
+    settings = installed_device(tmp_path, venue_url=server.url)
+    server.now = datetime.now(UTC) - timedelta(days=1)
+    (release_folder(settings.releases, MODEL, 1) / GRAPH_NAME).write_bytes(b"other bytes")
+    examined = edge(tmp_path, "doctor")
+    assert examined.returncode == 1
+    sick = [line for line in examined.stdout.splitlines() if line.startswith("SICK")]
+    assert [line.split(":")[0].removeprefix("SICK").strip() for line in sick] == [
+        "network and clock",
+        "model",
+        "harvest",
+        "infer",
+    ]
+    assert "timedatectl" in examined.stdout
+    assert GRAPH_NAME in examined.stdout
+
+
+def test_venue_that_bans_is_a_trouble_and_no_crash(server: BinanceServer, tmp_path: Path) -> None:
+    settings = installed_device(tmp_path, venue_url=server.url)
+    server.will("time", Fault(status=451))
+    harvested = edge(tmp_path, "harvest")
+    assert harvested.returncode == 1
+    assert "status 451" in harvested.stderr
+    [trouble] = DeviceDatabase(settings.database).troubles(since=datetime.now(UTC) - timedelta(minutes=5))
+    assert (trouble.program, "status 451" in trouble.what) == ("harvest", True)
+
+
+def test_forecast_before_the_first_bar_says_what_to_do(tmp_path: Path) -> None:
+    installed_device(tmp_path)
+    inferred = edge(tmp_path, "infer")
+    assert inferred.returncode == 2
+    assert "let harvest run first" in inferred.stderr
+
+
+def test_settings_that_mean_nothing_are_told(tmp_path: Path) -> None:
+    settings_file(tmp_path).write_text("home = 3")
+    refused = edge(tmp_path, "status")
+    assert refused.returncode == 2
+    assert "lacks model" in refused.stderr

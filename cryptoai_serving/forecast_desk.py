@@ -40,6 +40,8 @@ from edge_bundle.windows import MarketWindow
 LONGEST_SPAN_BARS = 50_000
 # Forecasts of a challenger that nobody waits for.
 MOST_BESIDE = 64
+# What runs beside may run late: so many bars may have come since the one that it is about.
+MOST_NEWER_BARS = 16
 Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
@@ -164,7 +166,7 @@ class ForecastDesk:
         shadow = self._shadow(chosen)
         if shadow and self._shadowed.get(symbol) != (mark := (shadow.experiment, stored.forecast.known_at)):
             self._shadowed[symbol] = mark
-            work = partial(self._forecast, symbol, shadow.served)
+            work = partial(self._forecast_until, symbol, shadow.served, stored.forecast.open_time)
             self._run_beside(shadow, lambda: (work().forecast,), "store", request_id)
         return stored
 
@@ -310,10 +312,16 @@ class ForecastDesk:
             self._explains = known = Explainer.of(served.forecaster)
         return known
 
-    def _stored_window(self, symbol: str, served: ServedModel) -> MarketWindow:
+    def _forecast_until(self, symbol: str, served: ServedModel, newest: datetime) -> StoredForecast:
+        """Forecast after a bar of which newer ones may have come since."""
+        window = self._stored_window(symbol, served, newer=MOST_NEWER_BARS)
+        candles = window.candles.filter(pl.col("open_time") <= newest)
+        return self._forecast_of(MarketWindow(candles, window.facts), symbol, served)
+
+    def _stored_window(self, symbol: str, served: ServedModel, *, newer: int = 0) -> MarketWindow:
         manifest = served.forecaster.manifest
         together = manifest.symbols if reads_market(manifest.features) else (symbol,)
-        return self._accompanied(self._bars.window(together, manifest.bars_needed), manifest)
+        return self._accompanied(self._bars.window(together, manifest.bars_needed + newer), manifest)
 
     def _forecast_of(self, window: MarketWindow, symbol: str, served: ServedModel) -> StoredForecast:
         manifest = served.forecaster.manifest

@@ -26,7 +26,7 @@ export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help charts demo edge sandbox record networks test storm fuzz up check bench evaluate reproduce
+.PHONY: help bento charts demo edge sandbox record networks test storm fuzz up check bench soak evaluate reproduce
 .PHONY: format-check lint types contracts
 
 help: ## this list
@@ -63,8 +63,15 @@ up: $(READY) ## Dagster UI, MLflow UI and the forecast endpoint together; Ctrl-C
 
 check: format-check lint types contracts test ## what CI runs: format, lint, types, import contracts, tests
 
+bento: $(READY) ## the service without the training stack, for a container: bentoml containerize cryptoai:latest
+	@$(RUN) -m cryptoai_serving.requirements build/bento/requirements.txt
+	@$(RUN) -m bentoml build --output tag
+
 bench: $(READY) ## speed, against a peer or the limit, into build/bench.json (ONLY=features runs one room)
 	@PYTHONPATH=tests $(RUN) -m benchmarks $(ONLY)
+
+soak: $(READY) ## the service at 50 requests a second for ten minutes, its memory watched (SECONDS=60 for less)
+	@PYTHONPATH=tests $(RUN) -m soak $(if $(SECONDS),--seconds $(SECONDS))
 
 evaluate: $(if $(FULL),$(NETWORKS),$(READY)) ## quality on real data, with baselines and intervals, into build/evaluate.json (ONLY=room, FULL=1, MINUTES=30)
 	@$(RUN) -m cryptoai_assets.evaluate $(ONLY) $(if $(FULL),--full) $(if $(MINUTES),--minutes $(MINUTES))

@@ -13,6 +13,7 @@ from cryptoai_assets.defs.resources import MarketResource, configured_resource
 from cryptoai_assets.lib.live_bars import cursors, keep_online
 from cryptoai_assets.lib.sources.candle_source import SourceError
 from cryptoai_serving.bars import BarStore
+from cryptoai_serving.errors import StoreUnavailableError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with suppress(KeyboardInterrupt):
             asyncio.run(follow(market))
-    except SourceError as error:
+    except (SourceError, StoreUnavailableError) as error:
         sys.stderr.write(f"{error}\nBars go on coming over REST, by schedule.\n")
         return 1
     return 0

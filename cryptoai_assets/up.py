@@ -257,9 +257,10 @@ def is_simulated(address: str) -> bool:
 
 def newest_close(home: Home) -> datetime | None:
     """Return when the newest bar closed that the service has: a simulated market goes on from there."""
-    if not home.bars_database.is_file():
+    place = home.bars_database
+    if isinstance(place, Path) and not place.is_file():
         return None
-    with BarStore(home.bars_database) as store:
+    with BarStore(place) as store:
         opened = store.latest(home.market.symbols, 1)["open_time"].to_list()
     return max(opened) + home.market.bar if opened else None
 

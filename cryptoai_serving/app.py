@@ -17,7 +17,17 @@ from cryptoai_serving.champion import ServedModel
 from cryptoai_serving.messages import DISCLAIMER
 from cryptoai_serving.refusals import answer_errors
 from cryptoai_serving.rooms import Rooms
-from cryptoai_serving.routes import charts, forecasts, insights, operations, promotions, releases
+from cryptoai_serving.routes import (
+    charts,
+    explanations,
+    forecasts,
+    ingestion,
+    insights,
+    operations,
+    promotions,
+    releases,
+    sentiment,
+)
 from cryptoai_serving.routes.documented import EVERYWHERE
 from cryptoai_serving.settings import ServingSettings
 
@@ -50,7 +60,8 @@ def create_app(
     rooms = Rooms(settings, clock=clock, monotonic=monotonic)
     app = ForecastApplication(rooms)
     # They are tried in this order: what is asked most comes first.
-    for routes in (forecasts, insights, operations, charts, releases, promotions):
+    asked_first = (forecasts, insights, explanations, sentiment, operations, charts)
+    for routes in (*asked_first, releases, ingestion, promotions):
         app.include_router(routes.router)
     app.include_router(operations.public)
     answer_errors(app)
@@ -78,6 +89,7 @@ class ForecastApplication(FastAPI):
             description=DESCRIPTION,
             docs_url=None,
             redoc_url=None,
+            redirect_slashes=False,
             openapi_url="/api/openapi.json",
             lifespan=lambda _: rooms.opened(),
             responses=EVERYWHERE,

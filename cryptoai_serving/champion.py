@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edge_bundle.alerts import Alert
 from edge_bundle.errors import BundleRefusedError, EdgeBundleError
+from edge_bundle.explanation import Explainer
 from edge_bundle.forecaster import Forecaster
 from edge_bundle.releases import ReleasedVersion, read_channel, read_leak_alarm, release_folder
 
@@ -88,7 +89,9 @@ class ChampionWatch:
             elif self._current and self._current.released == wanted:
                 self._refused = None
             elif not self._failed_just_now(wanted):
-                self._current = self._verified(wanted)
+                self._current = verified_model(
+                    self._root, self._model, wanted, role="champion", now=self._clock()
+                )
                 self._refused = None
         except Exception as error:  # noqa: BLE001 — whatever a bundle breaks with, it stays out
             reason = str(error) if isinstance(error, EdgeBundleError) else f"{type(error).__name__}: {error}"
@@ -106,25 +109,36 @@ class ChampionWatch:
             and self._clock() - refused.refused_at < RETRY_AFTER
         )
 
-    def _verified(self, wanted: ReleasedVersion) -> ServedModel:
-        forecaster = Forecaster.load(release_folder(self._root, self._model, wanted.version))
-        if forecaster.digest != wanted.sha256:
-            raise BundleRefusedError(
-                f"version {wanted.version} has the digest {forecaster.digest[:12]}…, "
-                f"the channel promises {wanted.sha256[:12]}…"
-            )
-        if forecaster.manifest.model != self._model:
-            raise BundleRefusedError(
-                f"version {wanted.version} is of the model {forecaster.manifest.model}, {self._model} needed"
-            )
-        result = forecaster.selftest()
-        if not result.passed:
-            raise BundleRefusedError(
-                f"version {wanted.version} fails its self-test: outputs differ by "
-                f"{result.largest_difference:.2g} deviations, {result.tolerance:.2g} allowed; "
-                f"features by {result.largest_feature_difference:.2g} of their scale"
-            )
-        return ServedModel("champion", wanted, forecaster, self._clock())
+
+def verified_model(
+    root: Path, model: str, wanted: ReleasedVersion, *, role: str, now: datetime
+) -> ServedModel:
+    """Load a released version whose files and golden rows are what was promised.
+
+    Raises
+    ------
+    EdgeBundleError
+        When they are not.
+    """
+    forecaster = Forecaster.load(release_folder(root, model, wanted.version))
+    if forecaster.digest != wanted.sha256:
+        raise BundleRefusedError(
+            f"version {wanted.version} has the digest {forecaster.digest[:12]}…, "
+            f"the channel promises {wanted.sha256[:12]}…"
+        )
+    if forecaster.manifest.model != model:
+        raise BundleRefusedError(
+            f"version {wanted.version} is of the model {forecaster.manifest.model}, {model} needed"
+        )
+    result = forecaster.selftest()
+    if not result.passed:
+        raise BundleRefusedError(
+            f"version {wanted.version} fails its self-test: outputs differ by "
+            f"{result.largest_difference:.2g} deviations, {result.tolerance:.2g} allowed; "
+            f"features by {result.largest_feature_difference:.2g} of their scale"
+        )
+    Explainer.of(forecaster)  # what explanations are made of can be read
+    return ServedModel(role, wanted, forecaster, now)
 
 
 def refusal_alert(refused: RefusedRelease, *, model: str, served: int | None) -> Alert:

@@ -5,7 +5,10 @@ ServingError
 ├── UnknownSymbolError       the loaded bundle does not know the symbol
 ├── NoBarsError              the online store holds no bar of a known symbol
 ├── RequestRefusedError      a request that does not fit the loaded bundle
-│   └── TooFewBarsError      fewer bars than a forecast needs
+│   ├── TooFewBarsError      fewer bars than a forecast needs
+│   └── DailyFileRefusedError  a file that is no day of candles
+├── MediaTypeRefusedError    a body of another kind than is read
+├── NoNewsError              nothing was told of the news yet
 ├── StoreUnavailableError    a database cannot be read or written now
 ├── KeyNeededError           no key, or one that is not valid
 ├── ScopeNeededError         a key that does not open this address
@@ -48,6 +51,12 @@ class NoBarsError(ServingError):
     code = "no_bars"
 
 
+class NoNewsError(ServingError):
+    """Nothing was told of the news yet."""
+
+    code = "no_news"
+
+
 class RequestRefusedError(ServingError):
     """A request does not fit the loaded bundle."""
 
@@ -58,6 +67,18 @@ class TooFewBarsError(RequestRefusedError):
     """Fewer bars were given than a forecast needs."""
 
     code = "too_few_bars"
+
+
+class DailyFileRefusedError(RequestRefusedError):
+    """A file holds anything but the candles of one day that it promises."""
+
+    code = "daily_file"
+
+
+class MediaTypeRefusedError(ServingError):
+    """A body of another kind than is read."""
+
+    code = "media_type"
 
 
 class StoreUnavailableError(ServingError):

@@ -22,18 +22,25 @@ class _Entry(Generic[Answer]):
 
 
 class ForecastCache(Generic[Answer]):
-    """At most one answer a key, at most `LIFETIME` old; asked again while it is made, it is made once.
+    """At most one answer a key, and none that is too old; asked again while it is made, it is made once.
 
     Parameters
     ----------
+    lifetime
+        Greatest age of an answer; without any, each who asks gets one made for himself.
     until
         Of an answer: the time from which it is another one, even when nothing else changes.
     """
 
     def __init__(
-        self, *, clock: Callable[[], datetime], until: Callable[[Answer], datetime | None] = lambda _: None
+        self,
+        *,
+        clock: Callable[[], datetime],
+        lifetime: timedelta = LIFETIME,
+        until: Callable[[Answer], datetime | None] = lambda _: None,
     ) -> None:
         self._clock = clock
+        self._lifetime = lifetime
         self._until = until
         self._entries: dict[Hashable, _Entry[Answer]] = {}
         self.hits = 0
@@ -57,7 +64,7 @@ class ForecastCache(Generic[Answer]):
                 return entry.making.result()
         else:
             self.misses += 1
-            if any(part is None for part in origin):
+            if not self._lifetime or any(part is None for part in origin):
                 return await make()
             entry = _Entry(origin, now, asyncio.ensure_future(_made(make)))
             self._entries[key] = entry
@@ -71,7 +78,7 @@ class ForecastCache(Generic[Answer]):
         if not entry.making.done():
             return True
         ended = entry.until is not None and entry.made_at <= entry.until < now
-        return not ended and timedelta(0) <= now - entry.made_at < LIFETIME
+        return not ended and timedelta(0) <= now - entry.made_at < self._lifetime
 
     def _settle(self, key: Hashable, entry: _Entry[Answer]) -> None:
         """Keep what was made; forget what failed."""

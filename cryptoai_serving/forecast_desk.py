@@ -1,9 +1,11 @@
 """Answers to requests for forecasts, from the champion and from candles; it knows nothing about HTTP."""
 
 import asyncio
+import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from time import perf_counter
 from typing import TypeVar
@@ -21,20 +23,25 @@ from cryptoai_serving.errors import (
     TooFewBarsError,
     UnknownSymbolError,
 )
+from cryptoai_serving.experiment_watch import Chosen, ExperimentWatch
 from cryptoai_serving.forecast_cache import ForecastCache
 from cryptoai_serving.forecast_log import ForecastRecorder, LoggedForecast, Origin
 from cryptoai_serving.messages import ForecastMessage, ForecastRequest
 from cryptoai_serving.patterns import PATTERN_BARS, Patterns, recent_patterns
 from edge_bundle.candles import interval_duration
+from edge_bundle.explanation import Explainer, Explanation
 from edge_bundle.features.sources import reads_market
-from edge_bundle.forecast import Forecast
+from edge_bundle.forecast import Forecast, member_names
 from edge_bundle.forecaster import STALE_INTERVALS
 from edge_bundle.manifest import Manifest
 from edge_bundle.windows import MarketWindow
 
 # Bars from the oldest to the newest of a request: the grid between them is built, holes and all.
 LONGEST_SPAN_BARS = 50_000
+# Forecasts of a challenger that nobody waits for.
+MOST_BESIDE = 64
 Result = TypeVar("Result")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,33 +73,63 @@ class StoredForecast:
     stale_after: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class ExplainedForecast:
+    """A forecast of the online store, and why one of its horizons is what it is; None where it abstains."""
+
+    stored: StoredForecast
+    horizon_bars: int
+    explanation: Explanation | None
+
+
 class ForecastDesk:
     """Takes a request, asks the champion, and hands what it said to the log.
 
     Parameters
     ----------
+    experiments
+        Which versions answer whom; refreshed like the champion.
     cores
         Forecasts are computed beside the event loop, no more of them at once than this admits.
+    kept_for
+        How long a forecast that was made is the answer to all who ask; nothing makes each its own.
     """
 
     def __init__(
         self,
         *,
         champion: ChampionWatch,
+        experiments: ExperimentWatch,
         bars: BarStore,
         recorder: ForecastRecorder,
         clock: Callable[[], datetime],
         cores: anyio.CapacityLimiter,
+        kept_for: timedelta,
     ) -> None:
         self._champion = champion
+        self._experiments = experiments
         self._bars = bars
         self._recorder = recorder
         self._clock = clock
         self._cores = cores
-        self.forecasts = ForecastCache[StoredForecast](clock=clock, until=lambda stored: stored.stale_after)
-        self._patterns = ForecastCache[Patterns](clock=clock)
+        self._one_core = anyio.CapacityLimiter(1)
+        self._running_beside: set[asyncio.Task[None]] = set()
+        self._shadowed: dict[str, tuple[str | None, datetime]] = {}
+        self.left_out = 0
+        self.forecasts = ForecastCache[StoredForecast](
+            clock=clock, lifetime=kept_for, until=lambda stored: stored.stale_after
+        )
+        self._patterns = ForecastCache[Patterns](clock=clock, lifetime=kept_for)
+        self._explains: Explainer | None = None
+        # One at a time: a network's takes as long as hundreds of forecasts, which must not wait for it.
+        self._explainers = anyio.CapacityLimiter(1)
+        self._explanations = ForecastCache[ExplainedForecast](
+            clock=clock, lifetime=kept_for, until=lambda explained: explained.stored.stale_after
+        )
 
-    async def from_candles(self, request: ForecastRequest, *, request_id: str) -> Answered:
+    async def from_candles(
+        self, request: ForecastRequest, *, request_id: str, user_id: str | None = None
+    ) -> Answered:
         """Forecast from the candles of a request.
 
         Raises
@@ -100,12 +137,14 @@ class ForecastDesk:
         NoModelError, UnknownSymbolError, RequestRefusedError, EdgeBundleError
             When there is no champion, or the request does not fit it.
         """
-        started, served = perf_counter(), self.served()
-        forecasts = await self._beside(partial(self._read, request, served))
-        await self._log(forecasts, served, started, origin="request", request_id=request_id)
-        return Answered(forecasts, served)
+        started, chosen = perf_counter(), self.chosen(user_id)
+        forecasts = await self._beside(partial(self._read, request, chosen.served))
+        await self._log(forecasts, chosen, started, origin="request", request_id=request_id)
+        if shadow := self._shadow(chosen):
+            self._run_beside(shadow, partial(self._read, request, shadow.served), "request", request_id)
+        return Answered(forecasts, chosen.served)
 
-    async def from_store(self, symbol: str, *, request_id: str) -> StoredForecast:
+    async def from_store(self, symbol: str, *, request_id: str, user_id: str | None = None) -> StoredForecast:
         """Forecast from the latest bars of the online store; computed once a bar and version.
 
         Raises
@@ -113,15 +152,49 @@ class ForecastDesk:
         NoModelError, UnknownSymbolError, NoBarsError, StoreUnavailableError
             When there is no champion, or there are no bars for it.
         """
-        started, served = perf_counter(), self.served()
+        started, chosen = perf_counter(), self.chosen(user_id)
+        served = chosen.served
         check_known({symbol}, served.forecaster.manifest)
         stored = await self.forecasts.answer(
-            symbol,
+            (symbol, served.role),
             (served, self._bars.revision()),
             lambda: self._beside(partial(self._forecast, symbol, served)),
         )
-        await self._log((stored.forecast,), served, started, origin="store", request_id=request_id)
+        await self._log((stored.forecast,), chosen, started, origin="store", request_id=request_id)
+        shadow = self._shadow(chosen)
+        if shadow and self._shadowed.get(symbol) != (mark := (shadow.experiment, stored.forecast.known_at)):
+            self._shadowed[symbol] = mark
+            work = partial(self._forecast, symbol, shadow.served)
+            self._run_beside(shadow, lambda: (work().forecast,), "store", request_id)
         return stored
+
+    async def explanation(self, symbol: str, horizon: int | None, member: str) -> ExplainedForecast:
+        """Why the forecast of the online store's newest bar is what it is; computed once a bar and version.
+
+        Parameters
+        ----------
+        horizon
+            Bars ahead; None for the nearest.
+        member
+            Of an ensemble; an empty text for the whole.
+
+        Raises
+        ------
+        NoModelError, UnknownSymbolError, NoBarsError, RequestRefusedError, StoreUnavailableError
+            When there is no champion, or it has no such horizon or member, or there are no bars for it.
+        """
+        served = self.served()
+        manifest = served.forecaster.manifest
+        check_known({symbol}, manifest)
+        asked = manifest.horizons[0] if horizon is None else horizon
+        _check_explainable(asked, member, served)
+        return await self._explanations.answer(
+            (symbol, asked, member),
+            (served, self._bars.revision()),
+            lambda: run_sync(
+                partial(self._explained, symbol, asked, member, served), limiter=self._explainers
+            ),
+        )
 
     async def patterns(self, symbol: str) -> Patterns:
         """Candlestick patterns in the latest bars of the online store.
@@ -155,6 +228,47 @@ class ForecastDesk:
             )
         return served
 
+    def chosen(self, user_id: str | None) -> Chosen:
+        """Version that answers a user now.
+
+        Raises
+        ------
+        NoModelError
+            When there is none.
+        """
+        champion, running = self.served(), self._experiments.running
+        return Chosen(champion) if running is None else running.chosen(champion, user_id)
+
+    async def close(self) -> None:
+        """Wait for what still runs beside."""
+        await asyncio.gather(*self._running_beside)
+
+    def _shadow(self, chosen: Chosen) -> Chosen | None:
+        running = self._experiments.running
+        return None if running is None else running.beside(chosen)
+
+    def _run_beside(
+        self, shadow: Chosen, work: Callable[[], tuple[Forecast, ...]], origin: Origin, request_id: str
+    ) -> None:
+        """Ask the challenger what nobody waits for; with too much of that under way, leave it out."""
+        if len(self._running_beside) >= MOST_BESIDE:
+            self.left_out += 1
+            return
+        task = asyncio.create_task(self._log_beside(shadow, work, origin, request_id))
+        self._running_beside.add(task)
+        task.add_done_callback(self._running_beside.discard)
+
+    async def _log_beside(
+        self, shadow: Chosen, work: Callable[[], tuple[Forecast, ...]], origin: Origin, request_id: str
+    ) -> None:
+        started = perf_counter()
+        try:
+            forecasts = await run_sync(work, limiter=self._one_core)
+            await self._log(forecasts, shadow, started, origin=origin, request_id=request_id)
+        except Exception:  # the border of a task: what a challenger breaks with is nobody's answer
+            self.left_out += 1
+            logger.exception("the challenger failed beside a request", extra={"request_id": request_id})
+
     async def _beside(self, work: Callable[[], Result]) -> Result:
         return await run_sync(work, limiter=self._cores)
 
@@ -176,9 +290,33 @@ class ForecastDesk:
         return forecasts
 
     def _forecast(self, symbol: str, served: ServedModel) -> StoredForecast:
+        return self._forecast_of(self._stored_window(symbol, served), symbol, served)
+
+    def _explained(self, symbol: str, horizon: int, member: str, served: ServedModel) -> ExplainedForecast:
+        window = self._stored_window(symbol, served)
+        stored = self._forecast_of(window, symbol, served)
+        if stored.forecast.abstention:
+            return ExplainedForecast(stored, horizon, None)
+        read = served.forecaster.newest_window(window, symbol).values[0]
+        # The same bar is explained the same way, whenever and wherever it is asked.
+        seed = int.from_bytes(hashlib.sha256(read.tobytes()).digest()[:8], "big")
+        explanation = self._explainer(served).explanation(read, horizon, part=member, seed=seed)
+        return ExplainedForecast(stored, horizon, explanation)
+
+    def _explainer(self, served: ServedModel) -> Explainer:
+        """Explainer of a version, read once."""
+        known = self._explains
+        if known is None or known.forecaster is not served.forecaster:
+            self._explains = known = Explainer.of(served.forecaster)
+        return known
+
+    def _stored_window(self, symbol: str, served: ServedModel) -> MarketWindow:
         manifest = served.forecaster.manifest
         together = manifest.symbols if reads_market(manifest.features) else (symbol,)
-        window = self._accompanied(self._bars.window(together, manifest.bars_needed), manifest)
+        return self._accompanied(self._bars.window(together, manifest.bars_needed), manifest)
+
+    def _forecast_of(self, window: MarketWindow, symbol: str, served: ServedModel) -> StoredForecast:
+        manifest = served.forecaster.manifest
         close = _own_bars(window, symbol)["close"][-1]
         every = served.forecaster.forecast(window, self._now(manifest))
         (own,) = (forecast for forecast in every if forecast.symbol == symbol)
@@ -205,7 +343,7 @@ class ForecastDesk:
     async def _log(
         self,
         forecasts: tuple[Forecast, ...],
-        served: ServedModel,
+        chosen: Chosen,
         started: float,
         *,
         origin: Origin,
@@ -215,8 +353,11 @@ class ForecastDesk:
         entries = [
             LoggedForecast(
                 forecast=forecast,
-                version=served.released.version,
-                role=served.role,
+                version=chosen.served.released.version,
+                role=chosen.served.role,
+                variant=chosen.variant,
+                experiment=chosen.experiment,
+                user_token=chosen.user_token,
                 origin=origin,
                 asked_at=asked_at,
                 latency_ms=latency_ms,
@@ -243,6 +384,23 @@ def check_known(symbols: set[str], manifest: Manifest) -> None:
             f"{', '.join(map(ascii, unknown))} is not known",
             where="symbol",
             cure=f"ask for one of {', '.join(manifest.symbols)}",
+        )
+
+
+def _check_explainable(horizon: int, member: str, served: ServedModel) -> None:
+    horizons = served.forecaster.manifest.horizons
+    if horizon not in horizons:
+        raise RequestRefusedError(
+            f"no forecast is made {horizon} bars ahead",
+            where="horizon",
+            cure=f"ask for one of {', '.join(map(str, horizons))}",
+        )
+    members = member_names(served.forecaster.session.outputs)
+    if member and member not in members:
+        raise RequestRefusedError(
+            f"the model has no member {member!a}",
+            where="member",
+            cure=f"ask for one of {', '.join(members)}, or leave it out" if members else "leave it out",
         )
 
 

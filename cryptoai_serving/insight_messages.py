@@ -1,12 +1,15 @@
 """What goes over the wire about a symbol beside its forecast: predictions, signals, patterns, all at once."""
 
 import math
+import statistics
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from cryptoai_serving.champion import ServedModel
+from cryptoai_serving.experiment_watch import ExperimentWatch
 from cryptoai_serving.forecast_desk import StoredForecast
 from cryptoai_serving.freshness import Freshness
 from cryptoai_serving.messages import (
@@ -20,6 +23,8 @@ from cryptoai_serving.messages import (
 )
 from cryptoai_serving.patterns import Pattern, Patterns
 from cryptoai_serving.signals import Signal, SignalReason, SignalType
+from edge_bundle.experiment import Mode
+from edge_bundle.forecast import MEMBER_VALUE_NAMES, MemberForecast
 
 BASIS_POINTS = 1e4
 MOST_SYMBOLS = 50
@@ -67,6 +72,53 @@ class BatchAnswer(BaseModel):
     request_id: str
 
 
+class MemberMessage(BaseModel):
+    """What one member of an ensemble says, as if it had been asked alone."""
+
+    name: str = Field(description="Kind of the member, such as xgboost")
+    expected_price: float = Field(description="In the quote currency")
+    expected_return_bps: float = Field(description="Log return of the close, in basis points")
+    probability_up: float = Field(description="That the return is above 0, given that it is not 0")
+    expected_volatility_bps: float = Field(description="As that of the ensemble, in basis points")
+
+
+class SpreadMessage(BaseModel):
+    """How far the members are apart: the standard deviation of what they say, each counted once."""
+
+    expected_return_bps: float = Field(description="In basis points")
+    probability_up: float = Field(description="In probability")
+    expected_volatility_bps: float = Field(description="In basis points")
+
+
+class MembersMessage(BaseModel):
+    """The members of an ensemble."""
+
+    said: list[MemberMessage]
+    spread: SpreadMessage
+
+    @classmethod
+    def of(cls, members: Sequence[MemberForecast], close: float) -> Self | None:
+        """Members of one horizon; None where there are none."""
+        if not members:
+            return None
+        return cls(
+            said=[
+                MemberMessage(
+                    name=member.name,
+                    expected_price=close * math.exp(member.expected_return_bps / BASIS_POINTS),
+                    **{name: getattr(member, name) for name in MEMBER_VALUE_NAMES},
+                )
+                for member in members
+            ],
+            spread=SpreadMessage(
+                **{
+                    name: statistics.pstdev(getattr(member, name) for member in members)
+                    for name in MEMBER_VALUE_NAMES
+                }
+            ),
+        )
+
+
 class PriceMessage(BaseModel):
     """Price after one horizon; every value is null when the forecast abstains."""
 
@@ -79,10 +131,9 @@ class PriceMessage(BaseModel):
     expected_volatility_bps: float | None = Field(
         description="Mean of the root of the sum of squared one-bar log returns to come, in basis points"
     )
-    members: None = Field(
-        default=None,
-        description="What each member of an ensemble says, and their spread: always null, since the graphs "
-        "that are released so far give the ensemble's weighted mean alone",
+    members: MembersMessage | None = Field(
+        description="What each member of an ensemble says, and their spread; null when the forecast "
+        "abstains, for a model that is no ensemble, and for versions whose graphs tell the whole alone",
     )
 
 
@@ -117,6 +168,10 @@ class PricePrediction(BaseModel):
                     expected_return_bps=horizon.expected_return_bps,
                     probability_up=horizon.probability_up,
                     expected_volatility_bps=horizon.expected_volatility_bps,
+                    members=MembersMessage.of(
+                        [one for one in forecast.members if one.horizon_bars == horizon.horizon_bars],
+                        stored.close,
+                    ),
                 )
                 for horizon in forecast.horizons
             ],
@@ -141,7 +196,29 @@ EXAMPLE_PREDICTION: dict[str, Any] = {
             "expected_return_bps": 1.5,
             "probability_up": 0.537,
             "expected_volatility_bps": 39.6,
-            "members": None,
+            "members": {
+                "said": [
+                    {
+                        "name": "xgboost",
+                        "expected_price": 8282.0,
+                        "expected_return_bps": 2.4,
+                        "probability_up": 0.545,
+                        "expected_volatility_bps": 38.2,
+                    },
+                    {
+                        "name": "lightgbm",
+                        "expected_price": 8280.5,
+                        "expected_return_bps": 0.6,
+                        "probability_up": 0.529,
+                        "expected_volatility_bps": 41.0,
+                    },
+                ],
+                "spread": {
+                    "expected_return_bps": 0.9,
+                    "probability_up": 0.008,
+                    "expected_volatility_bps": 1.4,
+                },
+            },
         }
     ],
     "abstention": None,
@@ -379,6 +456,31 @@ class FreshnessMessage(BaseModel):
         return cls(symbol=one.symbol, known_at=one.known_at, fresh=one.fresh, detail=one.detail)
 
 
+class ExperimentState(BaseModel):
+    """Two versions held against each other on what is asked."""
+
+    name: str | None = Field(description="Null while the one that should run stays out")
+    mode: Mode | None
+    control: int | None = Field(description="Version that it began against; another champion lets it rest")
+    challenger: int | None
+    reason: str = Field(description="Why it stays out; empty when it runs")
+
+    @classmethod
+    def of(cls, watch: ExperimentWatch) -> Self | None:
+        """Describe the experiment, if there is one."""
+        if watch.running is None:
+            state = cls(name=None, mode=None, control=None, challenger=None, reason=watch.refused)
+            return state if watch.refused else None
+        plan = watch.running.experiment
+        return cls(
+            name=plan.name,
+            mode=plan.mode,
+            control=plan.control.version,
+            challenger=plan.challenger.version,
+            reason=watch.refused,
+        )
+
+
 class StatusAnswer(BaseModel):
     """State of the service: its model, its bars, its log."""
 
@@ -388,6 +490,13 @@ class StatusAnswer(BaseModel):
                 "model": EXAMPLE_MODEL,
                 "reason": "",
                 "refused": None,
+                "experiment": {
+                    "name": "calmer-trees",
+                    "mode": "split",
+                    "control": 3,
+                    "challenger": 4,
+                    "reason": "",
+                },
                 "bars": [
                     {"symbol": "BTCUSD", "known_at": "2019-10-01T00:00:00Z", "fresh": True, "detail": ""}
                 ],
@@ -401,6 +510,7 @@ class StatusAnswer(BaseModel):
     model: ModelState | None = Field(description="Null when none is loaded")
     reason: str = Field(description="Why no model is loaded; empty when one is")
     refused: RefusedMessage | None = Field(description="The newest release, when it failed its verification")
+    experiment: ExperimentState | None = Field(description="Null when there is none")
     bars: list[FreshnessMessage] = Field(description="Of each symbol that the model knows")
     forecasts_waiting: int = Field(description="Answered forecasts that are not in the log yet")
     forecasts_dropped: int = Field(description="Answered forecasts that never will be")

@@ -7,8 +7,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from cryptoai_serving.champion import ChampionWatch
-from cryptoai_serving.forecast_cache import ForecastCache
-from cryptoai_serving.forecast_desk import StoredForecast
+from cryptoai_serving.forecast_desk import ForecastDesk
 from cryptoai_serving.forecast_log import ForecastRecorder
 from edge_bundle.forecast import Forecast
 
@@ -19,9 +18,7 @@ METHODS = ("GET", "POST")
 class ServingMetrics:
     """What is counted, in a registry of its own."""
 
-    def __init__(
-        self, champion: ChampionWatch, recorder: ForecastRecorder, cache: ForecastCache[StoredForecast]
-    ) -> None:
+    def __init__(self, champion: ChampionWatch, recorder: ForecastRecorder, desk: ForecastDesk) -> None:
         self._registry = CollectorRegistry()
         self._requests = Histogram(
             "cryptoai_request_seconds",
@@ -36,7 +33,7 @@ class ServingMetrics:
             ["symbol", "origin", "outcome"],
             registry=self._registry,
         )
-        self._registry.register(_ServiceState(champion, recorder, cache))
+        self._registry.register(_ServiceState(champion, recorder, desk))
 
     def request(self, *, route: str | None, method: str, status: int, seconds: float) -> None:
         """Count a request; `route` is the path's template, None when none matched."""
@@ -57,12 +54,10 @@ class ServingMetrics:
 class _ServiceState(Collector):
     """Reads the state of the service when Prometheus asks."""
 
-    def __init__(
-        self, champion: ChampionWatch, recorder: ForecastRecorder, cache: ForecastCache[StoredForecast]
-    ) -> None:
+    def __init__(self, champion: ChampionWatch, recorder: ForecastRecorder, desk: ForecastDesk) -> None:
         self._champion = champion
         self._recorder = recorder
-        self._cache = cache
+        self._desk = desk
 
     def collect(self) -> Iterator[Metric]:
         current, refused = self._champion.current, self._champion.refused
@@ -75,8 +70,13 @@ class _ServiceState(Collector):
         )
         yield _gauge("cryptoai_forecast_log_waiting", "Forecasts not written yet", self._recorder.waiting)
         yield _gauge("cryptoai_forecast_log_dropped", "Forecasts never written", self._recorder.dropped)
-        yield _gauge("cryptoai_forecast_cache_hits", "Forecasts that were there already", self._cache.hits)
-        yield _gauge("cryptoai_forecast_cache_misses", "Forecasts that were computed", self._cache.misses)
+        yield _gauge(
+            "cryptoai_forecast_cache_hits", "Forecasts that were there already", self._desk.forecasts.hits
+        )
+        yield _gauge(
+            "cryptoai_forecast_cache_misses", "Forecasts that were computed", self._desk.forecasts.misses
+        )
+        yield _gauge("cryptoai_shadow_left_out", "Forecasts that a shadow did not make", self._desk.left_out)
         alarmed = self._champion.leak_alarm is not None
         yield _gauge("cryptoai_leak_alarm", "1 while every signal is HOLD for a leak", int(alarmed))
 

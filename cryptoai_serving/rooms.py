@@ -7,7 +7,7 @@ import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import anyio
 from fastapi import Request
@@ -16,6 +16,7 @@ from cryptoai_serving.access import Guard
 from cryptoai_serving.bars import BarStore
 from cryptoai_serving.champion import ChampionWatch, RefusedRelease, refusal_alert
 from cryptoai_serving.chart_desk import ChartDesk
+from cryptoai_serving.experiment_watch import ExperimentWatch
 from cryptoai_serving.forecast_desk import ForecastDesk
 from cryptoai_serving.forecast_log import ForecastLog, ForecastRecorder
 from cryptoai_serving.keys import KeyWatch
@@ -23,6 +24,7 @@ from cryptoai_serving.logs import json_logs
 from cryptoai_serving.metrics import ServingMetrics
 from cryptoai_serving.rate_limits import RateLimits
 from cryptoai_serving.release_requests import ReleaseRequests
+from cryptoai_serving.sentiment_desk import SentimentDesk
 from cryptoai_serving.settings import ServingSettings
 from edge_bundle.alerts import Outbox
 
@@ -41,14 +43,20 @@ class Rooms:
         self.charts = ChartDesk(releases=settings.releases)
         self.bars = BarStore(settings.bars)
         self.recorder = ForecastRecorder(ForecastLog(settings.forecast_log))
+        self.experiments = ExperimentWatch(root=settings.releases, model=settings.model, clock=clock)
         self.desk = ForecastDesk(
             champion=self.champion,
+            experiments=self.experiments,
             bars=self.bars,
             recorder=self.recorder,
             clock=clock,
             cores=anyio.CapacityLimiter(os.cpu_count() or 1),
+            kept_for=timedelta(seconds=settings.cache_seconds),
         )
-        self.metrics = ServingMetrics(self.champion, self.recorder, self.desk.forecasts)
+        # Files from devices are read one at a time.
+        self.readers = anyio.CapacityLimiter(1)
+        self.sentiment = SentimentDesk(told=settings.told, releases=settings.releases, clock=clock)
+        self.metrics = ServingMetrics(self.champion, self.recorder, self.desk)
         self.requests = ReleaseRequests(settings.requests)
         self.keys = KeyWatch(settings.keys)
         self.guard = Guard(
@@ -68,6 +76,7 @@ class Rooms:
                 watch.cancel()
                 with suppress(asyncio.CancelledError):
                     await watch
+                await self.desk.close()
                 await asyncio.to_thread(self.recorder.close)
                 self.bars.close()
                 self.requests.close()
@@ -85,10 +94,19 @@ class Rooms:
         self.charts.refresh()
         if (served := self.champion.current) is not current:
             logger.info("now serving version %s", served.released.version if served else None)
+        self._follow_experiment()
         stays_out = self.champion.refused
         # A bundle that failed is tried again and again: it is told of once.
         if stays_out is not None and (refused is None or not stays_out.same_as(refused)):
             self._tell_refusal(stays_out)
+
+    def _follow_experiment(self) -> None:
+        ran, refused = self.experiments.running, self.experiments.refused
+        self.experiments.refresh()
+        if (runs := self.experiments.running) is not ran:
+            logger.info("now running the experiment %s", runs.experiment.name if runs else None)
+        if (stays_out := self.experiments.refused) and stays_out != refused:
+            logger.error("the experiment stays out: %s", stays_out)
 
     def _tell_refusal(self, refused: RefusedRelease) -> None:
         logger.error("release of version %s stays out: %s", refused.version, refused.reason)

@@ -98,8 +98,16 @@ def _cast(raw: pl.DataFrame, name: str, reader: Callable[[pl.Series], pl.Series]
     if unread.any():
         row = int(unread.arg_max() or 0)
         wanted = "UTC time (text or milliseconds, 2000 to 2200)" if reader else CANDLE_SCHEMA[name]
-        raise CandlesRefusedError(f"column {name}, row {row}: {column[row]!r} is not a {wanted}")
+        raise CandlesRefusedError(f"column {name}, row {row}: {_shown(column, row)} is not a {wanted}")
     return cast
+
+
+def _shown(column: pl.Series, row: int) -> str:
+    """Value for a message; the number behind a time that no calendar holds."""
+    try:
+        return repr(column[row])
+    except (ValueError, OverflowError):
+        return str(column.slice(row, 1).to_physical()[0])
 
 
 def read_candles_csv(source: IO[bytes] | Path) -> pl.DataFrame:

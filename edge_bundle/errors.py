@@ -6,7 +6,8 @@ EdgeBundleError
 ├── ChartRefusedError        candles, or a picture, that no chart of the format can be
 ├── WindowRefusedError       a market window that the bundle was not made for
 ├── BundleRefusedError       a bundle folder that is not what its manifest promises
-└── ReleaseRefusedError      a release channel that cannot be read
+├── ReleaseRefusedError      a release channel that cannot be read
+└── OutlookRefusedError      a file of what the news say that cannot be read
 """
 
 
@@ -36,3 +37,7 @@ class BundleRefusedError(EdgeBundleError):
 
 class ReleaseRefusedError(EdgeBundleError):
     """A release channel is malformed or of an unknown schema."""
+
+
+class OutlookRefusedError(EdgeBundleError):
+    """A file of outlooks cannot be read, or is of another form."""

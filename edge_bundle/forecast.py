@@ -1,6 +1,6 @@
 """The forecast record, which the service and the device write and monitoring reads."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Self
@@ -9,6 +9,9 @@ AbstentionReason = Literal[
     "stale_data", "too_many_gaps", "too_few_bars", "missing_facts", "outside_training_range"
 ]
 VALUE_NAMES = ("expected_return_bps", "probability_up", "expected_volatility_bps", "lower_bps", "upper_bps")
+# What a member of an ensemble says is in outputs that are named after it, as in xgboost/probability_up.
+MEMBER_VALUE_NAMES = VALUE_NAMES[:3]
+MEMBER_SEPARATOR = "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,23 @@ class HorizonForecast:
 
 
 @dataclass(frozen=True, slots=True)
+class MemberForecast:
+    """What one member of an ensemble says of one horizon, as if it had been asked alone.
+
+    Parameters
+    ----------
+    name
+        Kind of the member, such as ``xgboost``.
+    """
+
+    name: str
+    horizon_bars: int
+    expected_return_bps: float
+    probability_up: float
+    expected_volatility_bps: float
+
+
+@dataclass(frozen=True, slots=True)
 class Forecast:
     """One model output for one symbol and time, all horizons.
 
@@ -60,6 +80,9 @@ class Forecast:
     newest_input
         Features of its last bar as float32 bytes, for who keeps what a forecast was made from. It is not part
         of what goes over the wire.
+    members
+        What each member of an ensemble says of each horizon; none where the forecast abstains, where there is
+        no ensemble, and from bundles whose graphs tell the whole alone. It is not part of the record either.
     """
 
     symbol: str
@@ -73,11 +96,12 @@ class Forecast:
     abstention: Abstention | None
     input_sha256: str | None
     newest_input: bytes | None = field(default=None, compare=False, repr=False)
+    members: tuple[MemberForecast, ...] = field(default=(), compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it ready for JSON, with times in ISO 8601."""
         record = asdict(self)
-        del record["newest_input"]
+        del record["newest_input"], record["members"]
         record["horizons"] = list(record["horizons"])
         return record | {"open_time": self.open_time.isoformat(), "known_at": self.known_at.isoformat()}
 
@@ -94,3 +118,9 @@ class Forecast:
                 "abstention": Abstention(**abstention) if abstention else None,
             }
         )
+
+
+def member_names(outputs: Iterable[str]) -> tuple[str, ...]:
+    """Members of an ensemble, in their order, by the outputs of its graph; none for other graphs."""
+    named = [name.partition(MEMBER_SEPARATOR) for name in outputs]
+    return tuple(dict.fromkeys(member for member, separator, _ in named if separator))

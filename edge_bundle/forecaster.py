@@ -14,7 +14,16 @@ from edge_bundle.candles import interval_duration
 from edge_bundle.errors import BundleRefusedError, WindowRefusedError
 from edge_bundle.features.catalog import chosen_features, fingerprint, newest_features
 from edge_bundle.features.sources import facts_read, symbols_compared, with_sources
-from edge_bundle.forecast import VALUE_NAMES, Abstention, Forecast, HorizonForecast
+from edge_bundle.forecast import (
+    MEMBER_SEPARATOR,
+    MEMBER_VALUE_NAMES,
+    VALUE_NAMES,
+    Abstention,
+    Forecast,
+    HorizonForecast,
+    MemberForecast,
+    member_names,
+)
 from edge_bundle.manifest import GOLDEN_NAME, GRAPH_NAME, Manifest, bundle_digest
 from edge_bundle.session import ModelSession
 from edge_bundle.windows import Float32Array, MarketWindow, ModelInput, model_input, window_grid
@@ -129,6 +138,14 @@ class Forecaster:
         """Raw outputs of the graph for a batch of inputs (batch, lookback, features)."""
         return self.session.run(values)
 
+    def newest_window(self, window: MarketWindow, symbol: str) -> ModelInput:
+        """Input from which `forecast` answers about a symbol; empty where features are not known."""
+        grid = window_grid(
+            window, interval=self.manifest.interval, max_missing_bars=self.manifest.max_missing_bars
+        )
+        tails = [self._tail(bars) for bars in grid.partition_by("symbol", maintain_order=True)]
+        return self._newest_input(self.sourced(pl.concat(tails), window.facts).filter(symbol=symbol))
+
     def sourced(self, grid: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
         """Grid bars with every column that the bundle's features read."""
         return with_sources(
@@ -144,7 +161,8 @@ class Forecaster:
         with np.load(self.folder / GOLDEN_NAME) as archive:
             golden = dict(archive)
         outputs = self.outputs(golden["window"])
-        differences = [_standardised(outputs[name], golden[name]) for name in (*VALUE_NAMES, OUTSIDE_RANGE)]
+        promised = dict.fromkeys((*VALUE_NAMES, OUTSIDE_RANGE, *outputs))
+        differences = [_standardised(outputs[name], golden[name]) for name in promised]
         window = self._golden_window()
         grid = window_grid(
             window, interval=self.manifest.interval, max_missing_bars=self.manifest.max_missing_bars
@@ -237,6 +255,21 @@ class Forecaster:
             abstention=abstention,
             input_sha256=input_sha256,
             newest_input=newest_input,
+            members=self._members(answered) if answered else (),
+        )
+
+    def _members(self, values: Mapping[str, npt.NDArray[np.float32]]) -> tuple[MemberForecast, ...]:
+        return tuple(
+            MemberForecast(
+                member,
+                horizon,
+                *(
+                    float(values[f"{member}{MEMBER_SEPARATOR}{name}"][0, column])
+                    for name in MEMBER_VALUE_NAMES
+                ),
+            )
+            for column, horizon in enumerate(self.manifest.horizons)
+            for member in member_names(values)
         )
 
     def _unfit(self, grid: pl.DataFrame, now: datetime) -> Abstention | None:

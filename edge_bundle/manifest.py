@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from edge_bundle.errors import BundleRefusedError
 
@@ -22,10 +22,13 @@ class Promise:
 
     Parameters
     ----------
+    required
+        Files without which there is no such bundle.
     files
         SHA-256 by file name.
     """
 
+    required: ClassVar[tuple[str, ...]] = (GRAPH_NAME, GOLDEN_NAME)
     files: Mapping[str, str]
 
     @classmethod
@@ -61,10 +64,10 @@ class Promise:
         Raises
         ------
         BundleRefusedError
-            When a file is absent, its bytes differ, or the graph or the golden rows are not listed; the file
-            is named.
+            When a file is absent, its bytes differ, or a required one, such as the graph, is not listed; the
+            file is named.
         """
-        for name in (GRAPH_NAME, GOLDEN_NAME):
+        for name in self.required:
             if name not in self.files:
                 raise BundleRefusedError(f"the manifest of {folder} lists no {name}")
         for name, promised in self.files.items():

@@ -47,6 +47,11 @@ class ModelSession:
         outputs = tuple(output.name for output in session.get_outputs())
         return cls(session, session.get_inputs()[0].name, outputs)
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what the graph says."""
+        return self._outputs
+
     def run(
         self, values: npt.NDArray[np.float32 | np.uint8 | np.int64]
     ) -> dict[str, npt.NDArray[np.float32]]:

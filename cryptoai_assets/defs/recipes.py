@@ -14,7 +14,8 @@ from cryptoai_assets.defs.news import recipes as news
 from cryptoai_assets.defs.outside import recipes as outside
 from cryptoai_assets.defs.readers import recipes as readers
 from cryptoai_assets.defs.release import recipes as release
-from cryptoai_assets.defs.resources import MarketResource, configured_market
+from cryptoai_assets.defs.resources import MarketResource, configured_market, configured_resource
+from cryptoai_assets.defs.sentiment import recipes as sentiment
 from cryptoai_assets.defs.training import recipes as training
 from cryptoai_assets.lib.planner import Recipe, out_of_date
 
@@ -24,6 +25,7 @@ PARTITIONED: Mapping[str, Callable[[MarketResource, str], Recipe]] = {
 }
 WHOLE: Mapping[str, Callable[[MarketResource], Recipe]] = {
     **(outside.RECIPES if configured_market().greatest_ages else {}),
+    **(sentiment.RECIPES if configured_resource().labelled_texts else {}),
     **(news.RECIPES if configured_market().grows else {}),
     "candle_coverage": market_data.candle_coverage_recipe,
     **charts.RECIPES,
@@ -36,7 +38,8 @@ WHOLE: Mapping[str, Callable[[MarketResource], Recipe]] = {
     **release.RECIPES,
     **monitoring.RECIPES,
 }
-FIRST = (*market_data.RECIPES, *(name for name in (*outside.RECIPES, *news.RECIPES) if name in WHOLE))
+_FACTS = (*outside.RECIPES, *sentiment.RECIPES, *news.RECIPES)
+FIRST = (*market_data.RECIPES, *(name for name in _FACTS if name in WHOLE))
 IN_ORDER = (*FIRST, *(name for name in (*PARTITIONED, *WHOLE) if name not in FIRST))
 
 

@@ -22,6 +22,7 @@ from cryptoai_assets.lib.s3_path import S3Settings
 from cryptoai_assets.lib.sources.archive import ArchiveSource
 from cryptoai_assets.lib.sources.candle_source import CandleSource, SourceRefusedError
 from cryptoai_assets.lib.sources.coingecko import BASE_URL, REQUESTS_PER_SECOND, CoinGeckoSource
+from cryptoai_assets.lib.sources.device_files import DeviceFilesSource
 from cryptoai_assets.lib.sources.exchange import ExchangeSource
 from cryptoai_assets.lib.sources.exchange_stream import ExchangeStream, Reconnecting
 from cryptoai_assets.lib.sources.fallback import FallbackSource
@@ -29,6 +30,7 @@ from cryptoai_assets.lib.sources.patience import Patience
 from cryptoai_assets.lib.sources.sample import sample_file
 from cryptoai_assets.lib.sources.web import WebClient
 from cryptoai_assets.lib.store import Place, place
+from cryptoai_serving.bar_shelf import bars_place
 from edge_bundle.alerts import Channel, LoggedChannel, SlackChannel
 
 SANDBOX = "http://127.0.0.1:3800"
@@ -89,12 +91,28 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
         Of sources of facts that are asked elsewhere than at home, such as one's own node, by name.
     news_feeds
         Feeds that are read beside the usual ones, by name.
+    article_texts
+        Hosts of the feeds whose items are read on their own pages, ``all`` for every feed's.
+    telegram_channels
+        Public channels of Telegram, as in t.me/NAME.
+    sentiment
+        Method that scores the news: see `cryptoai_assets.lib.sentiment_methods.choice.NAMES`.
+    sentiment_compared
+        Methods that are compared beside the usual ones.
+    labelled_texts
+        File or folder of labelled texts, on which sentiment methods are compared.
+    ollama
+        Address of a running Ollama.
     tries
         Of one question to a source, the first one included.
     fred_key_variable
         Environment variable that holds the API key of FRED, which no configuration shows.
     studies_variable
         Environment variable that holds the address of a database of searches, with its password.
+    bars_variable
+        Environment variable that holds the place of the online store: a file, or an address of Redis.
+    forecasts_variable
+        Environment variable that names the service's forecast log, likewise.
     """
 
     name: str
@@ -110,9 +128,17 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
     files: str | None = None
     addresses: dict[str, str] = {}  # noqa: RUF012 — likewise
     news_feeds: dict[str, str] = {}  # noqa: RUF012 — a field of pydantic, copied for each resource
+    article_texts: list[str] = []  # noqa: RUF012 — likewise
+    telegram_channels: list[str] = []  # noqa: RUF012 — likewise
+    sentiment: str = "released"
+    sentiment_compared: list[str] = []  # noqa: RUF012 — likewise
+    labelled_texts: str | None = None
+    ollama: str = "http://127.0.0.1:11434"
     tries: int = PATIENCE.tries
     fred_key_variable: str = "CRYPTOAI_FRED_KEY"
     studies_variable: str = "CRYPTOAI_STUDIES"
+    bars_variable: str = "CRYPTOAI_BARS"
+    forecasts_variable: str = "CRYPTOAI_FORECAST_LOG"
 
     @property
     def settings(self) -> Market:
@@ -143,7 +169,15 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
     def home(self) -> Home:
         """Every folder and door of this market."""
         studies = os.environ.get(self.studies_variable) or None
-        return Home(Path(self.root), self.settings, self._store, studies)
+        bars = os.environ.get(self.bars_variable)
+        return Home(
+            Path(self.root),
+            self.settings,
+            self._store,
+            studies,
+            bars_place(bars, market=self.name) if bars else None,
+            os.environ.get(self.forecasts_variable) or None,
+        )
 
     @property
     def _store(self) -> Place | None:
@@ -177,7 +211,12 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
         """Return the source of candles."""
         for archive in self.source_files.values():
             return ArchiveSource(archive, self.settings.interval, self.settings.source)
-        return FallbackSource((self.exchange(), self.coingecko()), self._known_at)
+        devices = DeviceFilesSource(self.home.device_candles, self.settings.interval)
+        if self.settings.source == "device":
+            return devices
+        # What devices saw of the venue is nearer to it than what another one saw.
+        sent = (devices,) if devices.folder.is_dir() else ()
+        return FallbackSource((self.exchange(), *sent, self.coingecko()), self._known_at)
 
     def second_source(self) -> CandleSource | None:
         """Return the venue that is asked for what the market's own does not give."""
@@ -270,6 +309,12 @@ def configured_resource() -> MarketResource:
             address.partition("://")[2].partition("/")[0]: address
             for address in _listed("CRYPTOAI_NEWS_FEEDS")
         },
+        article_texts=_listed("CRYPTOAI_ARTICLE_TEXTS"),
+        telegram_channels=_listed("CRYPTOAI_TELEGRAM_CHANNELS"),
+        sentiment=os.environ.get("CRYPTOAI_SENTIMENT") or "released",
+        sentiment_compared=_listed("CRYPTOAI_SENTIMENT_COMPARED"),
+        labelled_texts=os.environ.get("CRYPTOAI_LABELLED_TEXTS") or None,
+        ollama=os.environ.get("CRYPTOAI_OLLAMA_ADDRESS", "http://127.0.0.1:11434"),
     )
 
 
@@ -329,8 +374,9 @@ def _is_said_by_an_asset(record: logging.LogRecord) -> bool:
 
 
 def _quiet_libraries() -> None:
-    """Keep addresses with keys in them out of the log."""
+    """Keep addresses with keys in them out of the log, and complaints about pages that hold no article."""
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
 
 
 @dg.definitions

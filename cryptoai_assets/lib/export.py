@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,9 +28,12 @@ from cryptoai_assets.lib.models.tree_heads import ForestHead, LightgbmHead, Tree
 from cryptoai_assets.lib.models.trees import FittedTrees
 from cryptoai_assets.lib.quantization import FP32, ChosenPrecision, chosen_precision
 from cryptoai_assets.lib.store import write_parquet_atomically
+from cryptoai_assets.lib.tree_leaves import direction_heads
 from edge_bundle.candles import newest_bars
+from edge_bundle.explanation import LEAVES_NAME
 from edge_bundle.features.catalog import chosen_features, fingerprint
 from edge_bundle.features.sources import facts_read, facts_since, reads_market
+from edge_bundle.forecast import MEMBER_SEPARATOR, member_names
 from edge_bundle.forecaster import GOLDEN_CANDLES_NAME, GOLDEN_FACTS_NAME, Forecaster
 from edge_bundle.manifest import GOLDEN_NAME, GRAPH_NAME, Manifest, file_sha256
 from edge_bundle.session import ModelSession
@@ -127,6 +130,11 @@ def tree_heads(graph: GraphBuilder, fitted: FittedTrees, last: str) -> HeadNodes
     relative = [
         _tree_head(graph, volatility, rows, width, f"volatility_{h}") for h, _, volatility in horizons
     ]
+    return _joined_heads(graph, up, relative)
+
+
+def _joined_heads(graph: GraphBuilder, up: Sequence[str], relative: Sequence[str]) -> HeadNodes:
+    """Append what joins the trees of all horizons, each (batch, 1)."""
     probability = graph.node("Concat", up, "probability_up", axis=1)  # (batch, horizons)
     doubled = graph.node("Mul", [probability, graph.constant("two", [2.0])], "twice_probability")
     lead = graph.node("Sub", [doubled, graph.constant("one", [1.0])], "lead")
@@ -148,7 +156,11 @@ def forecaster_graph(fitted: FittedForecaster) -> onnx.ModelProto:
     )
     graph.interval(expected, volatility, [one.interval_factor for one in fitted.coupling])
     graph.outside_range(last, fitted.training_range.low, fitted.training_range.high)
-    return graph.model(features=len(fitted.names), horizons=len(fitted.horizons))
+    return graph.model(
+        features=len(fitted.names),
+        horizons=len(fitted.horizons),
+        members=tuple(fitted.members) if isinstance(fitted, FittedTrees | FittedBlend) else (),
+    )
 
 
 def _forecast(graph: GraphBuilder, fitted: FittedForecaster, last: str) -> tuple[str, str]:
@@ -156,10 +168,15 @@ def _forecast(graph: GraphBuilder, fitted: FittedForecaster, last: str) -> tuple
     match fitted:
         case FittedTrees():
             heads = tree_heads(graph, fitted, last)
+            _tree_members(graph, fitted, last)
         case FittedNetwork():
             heads = network_heads(graph, fitted)
         case _:
             raise ExportError(f"no converter for {type(fitted).__name__}: add it here")
+    return _coupled(graph, heads, fitted, last)
+
+
+def _coupled(graph: GraphBuilder, heads: HeadNodes, fitted: FittedForecaster, last: str) -> tuple[str, str]:
     return graph.coupled(
         heads,
         last,
@@ -170,17 +187,31 @@ def _forecast(graph: GraphBuilder, fitted: FittedForecaster, last: str) -> tuple
     )
 
 
+def _tree_members(graph: GraphBuilder, fitted: FittedTrees, last: str) -> None:
+    """Append what each member of an ensemble would say alone, from the trees that are there."""
+    whole = graph.prefix
+    for place, (kind, member) in enumerate(fitted.members.items()):
+        graph.prefix = f"{whole}{kind}{MEMBER_SEPARATOR}"
+        up, relative = (
+            [f"{whole}{name}_{horizon}_{place}" for horizon in fitted.horizons]
+            for name in ("up", "volatility")
+        )
+        _coupled(graph, _joined_heads(graph, up, relative), member, last)
+    graph.prefix = whole
+
+
 def _blended(graph: GraphBuilder, fitted: FittedBlend, last: str) -> tuple[str, str]:
     """Append the members, and what `FittedBlend.predict` makes of them."""
     returns, volatilities, ups = [], [], []
     for kind, member in fitted.members.items():
-        graph.prefix = f"{kind}/"
+        graph.prefix = f"{kind}{MEMBER_SEPARATOR}"
         expected, volatility = _forecast(graph, member, last)
         returns.append(expected)
         volatilities.append(volatility)
         # A network's before it was rounded; trees speak float32.
-        own = f"{kind}/precise_probability_up"
-        ups.append(own if isinstance(member, FittedNetwork) else graph.precise(f"{kind}/probability_up"))
+        own = f"{graph.prefix}precise_probability_up"
+        said = f"{graph.prefix}probability_up"
+        ups.append(own if isinstance(member, FittedNetwork) else graph.precise(said))
     graph.prefix = ""
     trusts = graph.constant("direction_weights", np.reshape(fitted.direction_weights, (-1, 1, 1)), np.float64)
     up = graph.stacked(ups, "member_ups")  # (members, batch, horizons)
@@ -282,6 +313,9 @@ def write_bundle(
     own = _golden_window(window, fitted.names, market, needed)
     write_parquet_atomically(own.candles, folder / GOLDEN_CANDLES_NAME)
     names = [GRAPH_NAME, GOLDEN_NAME, GOLDEN_CANDLES_NAME]
+    if (heads := direction_heads(chosen.graph, fitted)) is not None:
+        heads.write(folder / LEAVES_NAME)
+        names.append(LEAVES_NAME)
     if not own.facts.is_empty():
         write_parquet_atomically(own.facts, folder / GOLDEN_FACTS_NAME)
         names.append(GOLDEN_FACTS_NAME)
@@ -397,10 +431,16 @@ def session_outputs(session: ModelSession, data: Dataset, lookback: int) -> dict
 def session_predictions(session: ModelSession, data: Dataset, lookback: int) -> Predictions:
     """Outputs of a graph in log-return units."""
     stacked = session_outputs(session, data, lookback)
+    whole = _said(stacked, "")
+    members = {name: _said(stacked, f"{name}{MEMBER_SEPARATOR}") for name in member_names(stacked)}
+    return replace(whole, members=members)
+
+
+def _said(stacked: Mapping[str, Float64Array], prefix: str) -> Predictions:
     return Predictions(
-        stacked["expected_return_bps"] / BASIS_POINTS,
-        stacked["probability_up"],
-        stacked["expected_volatility_bps"] / BASIS_POINTS,
+        stacked[f"{prefix}expected_return_bps"] / BASIS_POINTS,
+        stacked[f"{prefix}probability_up"],
+        stacked[f"{prefix}expected_volatility_bps"] / BASIS_POINTS,
     )
 
 

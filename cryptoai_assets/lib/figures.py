@@ -10,8 +10,10 @@ from matplotlib.figure import Figure
 
 from cryptoai_assets.lib.backtest import buy_and_hold
 from cryptoai_assets.lib.datasets import Float64Array
+from cryptoai_assets.lib.experiment_analysis import ExperimentResult
 from cryptoai_assets.lib.quantization import Variant
 from cryptoai_assets.lib.strategy import Backtest
+from edge_bundle.experiment import Experiment
 
 CALIBRATION_BINS = 15
 ACCENT, GREY, WARNING = "#1769aa", "#9aa5b1", "#c0392b"
@@ -126,6 +128,31 @@ def score_figure(table: pl.DataFrame, *, metric: str, title: str, chance: float 
     return figure
 
 
+def methods_figure(table: pl.DataFrame) -> Figure:
+    """Sentiment methods: how well they label texts, and how many a second.
+
+    Parameters
+    ----------
+    table
+        ``method``, ``accuracy``, ``macro_f1``, ``calibration_error``, ``texts_a_second``, the best first.
+    """
+    found = table.reverse()
+    names, places = found["method"].to_list(), np.arange(found.height)
+    figure = _figure(f"{found.height} sentiment methods on the same texts", width=9.0)
+    quality, speed = figure.subplots(1, 2, width_ratios=(2, 1))
+    for name, colour, marker in (
+        ("accuracy", ACCENT, "o"),
+        ("macro_f1", WARNING, "s"),
+        ("calibration_error", GREY, "x"),
+    ):
+        quality.plot(found[name].to_list(), places, marker, color=colour, label=name.replace("_", " "))
+    quality.set(yticks=places, yticklabels=names, xlim=(0, 1))
+    quality.legend()
+    speed.barh(places, found["texts_a_second"].to_list(), color=ACCENT)
+    speed.set(xscale="log", yticks=[], xlabel="texts a second")
+    return figure
+
+
 def drift_figure(drift: pl.DataFrame, *, shown: int = 20) -> Figure:
     """Drift of each feature over its threshold, the largest ones.
 
@@ -160,6 +187,25 @@ def equity_figure(found: Backtest) -> Figure:
     axes.set(ylabel="capital, 1 at the start")
     axes.tick_params(axis="x", rotation=30, labelsize=7)
     axes.legend()
+    return figure
+
+
+def experiment_figure(experiment: Experiment, result: ExperimentResult) -> Figure:
+    """Effect of an experiment with its interval; before it has its length, how far it is."""
+    figure = _figure(f"Experiment {experiment.name}: {result.recommendation}", height=2.6)
+    axes = figure.add_subplot()
+    if result.effect is None:
+        axes.barh([0], [min(result.times, result.times_needed)], color=ACCENT)
+        axes.set(xlim=(0, result.times_needed), yticks=[], xlabel="bars at which both have answered")
+        return figure
+    value, lower, upper = result.effect.value, result.effect.lower, result.effect.upper
+    axes.errorbar([value], [0], xerr=[[value - lower], [upper - value]], fmt="o", color=ACCENT, capsize=5)
+    axes.axvline(0, color=GREY, linestyle="--")
+    confidence = 1 - experiment.false_alarm_rate
+    label = (
+        f"{experiment.metric} of the challenger less that of the control, with a {confidence:.0%} interval"
+    )
+    axes.set(yticks=[], xlabel=f"{label}; below 0 it is better")
     return figure
 
 

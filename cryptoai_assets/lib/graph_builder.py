@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_bundle.forecast import VALUE_NAMES
+from edge_bundle.forecast import MEMBER_SEPARATOR, MEMBER_VALUE_NAMES, VALUE_NAMES
 from edge_bundle.forecaster import OUTSIDE_RANGE
 from edge_bundle.session import INPUT_NAME
 from edge_bundle.windows import Float32Array
@@ -177,12 +177,19 @@ class GraphBuilder(GraphParts):
         )
         self.node("ReduceMean", [outside], OUTSIDE_RANGE, axes=[1], keepdims=0)
 
-    def model(self, *, features: int, horizons: int) -> onnx.ModelProto:
-        """Return the checked graph, with the outputs that `edge_bundle.session.ModelSession` names."""
+    def model(self, *, features: int, horizons: int, members: Sequence[str] = ()) -> onnx.ModelProto:
+        """Return the checked graph, with the outputs that `edge_bundle.session.ModelSession` names.
+
+        Parameters
+        ----------
+        members
+            Prefixes of nodes that hold what the members of an ensemble say: outputs of these names.
+        """
         shape: list[str | int | None] = ["batch", self.lookback, features]
+        said = [f"{member}{MEMBER_SEPARATOR}{name}" for member in members for name in MEMBER_VALUE_NAMES]
         outputs = [
             helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", horizons])
-            for name in VALUE_NAMES
+            for name in (*VALUE_NAMES, *said)
         ]
         outputs.append(helper.make_tensor_value_info(OUTSIDE_RANGE, TensorProto.FLOAT, ["batch"]))
         window = helper.make_tensor_value_info(INPUT_NAME, TensorProto.FLOAT, shape)

@@ -14,6 +14,9 @@ from cryptoai_assets.lib.releases import ReleaseDesk
 from cryptoai_assets.lib.store import DailyStore, MonthlyStore, Place
 from cryptoai_assets.lib.studies import Studies
 from cryptoai_assets.lib.tracking import Tracking
+from cryptoai_serving.bar_shelf import BarsPlace
+from cryptoai_serving.log_database import log_place
+from edge_bundle.sentiment.outlook import OUTLOOK_NAME
 
 EXPERIMENT = "cryptoai"
 
@@ -28,12 +31,18 @@ class Home:
         Where candles, facts and features lie when not under the root; such as a bucket of S3.
     studies_address
         Of the database of searches, when it is not a file under the root.
+    bars
+        The online store, when it is not a file under the root.
+    forecast_log
+        Of the service, when it is another file or the address of a database.
     """
 
     root: Path
     market: Market
     store: Place | None = None
     studies_address: str | None = None
+    bars: BarsPlace | None = None
+    forecast_log: str | None = None
 
     @property
     def data(self) -> Path:
@@ -121,9 +130,24 @@ class Home:
         return self.data / "monitoring"
 
     @property
-    def bars_database(self) -> Path:
+    def bars_database(self) -> BarsPlace:
         """Online store that the service reads."""
-        return self.data / "bars.db"
+        return self.data / "bars.db" if self.bars is None else self.bars
+
+    @property
+    def device_candles(self) -> Path:
+        """Candles that devices have sent to the service."""
+        return self.data / "device_candles"
+
+    @property
+    def outlooks(self) -> Path:
+        """What the news say, where the service reads it."""
+        return self.data / OUTLOOK_NAME
+
+    @property
+    def sentiment(self) -> Path:
+        """Folder of the comparison of sentiment methods, and of the one that it chose."""
+        return self.data / "sentiment"
 
     @property
     def stream_record(self) -> Path:
@@ -131,9 +155,10 @@ class Home:
         return self.data / "stream.json"
 
     @property
-    def forecasts_database(self) -> Path:
-        """Log of every forecast that was served."""
-        return self.root / "data" / "forecasts.db"
+    def forecasts_database(self) -> Path | str:
+        """Log of every forecast that was served: a file, or the address of a database."""
+        place = log_place(self.forecast_log or "data/forecasts.db")
+        return self.root / place if isinstance(place, Path) else place
 
     @property
     def alerts_database(self) -> Path:

@@ -5,6 +5,7 @@ What is served is fresh because of it; what is trained on comes over REST, throu
 
 import json
 import os
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +18,9 @@ from cryptoai_assets.lib.freshness import FreshnessWatch, Verdict
 from cryptoai_assets.lib.market import Market
 from cryptoai_assets.lib.quality import row_faults
 from cryptoai_assets.lib.sources.bar_sequence import StreamedBars
-from cryptoai_serving.bars import KEPT_BARS, BarStore
+from cryptoai_serving.bar_shelf import KEPT_BARS
+from cryptoai_serving.bars import BarStore
+from cryptoai_serving.errors import StoreUnavailableError
 
 # Of a bar: how long after its close it may come over the stream.
 TOLERANCE = 0.5
@@ -34,7 +37,7 @@ class StreamRecord:
     newest
         Open time of the newest bar that came over the stream itself, by symbol; none before the first.
     last_failure
-        What ended the last connection that was lost.
+        What ended the last connection that was lost, or keeps bars from the service now.
     """
 
     since: datetime
@@ -105,17 +108,30 @@ async def keep_online(
 ) -> None:
     """Put sound bars where the service reads them, as they come, and keep the record; ends with the stream.
 
-    A bar that breaks a rule is left out: it comes again over REST, where it is judged and kept.
+    A bar that breaks a rule is left out: it comes again over REST, where it is judged and kept. What
+    cannot be put there waits for the next bar.
     """
     newest: dict[str, datetime] = {}
+    waiting: deque[StreamedBars] = deque(maxlen=KEPT_BARS)
     StreamRecord(since, newest, last_failure()).write(record)
     async for bars in stream:
-        store.write_bars(sound(bars.fetched.candles, market.interval))
-        store.write_no_trade(bars.fetched.facts)
-        times = bars.fetched.candles["open_time"]
-        if not bars.over_rest and times.len():
-            newest[bars.symbol] = max(times[-1], newest.get(bars.symbol, times[-1]))
-        StreamRecord(since, newest, last_failure()).write(record)
+        waiting.append(bars)
+        failure = None
+        try:
+            while waiting:
+                _put(waiting[0], store, newest, market)
+                waiting.popleft()
+        except StoreUnavailableError as error:
+            failure = error.problem
+        StreamRecord(since, newest, failure or last_failure()).write(record)
+
+
+def _put(bars: StreamedBars, store: BarStore, newest: dict[str, datetime], market: Market) -> None:
+    store.write_bars(sound(bars.fetched.candles, market.interval))
+    store.write_no_trade(bars.fetched.facts)
+    times = bars.fetched.candles["open_time"]
+    if not bars.over_rest and times.len():
+        newest[bars.symbol] = max(times[-1], newest.get(bars.symbol, times[-1]))
 
 
 def sound(candles: pl.DataFrame, interval: str) -> pl.DataFrame:

@@ -47,7 +47,8 @@ class Market:
     Parameters
     ----------
     source
-        Of candles: the embedded ``sample``, an ``archive`` of one's own, an ``exchange``, or the ``sandbox``.
+        Of candles: the embedded ``sample``, an ``archive`` of one's own, an ``exchange``, what one's own
+        ``device`` sends, or the ``sandbox``.
     second_venue
         Asked for bars that the venue does not give, try after try; None is nobody.
     horizons

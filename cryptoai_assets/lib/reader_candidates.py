@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from cryptoai_assets.lib.datasets import Float64Array
 from cryptoai_assets.lib.gate import CanaryResult, Comparison, Evidence
-from cryptoai_assets.lib.tracking import NAME_TAG, VERSION_TAG, Tracking
+from cryptoai_assets.lib.tracking import NAME_TAG, VERSION_TAG, Tracking, reader_wrapping
 from edge_bundle.manifest import bundle_digest
 from edge_bundle.windows import Float32Array
 
@@ -90,9 +90,8 @@ def registered_reader(
         tracking.log_record(run_id, {"classes": report.classes.to_dicts()}, "classes")
         for name, figure in report.figures.items():
             tracking.log_figure(run_id, figure, name)
-        version = tracking.register_reader(
-            run_id, bundle, model=model, tags=tags, example=report.example, said=report.said
-        ).version
+        form = reader_wrapping(report.example, report.said)
+        version = tracking.register(run_id, bundle, model=model, tags=tags, wrapping=form).version
         tracking.log(run_id, tags={VERSION_TAG: str(version), NAME_TAG: f"{model} version {version}, {kind}"})
     return ReaderCandidate(model, kind, version, run_id, digest, origin)
 

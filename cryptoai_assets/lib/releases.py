@@ -84,11 +84,7 @@ class ReleaseDesk:
         with self._only_writer():
             self._finish(self.ledger.open_intents(model), at)
             released = self._verified(model, version)
-            if alarms := self.ledger.unanswered_alarms(model, version):
-                raise PromotionError(
-                    f"{model} version {version} is stopped by the leak alarm: {'; '.join(alarms)}; "
-                    "answer for it by name with `python -m cryptoai_assets.ledger acknowledge`"
-                )
+            self._check_answered(model, version)
             channel = read_channel(self.root, model) or Channel(model)
             holder = self.tracking.alias(model, CHAMPION)
             unsigned = replace(channel.champion, signature=None) if channel.champion else None
@@ -113,6 +109,27 @@ class ReleaseDesk:
             )
             (entry,) = (entry for entry in self.ledger.open_intents(model) if entry.id == intent)
             return self._carry_out(entry, at)
+
+    def staged(self, model: str, version: int) -> ReleasedVersion:
+        """Bring a version's verified files to its release folder, and leave the champion what it is.
+
+        Raises
+        ------
+        PromotionError
+            When the bundle is not the registered one, its golden rows disagree, or a leak alarm of the
+            version is unanswered.
+        """
+        with self._only_writer():
+            released = self._verified(model, version)
+            self._check_answered(model, version)
+            return released
+
+    def _check_answered(self, model: str, version: int) -> None:
+        if alarms := self.ledger.unanswered_alarms(model, version):
+            raise PromotionError(
+                f"{model} version {version} is stopped by the leak alarm: {'; '.join(alarms)}; "
+                "answer for it by name with `python -m cryptoai_assets.ledger acknowledge`"
+            )
 
     def finish_open_intents(self, at: datetime) -> list[Entry]:
         """Carry out what a killed run began, or take it back when its bundle no longer verifies.
@@ -177,7 +194,7 @@ class ReleaseDesk:
         alarms = self.ledger.unanswered_alarms(model, version)
         path = leak_alarm_path(self.root, model)
         if alarms:
-            _write_json(path, {"version": version, "reason": "; ".join(alarms)})
+            write_json(path, {"version": version, "reason": "; ".join(alarms)})
         else:
             path.unlink(missing_ok=True)
 
@@ -269,10 +286,11 @@ class ReleaseDesk:
 
 def write_channel(root: Path, channel: Channel) -> None:
     """Replace a model's channel; a reader sees the old one or the new one, whole."""
-    _write_json(channel_path(root, channel.model), channel.to_dict())
+    write_json(channel_path(root, channel.model), channel.to_dict())
 
 
-def _write_json(path: Path, record: Mapping[str, Any]) -> None:
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Replace a file of the releases folder; a reader sees the old one or the new one, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.tmp")
     with draft.open("w", encoding="utf-8") as file:

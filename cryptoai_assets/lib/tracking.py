@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -46,14 +46,14 @@ NAME_TAG = "mlflow.runName"
 DIGEST_TAG = "bundle_sha256"
 # MLflow takes at most so many parameters, or tags, in one call.
 _ROWS_A_CALL = 100
-_INPUT = Schema(
+_CANDLES = Schema(
     [
         ColSpec(DataType.long, "open_time_ms"),
         ColSpec(DataType.string, "symbol"),
         *(ColSpec(DataType.double, name) for name in ("open", "high", "low", "close", "volume")),
     ]
 )
-_OUTPUT = Schema(
+_FORECASTS = Schema(
     [
         ColSpec(DataType.string, "symbol"),
         ColSpec(DataType.long, "open_time_ms"),
@@ -71,6 +71,29 @@ _OUTPUT = Schema(
         ColSpec(DataType.string, "abstention"),
     ]
 )
+_TEXTS = Schema([ColSpec(DataType.string, "text")])
+_SENTIMENTS = Schema(
+    [
+        *(ColSpec(DataType.double, name) for name in ("negative", "neutral", "positive", "score")),
+        ColSpec(DataType.string, "method"),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapping:
+    """How MLflow runs a bundle: the file that it loads, and what goes in and comes out.
+
+    Parameters
+    ----------
+    example
+        Input that a bundle answers.
+    """
+
+    name: str
+    code: Path
+    signature: ModelSignature
+    example: Callable[[Path], object]
 
 
 class TrackingError(Exception):
@@ -231,60 +254,31 @@ class Tracking:
         return dict(self._client.get_run(run_id).data.metrics)
 
     def register(
-        self, run_id: str, bundle: Path, *, model: str, tags: Mapping[str, str]
+        self,
+        run_id: str,
+        bundle: Path,
+        *,
+        model: str,
+        tags: Mapping[str, str],
+        wrapping: "Wrapping | None" = None,
     ) -> RegisteredVersion:
         """Register a forecaster's bundle, wrapped for ``mlflow.pyfunc``, as the next version; `challenger`.
 
         The version is made with its tags in one step, the bundle's digest among them.
-        """
-        signature, example = ModelSignature(inputs=_INPUT, outputs=_OUTPUT), _input_example(bundle)
-        return self._register(
-            run_id, bundle, model=model, tags=tags, code="bundle_pyfunc.py", form=(signature, example)
-        )
-
-    def register_reader(
-        self,
-        run_id: str,
-        bundle: Path,
-        *,
-        model: str,
-        tags: Mapping[str, str],
-        example: npt.NDArray[np.uint8 | np.float32],
-        said: npt.NDArray[np.float32],
-    ) -> RegisteredVersion:
-        """Register a bundle that reads arrays, as `register` does a forecaster's.
 
         Parameters
         ----------
-        example, said
-            Some of what it reads, and the probabilities that it gives; their first axis is the batch.
+        wrapping
+            None is a forecaster's.
         """
-        signature = ModelSignature(
-            inputs=Schema([TensorSpec(example.dtype, (-1, *example.shape[1:]))]),
-            outputs=Schema([TensorSpec(said.dtype, (-1, *said.shape[1:]))]),
-        )
-        return self._register(
-            run_id, bundle, model=model, tags=tags, code="reader_pyfunc.py", form=(signature, example)
-        )
-
-    def _register(
-        self,
-        run_id: str,
-        bundle: Path,
-        *,
-        model: str,
-        tags: Mapping[str, str],
-        code: str,
-        form: tuple[ModelSignature, object],
-    ) -> RegisteredVersion:
-        signature, example = form
+        form = wrapping or FORECASTER
         with self.resumed(run_id):
             logged = mlflow.pyfunc.log_model(
-                name="forecaster",
-                python_model=str(Path(__file__).with_name(code)),
+                name=form.name,
+                python_model=str(form.code),
                 artifacts={BUNDLE_ARTIFACT: str(bundle)},
-                signature=signature,
-                input_example=example,
+                signature=form.signature,
+                input_example=form.example(bundle),
                 pip_requirements=[f"cryptoai[platform]=={distribution_version('cryptoai')}"],
             )
             made = mlflow.register_model(
@@ -391,11 +385,42 @@ def declare_pyfunc(model: object) -> None:
     mlflow.models.set_model(model)
 
 
-def _input_example(bundle: Path) -> "pd.DataFrame":
+def _candle_example(bundle: Path) -> "pd.DataFrame":
     """Candles that the bundle answers, as the signature states them."""
     candles = pl.read_parquet(bundle / GOLDEN_CANDLES_NAME)
     times = candles["open_time"].dt.epoch("ms").alias("open_time_ms")
-    return candles.with_columns(times).select(_INPUT.input_names()).to_pandas()
+    return candles.with_columns(times).select(_CANDLES.input_names()).to_pandas()
+
+
+def _text_example(_bundle: Path) -> "pd.DataFrame":
+    return pl.DataFrame({"text": ["Bitcoin rises"]}).to_pandas()
+
+
+_LIB = Path(__file__).parent
+FORECASTER = Wrapping(
+    "forecaster", _LIB / "bundle_pyfunc.py", ModelSignature(_CANDLES, _FORECASTS), _candle_example
+)
+SENTIMENT = Wrapping(
+    "sentiment",
+    _LIB / "sentiment_methods" / "sentiment_pyfunc.py",
+    ModelSignature(_TEXTS, _SENTIMENTS),
+    _text_example,
+)
+
+
+def reader_wrapping(example: npt.NDArray[np.uint8 | np.float32], said: npt.NDArray[np.float32]) -> Wrapping:
+    """Wrapping of a bundle that reads arrays.
+
+    Parameters
+    ----------
+    example, said
+        Some of what it reads, and the probabilities that it gives; their first axis is the batch.
+    """
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(example.dtype, (-1, *example.shape[1:]))]),
+        outputs=Schema([TensorSpec(said.dtype, (-1, *said.shape[1:]))]),
+    )
+    return Wrapping("reader", _LIB / "reader_pyfunc.py", signature, lambda _bundle: example)
 
 
 def _is_absence(error: MlflowException) -> bool:

@@ -75,6 +75,8 @@ def watch(
     drift = drift_table(reference, window, names, CALIBRATION)
     with ForecastLog(home.forecasts_database) as log:
         scored = scored_forecasts(log.read(model=home.market.model), outcomes)
+        happened = scored.select("symbol", "known_at", "horizon_bars", "return_bps").unique()
+        log.write_outcomes(home.market.model, happened)
     fallen = degraded_horizons(
         scored.filter(pl.col("bundle") == forecaster.digest),
         promised,

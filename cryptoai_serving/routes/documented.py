@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any
 
-from fastapi import Path
+from fastapi import Path, Request
 
+from cryptoai_serving.errors import RequestRefusedError
 from cryptoai_serving.messages import ErrorAnswer
 
 Responses = dict[int | str, dict[str, Any]]
@@ -23,7 +24,7 @@ GUARDED = (
 BODY = (
     _refusal(400, "A body that cannot be read")
     | _refusal(413, "A body over the limit")
-    | _refusal(415, "A body with a content-encoding")
+    | _refusal(415, "A body with a content-encoding, or of a kind that is not read")
 )
 SYMBOL = _refusal(404, "A symbol that the model does not know")
 RELEASE = _refusal(404, "A model, version or file that is not released")
@@ -41,3 +42,41 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 ModelName = Annotated[
     str, Path(pattern=NAME, description="Registered name", examples=["cryptoai-forecaster-sample"])
 ]
+
+
+LONGEST_USER_ID = 128
+# Read by hand: the framework's way of reading one parameter takes as long as all else that is done for a
+# forecast that is kept.
+NAMED_USER: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "user_id",
+            "in": "query",
+            "required": False,
+            "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_USER_ID},
+            "description": "Whoever asks, by any name that stays the same: an experiment answers a user with "
+            "the same version every time. The name itself is not kept.",
+            "example": "user-17",
+        }
+    ]
+}
+
+
+def user_id(request: Request) -> str | None:
+    """Name that the user gave, if any; of routes that document `NAMED_USER`.
+
+    Raises
+    ------
+    RequestRefusedError
+        When it is empty or too long.
+    """
+    if not request.scope["query_string"]:
+        return None
+    name = request.query_params.get("user_id")
+    if name is not None and not 1 <= len(name) <= LONGEST_USER_ID:
+        raise RequestRefusedError(
+            f"a user_id of {len(name)} characters",
+            where="query.user_id",
+            cure=f"send 1 to {LONGEST_USER_ID} characters, or leave it out",
+        )
+    return name

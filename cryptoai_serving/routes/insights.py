@@ -10,6 +10,7 @@ from cryptoai_serving.errors import RequestRefusedError
 from cryptoai_serving.forecast_desk import StoredForecast
 from cryptoai_serving.freshness import freshness
 from cryptoai_serving.insight_messages import (
+    ExperimentState,
     FreshnessMessage,
     InsightsAnswer,
     ModelState,
@@ -24,13 +25,13 @@ from cryptoai_serving.insight_messages import (
 from cryptoai_serving.messages import RefusedMessage
 from cryptoai_serving.refusals import request_id
 from cryptoai_serving.rooms import Rooms, rooms_of
-from cryptoai_serving.routes.documented import GUARDED, SYMBOL, SymbolPath
+from cryptoai_serving.routes.documented import GUARDED, NAMED_USER, SYMBOL, SymbolPath, user_id
 from cryptoai_serving.signals import signals
 
 router = APIRouter(prefix="/api/ml", route_class=guarded("read"), responses=GUARDED, tags=["insights"])
 
 
-@router.get("/price-prediction/{symbol}", responses=SYMBOL)
+@router.get("/price-prediction/{symbol}", responses=SYMBOL, openapi_extra=NAMED_USER)
 async def price_prediction(request: Request, symbol: SymbolPath) -> PricePredictionAnswer:
     """Prices to come, one a horizon, from the latest bars in the online store."""
     stored = await _stored(request, symbol)
@@ -41,7 +42,7 @@ async def price_prediction(request: Request, symbol: SymbolPath) -> PricePredict
     )
 
 
-@router.get("/signals/{symbol}", responses=SYMBOL)
+@router.get("/signals/{symbol}", responses=SYMBOL, openapi_extra=NAMED_USER)
 async def trading_signals(request: Request, symbol: SymbolPath) -> SignalsAnswer:
     """Signals, one a horizon. HOLD, with its reason, below the least confidence, while the version's scores
     are taken for a leak, and where the forecast abstains, as on stale data.
@@ -70,7 +71,7 @@ async def patterns(request: Request, symbol: SymbolPath) -> PatternsAnswer:
     )
 
 
-@router.get("/insights/{symbol}", responses=SYMBOL)
+@router.get("/insights/{symbol}", responses=SYMBOL, openapi_extra=NAMED_USER)
 async def insights(
     request: Request,
     symbol: SymbolPath,
@@ -116,6 +117,7 @@ async def status(request: Request) -> StatusAnswer:
         model=ModelState.of(served, rooms.champion.leak_alarm) if served else None,
         reason=rooms.champion.reason,
         refused=RefusedMessage.of(rooms.champion.refused),
+        experiment=ExperimentState.of(rooms.experiments),
         bars=[FreshnessMessage.of(one) for one in bars],
         forecasts_waiting=rooms.recorder.waiting,
         forecasts_dropped=rooms.recorder.dropped,
@@ -125,7 +127,7 @@ async def status(request: Request) -> StatusAnswer:
 
 async def _stored(request: Request, symbol: str) -> StoredForecast:
     rooms = rooms_of(request)
-    stored = await rooms.desk.from_store(symbol, request_id=request_id(request))
+    stored = await rooms.desk.from_store(symbol, request_id=request_id(request), user_id=user_id(request))
     rooms.metrics.forecasts((stored.forecast,), origin="store")
     return stored
 

@@ -3,7 +3,6 @@
 import asyncio
 
 from fastapi import APIRouter, Request, Response
-from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
@@ -17,7 +16,8 @@ from cryptoai_serving.messages import (
     ReadinessAnswer,
     RefusedMessage,
 )
-from cryptoai_serving.page import DOCS_POLICY, PAGE, PAGE_POLICY
+from cryptoai_serving.page import PAGE, PAGE_POLICY
+from cryptoai_serving.reference import REFERENCE_POLICY, reference_page
 from cryptoai_serving.refusals import request_id
 from cryptoai_serving.rooms import Rooms, rooms_of
 from cryptoai_serving.routes.documented import GUARDED
@@ -36,11 +36,8 @@ async def front_page() -> Response:
 @public.get("/api/docs", response_class=HTMLResponse, include_in_schema=False)
 async def documentation(request: Request) -> Response:
     """Page of the OpenAPI document."""
-    page = get_swagger_ui_html(
-        openapi_url=str(request.app.openapi_url), title=request.app.title, swagger_favicon_url="data:,"
-    )
-    page.headers["content-security-policy"] = DOCS_POLICY
-    return page
+    page = reference_page(request.app.openapi(), server=str(request.base_url).rstrip("/"))
+    return HTMLResponse(page, headers={"content-security-policy": REFERENCE_POLICY})
 
 
 @public.get("/livez")

@@ -22,10 +22,16 @@ DAY = timedelta(days=1)
 LONGEST_WAIT = timedelta(days=1)
 SEND_SECONDS = 60.0
 CHECKSUMS = "SHA256SUMS"
+# What a server answers to a file that it will never take.
+UNWANTED = (400, 413, 415, 422)
 
 
 class NotSentError(EdgeBundleError):
     """A day did not reach where it should go; it is sent again the next time."""
+
+
+class DayRefusedError(NotSentError):
+    """A day was refused for what it is: it is not sent again, and those after it do not wait."""
 
 
 class Destination(Protocol):
@@ -43,6 +49,8 @@ class Destination(Protocol):
         ------
         NotSentError
             When they did not all arrive.
+        DayRefusedError
+            When they are not wanted as they are.
         """
         ...
 
@@ -86,6 +94,8 @@ class PlatformDestination:
             )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise NotSentError(f"the platform did not take {day} ({type(error).__name__})") from error
+        if answer.status_code in UNWANTED:
+            raise DayRefusedError(f"the platform refused {day}: {answer.text[:200]}")
         if answer.status_code not in (200, 201):
             raise NotSentError(
                 f"the platform answered {day} with status {answer.status_code}: {answer.text[:200]}"
@@ -151,14 +161,23 @@ class Export:
         ------
         NotSentError
             When one did not arrive; those after it wait, so that they arrive in order.
+        DayRefusedError
+            When one was refused for what it is, after those behind it were sent.
         """
-        sent = 0
+        sent, refused = 0, None
         for day in self._due(now):
             files = self._written(day)
             if to is not None and self.database.marked(_sent(day)) is None:
-                to.send(day, files)
-                self.database.mark(_sent(day), "sent", now=now)
-                sent += 1
+                try:
+                    to.send(day, files)
+                except DayRefusedError as error:
+                    refused = error
+                    self.database.mark(_sent(day), f"{error}", now=now)
+                else:
+                    self.database.mark(_sent(day), "sent", now=now)
+                    sent += 1
+        if refused is not None:
+            raise refused
         return sent
 
     def _due(self, now: datetime) -> Iterator[date]:

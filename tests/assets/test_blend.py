@@ -28,6 +28,7 @@ from cryptoai_assets.lib.models.tree_heads import ForestSettings, LightgbmSettin
 from cryptoai_assets.lib.models.trees import Trees
 from cryptoai_assets.lib.quantization import chosen_precision
 from cryptoai_assets.lib.targets import target_frame
+from cryptoai_assets.lib.tree_leaves import direction_heads
 from edge_bundle.features.catalog import feature_frame
 from edge_bundle.session import ModelSession
 
@@ -127,6 +128,11 @@ def test_one_graph_says_what_the_ensemble_says(tmp_path: Path, fitted: FittedBle
     exported = session_predictions(session, test, fitted.lookback)
     found = agreement(spread.predict(test), exported, nearest=True)
     assert verify_agreement(found).largest_difference < AGREEMENT_TOLERANCE
+    told = spread.predict(test).members
+    assert list(exported.members) == list(told) == list(fitted.members)
+    for kind, member in told.items():
+        own = agreement(member, exported.members[kind], nearest=True)
+        assert verify_agreement(own).largest_difference < AGREEMENT_TOLERANCE
     out = session_outputs(session, test, fitted.lookback)
     half = [one.interval_factor for one in fitted.coupling] * out["expected_volatility_bps"]
     assert out["upper_bps"] - out["lower_bps"] == pytest.approx(2 * half, rel=1e-4)
@@ -138,10 +144,23 @@ def test_members_of_an_ensemble_are_not_fitted_alone_as_well() -> None:
     assert fitted_alone([FOREST, LSTM, TRANSFORMER, trees, blend]) == [TRANSFORMER, trees, blend]
 
 
-def test_networks_inside_are_quantized_as_by_themselves(fitted: FittedBlend, data: Dataset) -> None:
+def test_networks_inside_are_quantized_as_by_themselves_and_trees_keep_their_leaves(
+    fitted: FittedBlend, data: Dataset, tmp_path: Path
+) -> None:
     rows = np.arange(2600)
     up = np.column_stack([data.target("up", horizon)[rows] for horizon in HORIZONS])
     found = chosen_precision(forecaster_graph(fitted), data.windows(8, rows), up)
+    heads = direction_heads(found.graph, fitted)
+    assert heads is not None
+    onnx.save(found.graph, tmp_path / "model.onnx")
+    windows = data.with_features(fitted.names).windows(8, rows[:50])
+    outputs = ModelSession.open(tmp_path / "model.onnx").run(windows)
+    own = heads.of_horizon(HORIZONS[0])
+    assert list(own) == ["xgboost", "lightgbm", "random_forest"]
+    for kind, head in own.items():
+        margin = head.said(windows[:, -1])
+        said = 1 / (1 + np.exp(-margin)) if head.log_odds else margin
+        assert said == pytest.approx(outputs[f"{kind}/probability_up"][:, 0], abs=2e-6)
     dynamic = next(variant for variant in found.table if variant.name == "int8_dynamic")
     assert dynamic.rank_correlation > 0.9
     assert dynamic.megabytes < found.table[0].megabytes

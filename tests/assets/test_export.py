@@ -24,7 +24,7 @@ from cryptoai_assets.lib.export import (
 )
 from cryptoai_assets.lib.graph_builder import BASIS_POINTS
 from cryptoai_assets.lib.market import market_preset
-from cryptoai_assets.lib.models.ensemble import EnsembleSettings
+from cryptoai_assets.lib.models.ensemble import EnsembleHead, EnsembleSettings
 from cryptoai_assets.lib.models.forecaster_model import Predictions
 from cryptoai_assets.lib.models.tree_heads import (
     ForestSettings,
@@ -35,6 +35,7 @@ from cryptoai_assets.lib.models.tree_heads import (
 from cryptoai_assets.lib.models.trees import FittedTrees, Trees
 from cryptoai_assets.lib.sources.sample import sample_file
 from edge_bundle.candles import candle_frame
+from edge_bundle.explanation import Explainer, Explanation
 from edge_bundle.features.catalog import fingerprint
 from edge_bundle.forecaster import Forecaster
 from edge_bundle.manifest import GRAPH_NAME
@@ -111,6 +112,42 @@ def test_graph_agrees_with_its_original_on_real_rows(
     assert found.share >= 0.999
     assert found.largest_difference <= AGREEMENT_TOLERANCE
     assert verify_agreement(found) is found
+
+
+def test_graph_tells_what_the_members_of_an_ensemble_say(
+    fitted: FittedTrees, forecaster: Forecaster, data: Dataset
+) -> None:
+    native, said = fitted.predict(data).members, graph_predictions(forecaster, data).members
+    assert list(said) == list(native)
+    assert len(said) == (3 if isinstance(fitted.direction[0], EnsembleHead) else 0)
+    for kind, member in native.items():
+        found = agreement(member, said[kind])
+        assert found.share >= 0.999
+        assert found.largest_difference <= AGREEMENT_TOLERANCE
+
+
+def test_bundle_explains_its_trees_exactly_and_an_ensemble_by_drawn_orders(
+    fitted: FittedTrees, forecaster: Forecaster, data: Dataset
+) -> None:
+    explainer = Explainer.of(forecaster)
+    window = data.with_features(fitted.names).values[500]
+    said = forecaster.outputs(window[None])
+    for horizon, column in ((HORIZONS[0], 0), (HORIZONS[-1], len(HORIZONS) - 1)):
+        whole = explainer.explanation(window, horizon, part="", seed=1)
+        assert (whole.orders is None) is (not fitted.members)
+        for part in explainer.members:
+            own = explainer.explanation(window, horizon, part=part, seed=1)
+            assert own.orders is None
+            assert _probability(own) == pytest.approx(said[f"{part}/probability_up"][0, column])
+            assert abs(own.remainder) < 1e-5
+        assert _probability(whole) == pytest.approx(said["probability_up"][0, column])
+        assert abs(whole.remainder) < 1e-5
+        assert sum(abs(one.contribution) for one in whole.contributions) > 1e-3
+
+
+def _probability(explained: Explanation) -> float:
+    said = explained.said
+    return said if explained.unit == "probability" else float(1 / (1 + np.exp(-said)))
 
 
 def test_bundle_carries_what_it_was_made_of_and_passes_its_selftest(forecaster: Forecaster) -> None:

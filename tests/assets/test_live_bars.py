@@ -25,7 +25,8 @@ from cryptoai_assets.lib.sources.sample import sample_file
 from cryptoai_assets.sandbox.binance import binance_app
 from cryptoai_assets.sandbox.faults import Fault, FaultPlan, Faults
 from cryptoai_assets.sandbox.market import SandboxMarket
-from cryptoai_serving.bars import KEPT_BARS, BarStore
+from cryptoai_serving.bar_shelf import KEPT_BARS
+from cryptoai_serving.bars import BarStore
 from edge_bundle.alerts import Outbox
 from edge_bundle.facts import empty_facts
 
@@ -213,3 +214,30 @@ async def test_socket_that_looks_healthy_and_delivers_nothing_is_told_within_two
     for half_minutes in range(5):
         causes = watch.look(closed + half_minutes * MINUTE / 2)
     assert any("BTCUSDT" in cause for cause in causes)
+
+
+async def test_bars_that_cannot_be_put_online_wait_for_the_next_one(tmp_path: Path) -> None:
+    path = tmp_path / "bars.db"
+    path.mkdir()
+
+    async def mended_in_time() -> AsyncIterator[StreamedBars]:
+        yield part("BTCUSDT", 0, 2, over_rest=False)
+        kept_back = StreamRecord.read(tmp_path / "stream.json")
+        assert kept_back is not None
+        assert (kept_back.newest, "bars.db cannot be used" in str(kept_back.last_failure)) == ({}, True)
+        path.rmdir()
+        yield part("BTCUSDT", 2, 3, over_rest=False)
+
+    with BarStore(path) as store:
+        await keep_online(
+            mended_in_time(),
+            store,
+            tmp_path / "stream.json",
+            market=MARKET,
+            since=NOON,
+            last_failure=lambda: None,
+        )
+        assert store.latest(["BTCUSDT"], 10).height == 3
+    assert StreamRecord.read(tmp_path / "stream.json") == StreamRecord(
+        NOON, {"BTCUSDT": NOON + 2 * MINUTE}, None
+    )

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from fakes.mortal_desk import MODEL
+from fakes.postgresql_server import postgresql_address
 from fakes.releases import release_tiny_bundle
 from fakes.tiny_bundle import TINY_FEATURES, walk_candles
 
@@ -91,6 +92,21 @@ def test_what_was_served_from_the_stored_bars_replays_the_same(market: MarketRes
     found = replayed(market.home, served_forecasts(market.home))
     assert found["status"].to_list() == ["same"] * (SERVED_BARS * len(SYMBOLS))
     assert sentence(found) == "6 served forecasts are the same when they are made again"
+
+
+def test_forecasts_that_were_logged_in_postgresql_replay_the_same_and_take_their_outcomes(
+    market: MarketResource,
+) -> None:
+    with postgresql_address() as address:
+        home = replace(market.home, forecast_log=address)
+        serve(home, CANDLES)
+        assert replayed(home, served_forecasts(home))["status"].to_list() == ["same"] * 6
+        known = served_forecasts(home)[0].known_at
+        with ForecastLog(home.forecasts_database) as log:
+            happened = {"symbol": "BTCUSD", "known_at": [known], "horizon_bars": 1, "return_bps": 2.5}
+            log.write_outcomes(MODEL, pl.DataFrame(happened))
+            assert log.outcomes(model=MODEL)["return_bps"].to_list() == [2.5]
+    assert not (home.root / "data" / "forecasts.db").exists()
 
 
 def test_forecasts_of_long_ago_and_of_candles_in_a_request_are_not_made_again(market: MarketResource) -> None:

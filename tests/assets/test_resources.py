@@ -6,12 +6,14 @@ from pathlib import Path
 
 import polars as pl
 from fakes.loopback_app import serving
+from fakes.tiny_bundle import walk_candles
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
 from cryptoai_assets.defs.resources import MarketResource
+from cryptoai_assets.lib.sources.fallback import FROM_FALLBACK
 from cryptoai_assets.lib.sources.sample import sample_file
 from cryptoai_assets.sandbox.__main__ import sandbox_app
 from cryptoai_assets.sandbox.coingecko import coingecko_app
@@ -67,3 +69,27 @@ def test_what_is_heard_instead_is_known_in_the_simulated_venues_time(tmp_path: P
         fetched = market.source().fetch("BTCUSDT", NOW - timedelta(hours=1), NOW)
     assert fetched.facts["source"].unique().to_list() == ["simulated CoinGecko"]
     assert fetched.facts["known_at"].unique().to_list() == [NOW]
+
+
+def test_what_devices_sent_stands_in_for_a_venue_that_is_closed_and_is_a_source_by_itself(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "markets").mkdir()
+    (tmp_path / "markets" / "mine.toml").write_text('source = "device"')
+    day = NOW.replace(hour=0)
+    candles = walk_candles(("BTCUSDT", "ETHUSDT"), bars=900, interval="1m", seed=1, start=day)
+    for market_name in ("mine", "sandbox"):
+        folder = tmp_path / "data" / market_name / "device_candles" / "3f9c21ab"
+        folder.mkdir(parents=True)
+        candles.write_parquet(folder / f"{day:%Y-%m-%d}.parquet")
+    expected = candles.filter(symbol="ETHUSDT").tail(60)
+    start, end = day + timedelta(minutes=840), day + timedelta(days=1)
+    own = MarketResource(name="mine", root=str(tmp_path)).source()
+    assert own.fetch("ETHUSDT", start, end).candles.equals(expected)
+    app = Starlette(routes=[Route("/binance/{rest:path}", blocked)])
+    with serving(app) as server:
+        market = MarketResource(name="sandbox", root=str(tmp_path), time=NOW.isoformat(), sandbox=server.http)
+        heard = market.source().fetch("ETHUSDT", start, end)
+    assert heard.candles.equals(expected)
+    assert set(heard.facts["name"]) == {FROM_FALLBACK}
+    assert set(heard.facts["source"]) == {"device files"}

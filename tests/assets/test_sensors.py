@@ -163,7 +163,7 @@ def test_release_follows_the_alias_that_a_person_moved_and_is_quiet_after(
 
     assert evaluated() == "alias and channel agree"
     tracking_at(root).set_alias(MODEL, CHAMPION, 3)
-    assert evaluated() == "version 3 is released, as MLflow's alias says"
+    assert evaluated() == f"version 3 of {MODEL} is released, as MLflow's alias says"
     assert released() == 3
     entries = len(market.home.ledger.entries(MODEL))
     assert evaluated() == "alias and channel agree"

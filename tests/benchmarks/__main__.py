@@ -12,7 +12,17 @@ from pathlib import Path
 
 from benchmarks.rows import BenchRow
 
-ROOMS = ("sources", "features", "forecasting", "charts", "sentiment", "serving", "monitoring", "edge")
+ROOMS = (
+    "sources",
+    "features",
+    "forecasting",
+    "charts",
+    "sentiment",
+    "serving",
+    "online",
+    "monitoring",
+    "edge",
+)
 REPORT = Path("build/bench.json")
 LINE = "{:<44} {:>12} {:<9} {:>10} {:<7} {:>8}  {}"
 Measure = Callable[[], list[BenchRow]]

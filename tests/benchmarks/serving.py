@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 from benchmarks.rows import BenchRow, alternated_seconds
+from benchmarks.serving_load import load_rows
 from fakes.releases import name_champion
 from fakes.tiny_bundle import walk_candles, write_tiny_bundle
 
@@ -91,7 +92,8 @@ def measure() -> list[BenchRow]:
         alternated_seconds(*calls.values(), rounds=WARM_UP_ROUNDS)
         seconds = alternated_seconds(*calls.values(), rounds=ROUNDS)
     durations = {name: np.array(own) * 1e3 for name, own in zip(calls, seconds, strict=True)}
-    return _rows(durations, f"{subject.origin}, {manifest.bars_needed} bars of one symbol")
+    rows = _rows(durations, f"{subject.origin}, {manifest.bars_needed} bars of one symbol")
+    return rows + load_rows()
 
 
 def _rows(durations_ms: dict[str, npt.NDArray[np.float64]], what: str) -> list[BenchRow]:

@@ -142,6 +142,13 @@ def test_epoch_seconds_are_not_taken_for_milliseconds() -> None:
         candle_frame(raw([1_546_300_800]))
 
 
+@pytest.mark.parametrize("microseconds", [-(2**62), 2**62])
+def test_time_that_no_calendar_holds_is_refused_with_its_number(microseconds: int) -> None:
+    far = raw([START]).with_columns(open_time=pl.Series([microseconds]).cast(pl.Datetime("us", "UTC")))
+    with pytest.raises(CandlesRefusedError, match=f"row 0: {microseconds} is not a UTC time"):
+        candle_frame(far)
+
+
 def test_csv_gives_the_frame_that_it_was_written_from(tmp_path: Path) -> None:
     written = walk_candles(("BTCUSD", "ETHUSD"), bars=20, interval="30m", seed=3)
     file = tmp_path / "candles.csv"

@@ -348,6 +348,13 @@ def test_selftest_finds_one_changed_output(own_bundle: Path, name: str, planted_
     assert not result.largest_difference <= result.tolerance
 
 
+def test_selftest_finds_a_member_that_says_something_else(tmp_path: Path) -> None:
+    bundle = write_tiny_bundle(tmp_path / "bundle", members=("xgboost",), seed=1)
+    assert Forecaster.load(bundle).selftest().passed
+    other = golden(bundle, "xgboost/probability_up") + 0.1
+    assert not planted(bundle, **{"xgboost/probability_up": other}).selftest().passed
+
+
 def test_selftest_finds_a_feature_that_is_computed_otherwise(own_bundle: Path) -> None:
     features = golden(own_bundle, "candle_window").copy()
     features[0, 0, 3] *= 1 + 1e-2

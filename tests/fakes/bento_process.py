@@ -6,15 +6,18 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
+from types import MappingProxyType
 
 import httpx
 
 PROJECT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 60.0
+BENTOML = ("bentoml", "serve", "cryptoai_serving.service:CryptoAI")
+UVICORN = ("uvicorn", "--factory", "cryptoai_serving.app:application", "--no-access-log")
 
 
 def free_port() -> int:
@@ -32,17 +35,22 @@ def wait_until(holds: Callable[[], bool], what: str) -> None:
 
 
 @contextmanager
-def bento_service(folder: Path) -> Iterator[httpx.Client]:
+def bento_service(
+    folder: Path,
+    *,
+    command: tuple[str, ...] = BENTOML,
+    settings: Mapping[str, str] = MappingProxyType({}),
+    ended_by: signal.Signals = signal.SIGINT,
+) -> Iterator[httpx.Client]:
     """Serve in `folder`, with nothing set but where the code is; ended with SIGINT like by Ctrl-C."""
     port = free_port()
-    settings = {"PYTHONPATH": str(PROJECT), "BENTOML_HOME": str(folder / "bentoml")}
+    places = {"PYTHONPATH": str(PROJECT), "BENTOML_HOME": str(folder / "bentoml")}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CRYPTOAI_")}
-    command = (sys.executable, "-m", "bentoml", "serve", "cryptoai_serving.service:CryptoAI")
     with (folder / "service.log").open("wb") as log:
         process = subprocess.Popen(
-            (*command, "--port", str(port)),
+            (sys.executable, "-m", *command, "--port", str(port)),
             cwd=folder,
-            env=kept | settings,
+            env={**kept, **places, **settings},
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -52,7 +60,7 @@ def bento_service(folder: Path) -> Iterator[httpx.Client]:
             wait_until(lambda: answers(client) or process.poll() is not None, "the service answers")
             assert process.poll() is None, (folder / "service.log").read_text()
             yield client
-        process.send_signal(signal.SIGINT)
+        process.send_signal(ended_by)
         process.wait(PATIENCE_SECONDS)
     finally:
         with suppress(ProcessLookupError):

@@ -1,6 +1,7 @@
 """A PostgreSQL server of a package's binaries: its data in a new folder, reached by a socket in it."""
 
 import os
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -8,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+
+import sqlalchemy as sa
 
 # PostgreSQL refuses to be run by root.
 SOMEBODY_ELSE = "nobody"
@@ -32,6 +35,15 @@ def postgresql_address() -> Iterator[str]:
             _run("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop", owner=owner)
     finally:
         shutil.rmtree(folder)
+
+
+def new_database(address: str) -> str:
+    """Address of one more empty database of the server."""
+    name = f"log_{secrets.token_hex(4)}"
+    engine = sa.create_engine(address, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    return sa.make_url(address).set(database=name).render_as_string(hide_password=False)
 
 
 def _run(program: str, *arguments: str | Path, owner: str | None) -> None:

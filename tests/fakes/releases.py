@@ -23,12 +23,20 @@ def release_tiny_bundle(
     symbols: tuple[str, ...] = ("BTCUSD", "ETHUSD"),
     features: tuple[str, ...] | None = None,
     facts: Mapping[str, int] = MappingProxyType({}),
+    members: tuple[str, ...] = (),
 ) -> Path:
     """Write a bundle as `version` and make it the champion; the folder of the bundle."""
     model = f"cryptoai-forecaster-{market}"
     folder = release_folder(root, model, version)
     write_tiny_bundle(
-        folder, market=market, symbols=symbols, live=live, interval=interval, features=features, seed=seed
+        folder,
+        market=market,
+        symbols=symbols,
+        live=live,
+        interval=interval,
+        features=features,
+        members=members,
+        seed=seed,
     )
     replace(Manifest.read(folder), facts=dict(facts)).write(folder)
     name_champion(root, model, ReleasedVersion(version, bundle_digest(folder)))

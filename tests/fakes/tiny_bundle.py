@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edge_bundle.candles import UTC_MICROSECONDS, candle_frame, interval_duration, newest_bars
 from edge_bundle.features.catalog import chosen_features, fingerprint
 from edge_bundle.features.sources import reads_market
-from edge_bundle.forecast import VALUE_NAMES
+from edge_bundle.forecast import MEMBER_VALUE_NAMES, VALUE_NAMES
 from edge_bundle.forecaster import GOLDEN_CANDLES_NAME, OUTSIDE_RANGE
 from edge_bundle.manifest import GOLDEN_NAME, GRAPH_NAME, MANIFEST_NAME, Manifest, file_sha256
 from edge_bundle.session import INPUT_NAME, ModelSession
@@ -72,6 +72,7 @@ def write_tiny_bundle(
     features: tuple[str, ...] | None = None,
     lookback: int = 1,
     live: bool = False,
+    members: tuple[str, ...] = (),
     seed: int,
 ) -> Path:
     """Write a bundle whose `selftest` passes; two seeds give two bundles with other answers.
@@ -83,7 +84,7 @@ def write_tiny_bundle(
     """
     features = TINY_FEATURES if features is None else features
     folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(_graph(features, len(horizons), lookback, seed), folder / GRAPH_NAME)
+    onnx.save(_graph(features, len(horizons), lookback, members, seed), folder / GRAPH_NAME)
     needed = bars_needed(features, lookback)
     together = symbols if reads_market(features) else symbols[:1]
     candles = walk_candles(together, bars=needed + GOLDEN_BARS, interval=interval, seed=seed)
@@ -145,8 +146,12 @@ def give_graph(other: Path, bundle: Path) -> None:
     (bundle / MANIFEST_NAME).write_text(json.dumps(manifest))
 
 
-def _graph(features: tuple[str, ...], horizons: int, lookback: int, seed: int) -> onnx.ModelProto:
-    """Every output is linear in the features of the last bar, but for the sigmoid of the probability."""
+def _graph(
+    features: tuple[str, ...], horizons: int, lookback: int, members: tuple[str, ...], seed: int
+) -> onnx.ModelProto:
+    """Every output is linear in the features of the last bar, but for the sigmoid of the probability; members
+    say shares of the whole: the first all of it, the second half of it.
+    """
     random = np.random.default_rng(seed)
     scales = np.array([feature.scale for feature in chosen_features(features)], dtype=np.float32)
     constants: dict[str, npt.NDArray[Any]] = {
@@ -175,8 +180,13 @@ def _graph(features: tuple[str, ...], horizons: int, lookback: int, seed: int) -
         ("Cast", ["is_far"], "far_share", {"to": TensorProto.FLOAT}),
         ("ReduceMean", ["far_share"], OUTSIDE_RANGE, {"axes": [1], "keepdims": 0}),
     ]
+    for place, member in enumerate(members, start=1):
+        constants[f"{member}_share"] = np.array([1 / place], dtype=np.float32)
+        nodes += [("Mul", [name, f"{member}_share"], f"{member}/{name}", {}) for name in MEMBER_VALUE_NAMES]
+    said = [f"{member}/{name}" for member in members for name in MEMBER_VALUE_NAMES]
     outputs = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", horizons]) for name in VALUE_NAMES
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", horizons])
+        for name in (*VALUE_NAMES, *said)
     ]
     outputs.append(helper.make_tensor_value_info(OUTSIDE_RANGE, TensorProto.FLOAT, ["batch"]))
     window = helper.make_tensor_value_info(INPUT_NAME, TensorProto.FLOAT, ["batch", lookback, len(features)])

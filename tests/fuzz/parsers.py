@@ -21,6 +21,7 @@ from fakes.sound_events import is_sound
 from fuzz import seeds
 from fuzz.seeds import END, NOW, START, SYMBOL
 
+from cryptoai_assets.lib.news.article_texts import article_text
 from cryptoai_assets.lib.news.articles import (
     ARTICLE_SCHEMA,
     CLOCK_TOLERANCE,
@@ -63,8 +64,9 @@ from cryptoai_assets.lib.sources.patience import Patience, SourceUnavailableErro
 from cryptoai_assets.lib.sources.stream_recorder import TradeNumbers, book_line, is_readable, trade_lines
 from cryptoai_assets.lib.sources.web import WebClient
 from edge_bundle.candles import CANDLE_SCHEMA, read_candles_csv, validated_candles
-from edge_bundle.errors import CandlesRefusedError
+from edge_bundle.errors import CandlesRefusedError, OutlookRefusedError
 from edge_bundle.facts import validated_facts
+from edge_bundle.sentiment.outlook import Outlooks
 
 PATIENCE = Patience(1, first_seconds=0, longest_seconds=1, sleep=lambda _: None, jitter=lambda: 0.0)
 
@@ -380,6 +382,27 @@ def hold_articles(articles: pl.DataFrame) -> None:
     assert not articles["title"].str.contains(r"[\x00-\x1f]").any()
 
 
+def read_article(data: bytes) -> int:
+    """Text of a page; 1 where there is one."""
+    return int(bool(article_text(data)))
+
+
+def read_outlooks(data: bytes) -> int:
+    """Symbols of a file of outlooks, which can be told again."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "sentiment.json"
+        path.write_bytes(data)
+        try:
+            told = Outlooks.read(path)
+        except OutlookRefusedError:
+            return 0
+        assert told is not None
+        told.write(path)
+        assert Outlooks.read(path) == told
+    assert told.moment
+    return len(told.symbols)
+
+
 def read_robots(data: bytes) -> int:
     """What a site allows."""
     try:
@@ -460,5 +483,7 @@ PARSERS: dict[str, Parser] = {
     "recordings": Parser(read_recording, seeds.RECORDED),
     **{name: Parser(partial(read_news, source=source), texts) for name, (source, texts) in NEWS.items()},
     "robots": Parser(read_robots, (seeds.ROBOTS,)),
+    "articles": Parser(read_article, (seeds.ARTICLE,)),
+    "outlooks": Parser(read_outlooks, (seeds.OUTLOOKS,)),
     "retry-after": Parser(read_wait, seeds.RETRY_AFTER),
 }

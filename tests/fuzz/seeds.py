@@ -223,6 +223,25 @@ FEEDS = (
     b'<link href="/2"/><id>urn:2</id><author><name>Ann</name></author><updated>2018-03-01T11:00:00Z</updated>'
     b"<content>text</content></entry></feed>",
 )
+ARTICLE = (
+    "<html><head><title>T</title></head><body><article><h1>Bitcoin rises</h1>"
+    + "<p>Bitcoin rose above a level that it last saw in spring, as traders returned to the market.</p>" * 4
+    + "</article></body></html>"
+).encode()
+OUTLOOKS = json.dumps(
+    {
+        "known_at": "2026-03-01T12:00:00+00:00",
+        "live": True,
+        "method": "transformer",
+        "method_version": "1",
+        "symbols": {
+            "BTCUSD": {"values": {"sentiment_24h": 0.3}, "recommendation": "BUY", "reasons": ["much is said"]}
+        },
+        "market": {"values": {"sentiment_24h": None}, "recommendation": "HOLD", "reasons": []},
+        "trending": [{"words": "spot etf", "articles": 9, "expected": 0.5}],
+        "schema_version": 1,
+    }
+).encode()
 ROBOTS = b"User-agent: *\nDisallow: /private\nAllow: /\nCrawl-delay: 2\nSitemap: https://n.test/map.xml\n"
 NEWS_API = lines(
     {

@@ -1,5 +1,6 @@
-"""The online store: what is written is read back, newest bars first to stay, and no-trade slots with them."""
+"""The online store, in a file and in Redis: what is written is read back, with its no-trade slots."""
 
+import secrets
 import sqlite3
 from collections.abc import Iterator
 from datetime import timedelta
@@ -7,9 +8,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from fakes.bento_process import wait_until
+from fakes.redis_server import RedisServer, redis_server
 from fakes.tiny_bundle import walk_candles
 
-from cryptoai_serving import bars
+from cryptoai_serving.bar_shelf import KEPT_BARS, BarsPlace, RedisPlace
 from cryptoai_serving.bars import BarStore, no_trade_facts
 from edge_bundle.candles import CANDLE_SCHEMA
 from edge_bundle.errors import CandlesRefusedError
@@ -18,9 +21,22 @@ from edge_bundle.facts import FACT_SCHEMA, empty_facts, no_trade_slots, validate
 CANDLES = walk_candles(("BTCUSD", "ETHUSD"), bars=50, interval="30m", seed=1)
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    with redis_server() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, server: RedisServer) -> BarsPlace:
+    if request.param == "sqlite":
+        return tmp_path / "data" / "bars.db"
+    return RedisPlace(server.address, secrets.token_hex(4))
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[BarStore]:
-    with BarStore(tmp_path / "data" / "bars.db") as opened:
+def store(place: BarsPlace) -> Iterator[BarStore]:
+    with BarStore(place) as opened:
         yield opened
 
 
@@ -101,12 +117,14 @@ def test_other_facts_are_left_out(store: BarStore) -> None:
 
 
 def test_old_bars_and_slots_make_room_for_new_ones(store: BarStore) -> None:
-    kept = bars.KEPT_BARS
+    kept = KEPT_BARS
     many = walk_candles(("BTCUSD",), bars=kept + 30, interval="1m", seed=2)
     store.write_no_trade(no_trade_facts(many.head(1), interval="1m", source="s"))
     store.write_bars(many.head(kept))
     store.write_bars(many.tail(30))
     assert store.latest(["BTCUSD"], 10**6).equals(many.tail(kept))
+    store.write_bars(walk_candles(("BTCUSD",), bars=5, interval="1m", seed=2))
+    assert store.window(["BTCUSD"], 10**6).facts.is_empty()
     older = many.head(1).with_columns(pl.col("open_time") - timedelta(minutes=5))
     store.write_bars(older)
     assert store.latest(["BTCUSD"], 10**6).equals(many.tail(kept))
@@ -117,9 +135,25 @@ def test_frame_that_is_no_candle_frame_is_refused(store: BarStore) -> None:
         store.write_bars(CANDLES.drop("volume"))
 
 
-def test_another_process_reads_while_one_writes(store: BarStore, tmp_path: Path) -> None:
+def test_another_process_reads_while_one_writes(store: BarStore, place: BarsPlace) -> None:
     store.write_bars(CANDLES.head(10))
-    with BarStore(tmp_path / "data" / "bars.db") as reader:
+    with BarStore(place) as reader:
         assert reader.latest(["BTCUSD"], 100).height == 10
         store.write_bars(CANDLES)
         assert reader.latest(["BTCUSD"], 100).height == 50
+
+
+def test_every_write_of_another_changes_the_revision(store: BarStore, place: BarsPlace) -> None:
+    store.write_bars(CANDLES)
+    with BarStore(place) as reader:
+        wait_until(lambda: reader.revision() is not None, "the revision is known")
+        seen = {reader.revision()}
+        quiet = no_trade_facts(CANDLES.head(1), interval="30m", source="s")
+        for write in (
+            lambda: store.write_bars(CANDLES.tail(1)),
+            lambda: store.write_no_trade(quiet),
+            lambda: store.write_facts(quiet),
+        ):
+            write()
+            wait_until(lambda: reader.revision() not in {None, *seen}, "the revision is another")
+            seen.add(reader.revision())

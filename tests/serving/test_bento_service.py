@@ -1,5 +1,6 @@
 """The real service under load: releases swap, a damaged one stays out, every answer is logged."""
 
+import socket
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -95,3 +96,6 @@ def test_service_alone_in_an_empty_folder_says_what_is_missing(tmp_path: Path) -
         assert "Not investment advice" in client.get("/").text
         assert 'cryptoai_request_seconds_count{method="GET",route="/readyz"' in client.get("/metrics").text
         assert client.get("/api/openapi.json").json()["paths"].keys() >= {"/forecast", "/models"}
+        # It listens at the loopback address by which it was asked, and at no other of this machine.
+        with socket.socket() as elsewhere:
+            assert elsewhere.connect_ex(("127.0.0.2", int(client.base_url.port or 0))) != 0

@@ -10,6 +10,7 @@ from fakes.releases import name_champion, release_tiny_bundle
 from fakes.tiny_bundle import write_tiny_bundle
 
 from cryptoai_serving.champion import RETRY_AFTER, ChampionWatch
+from edge_bundle.explanation import LEAVES_NAME
 from edge_bundle.manifest import GOLDEN_NAME, GRAPH_NAME, Manifest, bundle_digest, file_sha256
 from edge_bundle.releases import ReleasedVersion, channel_path, release_folder
 
@@ -128,6 +129,33 @@ def test_bundle_that_answers_otherwise_than_its_golden_rows_stays_out(
     name_champion(tmp_path, MODEL, ReleasedVersion(1, bundle_digest(folder)))
     watch.refresh()
     assert "fails its self-test" in watch.reason
+
+
+@pytest.mark.parametrize("name", [GOLDEN_NAME, LEAVES_NAME])
+def test_bundle_with_a_pickle_stays_out_and_nothing_in_it_runs(
+    watch: ChampionWatch, tmp_path: Path, name: str
+) -> None:
+    folder = release_tiny_bundle(tmp_path, version=1, seed=1)
+    ran = tmp_path / "ran"
+    planted = np.array([Malicious(ran)], dtype=object)
+    np.savez(folder / name, window=planted, parts=planted, allow_pickle=True)
+    manifest = Manifest.read(folder)
+    replace(manifest, files={**manifest.files, name: file_sha256(folder / name)}).write(folder)
+    name_champion(tmp_path, MODEL, ReleasedVersion(1, bundle_digest(folder)))
+    watch.refresh()
+    assert watch.current is None
+    assert watch.refused is not None
+    assert not ran.exists()
+
+
+@dataclass
+class Malicious:
+    """Whoever unpickles it creates a file."""
+
+    path: Path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
 
 
 @pytest.mark.parametrize("content", ["{", '{"schema_version": 7}'])

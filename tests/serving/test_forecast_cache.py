@@ -141,3 +141,13 @@ def test_nothing_is_kept_while_the_origin_is_not_known() -> None:
         assert await cache.answer("a", (1, None), make) == 2
 
     run(work())
+
+
+def test_cache_without_a_lifetime_makes_each_his_own() -> None:
+    async def work() -> None:
+        cache, make = ForecastCache[int](clock=HandClock(), lifetime=timedelta(0)), opened(Maker())
+        both = await asyncio.gather(*(cache.answer("k", ("o",), make) for _ in range(2)))
+        assert sorted(both) == [1, 2]
+        assert await cache.answer("k", ("o",), make) == 3
+
+    run(work())

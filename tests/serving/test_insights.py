@@ -65,6 +65,23 @@ def test_prices_are_the_forecast_s_returns_on_the_last_close(client: httpx.Clien
         assert told["members"] is None
 
 
+def test_members_of_an_ensemble_are_told_with_their_spread(tmp_path: Path) -> None:
+    release_tiny_bundle(tmp_path / "releases", version=1, members=("xgboost", "lightgbm"), seed=1)
+    with service_in(tmp_path) as (client, app):
+        app.rooms.bars.write_bars(CANDLES)
+        whole = answer(client, "/api/ml/insights/BTCUSD")["prediction"]
+        record = answer(client, "/forecast/BTCUSD")["forecasts"][0]
+    assert "members" not in record
+    for told in whole["horizons"]:
+        first, second = told["members"]["said"]
+        assert (first["name"], second["name"]) == ("xgboost", "lightgbm")
+        assert first["probability_up"] == told["probability_up"]
+        assert first["expected_price"] == pytest.approx(told["expected_price"])
+        for name, spread in told["members"]["spread"].items():
+            assert second[name] == pytest.approx(first[name] / 2)
+            assert spread == pytest.approx(abs(first[name]) / 4)
+
+
 def test_signals_follow_the_probabilities_of_the_same_forecast(client: httpx.Client) -> None:
     told = answer(client, "/api/ml/signals/BTCUSD")
     (forecast,) = answer(client, "/forecast/BTCUSD")["forecasts"]

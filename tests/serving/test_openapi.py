@@ -25,13 +25,23 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from cryptoai_serving import insight_messages, messages, release_messages
+from cryptoai_serving import (
+    chart_messages,
+    explanation_messages,
+    ingestion_messages,
+    insight_messages,
+    messages,
+    release_messages,
+    sentiment_messages,
+)
 from cryptoai_serving.app import create_app
 from cryptoai_serving.bars import BarStore
 from cryptoai_serving.keys import SCOPES, add_key, new_key
 from cryptoai_serving.settings import ServingSettings
+from edge_bundle.sentiment.outlook import OUTLOOK_NAME, Outlook, Outlooks
 
 CASES = 12
+SAID = Outlook({"sentiment_24h": None}, "HOLD", ("0 articles in a day, 5 needed",))
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -54,7 +64,15 @@ FREE = [
 THERE = {"symbol": "BTCUSD", "model": "cryptoai-forecaster-sample", "version": 3, "file": "model.onnx"}
 EXAMPLES = {
     name: model
-    for module in (messages, insight_messages, release_messages)
+    for module in (
+        messages,
+        insight_messages,
+        explanation_messages,
+        release_messages,
+        ingestion_messages,
+        sentiment_messages,
+        chart_messages,
+    )
     for name, model in vars(module).items()
     if isinstance(model, type)
     and issubclass(model, BaseModel)
@@ -70,6 +88,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
     release_detector(place.releases, version=1)
     with BarStore(place.bars) as store:
         store.write_bars(walk_candles(("BTCUSD", "ETHUSD"), bars=60, interval="30m", seed=3))
+    Outlooks("2019-10-01T00:00:00+00:00", False, "keywords", "1", {"BTCUSD": SAID}, SAID, ()).write(
+        place.told / OUTLOOK_NAME
+    )
     add_key(place.keys, KEPT)
     with serving(create_app(place), lifespan="on") as loopback:
         yield loopback

@@ -28,3 +28,11 @@ def test_every_place_can_be_set() -> None:
     )
     assert (settings.model, settings.releases) == ("m", Path("/r"))
     assert (settings.bars, settings.forecast_log) == (Path("/b.db"), Path("/f.db"))
+
+
+def test_one_root_moves_all_that_is_not_set_and_leaves_an_address_alone() -> None:
+    assert ServingSettings.from_environment({"CRYPTOAI_ROOT": "/p"}) == ServingSettings.inside(Path("/p"))
+    settings = ServingSettings.from_environment(
+        {"CRYPTOAI_ROOT": "/p", "CRYPTOAI_KEYS": "k.json", "CRYPTOAI_FORECAST_LOG": "postgresql://h/d"}
+    )
+    assert (settings.keys, settings.forecast_log) == (Path("/p/k.json"), "postgresql://h/d")

@@ -5,7 +5,7 @@ import random
 import signal
 import subprocess
 import sys
-import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -112,7 +112,8 @@ def _life(settings: DeviceSettings, venue: BinanceServer, clock: Path, chance: r
             venue.now += LIFE / turns
             _tell(clock, venue.now + wrong)
             assert device.stdout.readline() == "turned\n", "the device ended by itself"
-        time.sleep(chance.random() * LONGEST_PAUSE_S)
+        with suppress(subprocess.TimeoutExpired):
+            device.wait(timeout=chance.random() * LONGEST_PAUSE_S)
         device.send_signal(signal.SIGKILL)
 
 

@@ -10,9 +10,16 @@ from cryptoai_assets.defs.monitoring.recipes import drift_report_recipe
 from cryptoai_assets.defs.release.assets import released_bundle
 from cryptoai_assets.defs.resources import AlertsResource, MarketResource
 from cryptoai_assets.defs.training.assets import training_dataset
-from cryptoai_assets.lib.figures import drift_figure
+from cryptoai_assets.lib.experiment_desk import (
+    RESULT_NAME,
+    newest_experiment,
+    reckoned,
+    record,
+    result_record,
+)
+from cryptoai_assets.lib.figures import drift_figure, experiment_figure
 from cryptoai_assets.lib.home import Home
-from cryptoai_assets.lib.releases import champion_forecaster
+from cryptoai_assets.lib.releases import champion_forecaster, write_json
 from cryptoai_assets.lib.replay import REPLAY_NAME, Status, replayed, sentence, served_forecasts
 from cryptoai_assets.lib.store import read_stored_parquet, write_parquet_atomically
 from cryptoai_assets.lib.watch import drift_alert, outcomes_of, raise_alert, watch
@@ -67,6 +74,33 @@ def replayed_forecasts(market: MarketResource) -> dg.MaterializeResult[None]:
     counted = {status: found.filter(status=status).height for status in get_args(Status)}
     return dg.MaterializeResult(
         metadata={"found": sentence(found), **counted, "differing": table(differing, differing.height)}
+    )
+
+
+@dg.asset(group_name="monitoring", kinds={"mlflow"}, deps=[released_bundle, training_dataset])
+def experiment_results(
+    context: dg.AssetExecutionContext, market: MarketResource
+) -> dg.MaterializeResult[None]:
+    """The newest experiment on what is served: how far it is, or, at its length, its effect and a verdict."""
+    home = market.home
+    experiment = newest_experiment(home)
+    if experiment is None:
+        return dg.MaterializeResult(metadata={"recommendation": "no experiment was ever begun"})
+    dataset = read_stored_parquet(home.training_dataset)
+    result = reckoned(home, experiment, outcomes_of(dataset, market.settings))
+    write_json(home.monitoring / RESULT_NAME, result_record(experiment, result))
+    context.log.info(f"experiment {experiment.name}: {result.recommendation}")
+    return dg.MaterializeResult(
+        metadata={
+            "experiment": experiment.name,
+            "recommendation": result.recommendation,
+            "times": result.times,
+            "times_needed": result.times_needed,
+            "users": result.users,
+            "effect": "" if result.effect is None else str(result.effect),
+            "figure": picture(experiment_figure(experiment, result)),
+            "mlflow_run": record(home, experiment, result),
+        }
     )
 
 

@@ -1,12 +1,16 @@
 """What the news are made from, which says whether they are up to date."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from cryptoai_assets.defs.news.sources import news_sources
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.news.mood import WEIGHING
+from cryptoai_assets.lib.news.outlook import CAUTION
 from cryptoai_assets.lib.planner import Recipe
+from edge_bundle.releases import channel_path
+from edge_bundle.sentiment.release import MODEL
 
 _CODE = ("cryptoai_assets.lib.news", "edge_bundle.sentiment")
 
@@ -41,10 +45,14 @@ def raw_news_recipe(market: MarketResource) -> Recipe:
 
 
 def scored_news_recipe(market: MarketResource) -> Recipe:
-    """Recipe of the scores: every stored article."""
+    """Recipe of the scores: every stored article, and the method that is set or released."""
     articles = market.home.news.articles
     return Recipe(
-        reads=articles.files(articles.symbols()), writes=(scored_path(market),), settings={}, code=_CODE
+        reads=articles.files(articles.symbols())
+        | {"released_method": channel_path(market.home.releases, MODEL)},
+        writes=(scored_path(market),),
+        settings={"method": market.sentiment},
+        code=(*_CODE, "cryptoai_assets.lib.sentiment_methods.choice"),
     )
 
 
@@ -52,11 +60,12 @@ def news_mood_recipe(market: MarketResource) -> Recipe:
     """Recipe of the mood: the scores, the weights, and the hour that has begun."""
     return Recipe(
         reads={"scored_news": scored_path(market)},
-        writes=(mood_path(market),),
+        writes=(mood_path(market), market.home.outlooks),
         settings={
             "until": f"{market.now():%Y-%m-%d %H}",
             "channels": dict(WEIGHING.channels),
             "half_life_hours": WEIGHING.half_life.total_seconds() / 3600,
+            "caution": asdict(CAUTION),
             "symbols": list(market.settings.symbols),
         },
         code=_CODE,

@@ -5,8 +5,10 @@ from datetime import timedelta
 
 from cryptoai_assets.defs.resources import TIMEOUT_SECONDS, MarketResource
 from cryptoai_assets.lib.news import social
+from cryptoai_assets.lib.news.article_texts import ArticleTexts
 from cryptoai_assets.lib.news.feeds import FEEDS, FeedSource
 from cryptoai_assets.lib.news.news_source import NewsSource
+from cryptoai_assets.lib.news.telegram import TelegramKey, TelegramSource, TelethonChannels
 from cryptoai_assets.lib.news.visits import USER_AGENT, Visitor
 from cryptoai_assets.lib.sources.web import WebClient
 
@@ -16,6 +18,9 @@ SUBREDDITS = ("CryptoCurrency", "Bitcoin", "ethereum")
 # Before the first visit, as far back as any source goes.
 REACH = timedelta(days=30)
 CONTACT = "CRYPTOAI_CONTACT"
+EVERY_FEED = "all"
+# For the hundreds of messages of a channel.
+TELEGRAM_TIMEOUT_SECONDS = 60.0
 _SIMULATED_RATE = 1e3
 
 
@@ -34,16 +39,37 @@ def news_sources(market: MarketResource) -> tuple[NewsSource, ...]:
     )
     feeds = {"simulated feed": f"{home}/rss"} if home else {**FEEDS, **market.news_feeds}
     return (
-        *(FeedSource(name, address, visitor) for name, address in feeds.items()),
+        *(
+            FeedSource(name, address, visitor, _texts(market, address, visitor))
+            for name, address in feeds.items()
+        ),
         _news_api(market, home),
         _reddit(market, home),
         _x(market),
+        _telegram(market),
     )
 
 
 def user_agent(contact: str | None) -> str:
     """How we name ourselves to a site, with an address to write to where one is set."""
     return f"{USER_AGENT[:-1]}; {contact})" if contact else USER_AGENT
+
+
+def _texts(market: MarketResource, address: str, visitor: Visitor) -> ArticleTexts | None:
+    """Reader of whole articles for a feed whose host is set, with or without www."""
+    host = address.partition("://")[2].partition("/")[0].removeprefix("www.")
+    wanted = {name.removeprefix("www.") for name in market.article_texts}
+    return ArticleTexts(visitor) if {host, EVERY_FEED} & wanted else None
+
+
+def _telegram(market: MarketResource) -> NewsSource:
+    api_id = market.secret("CRYPTOAI_TELEGRAM_API_ID")
+    api_hash = market.secret("CRYPTOAI_TELEGRAM_API_HASH")
+    session = market.secret("CRYPTOAI_TELEGRAM_SESSION")
+    channels = None
+    if api_id and api_id.isdecimal() and api_hash and session:
+        channels = TelethonChannels(TelegramKey(int(api_id), api_hash, session), TELEGRAM_TIMEOUT_SECONDS)
+    return TelegramSource(channels, market.telegram_channels)
 
 
 def _news_api(market: MarketResource, home: str | None) -> NewsSource:

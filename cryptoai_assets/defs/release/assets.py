@@ -1,6 +1,7 @@
 """From a scored version to what the service and the devices run."""
 
 import json
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -21,7 +22,8 @@ from cryptoai_assets.lib.releases import rival
 from cryptoai_assets.lib.requested_releases import ADMITTED_TAG
 from cryptoai_assets.lib.scoring import Score
 from cryptoai_assets.lib.training import TrainingSettings
-from cryptoai_serving.bars import KEPT_BARS, BarStore
+from cryptoai_serving.bar_shelf import KEPT_BARS
+from cryptoai_serving.bars import BarStore
 from edge_bundle.candles import newest_bars
 from edge_bundle.facts import NO_TRADE
 from edge_bundle.features.sources import facts_since
@@ -55,10 +57,10 @@ def gate_decision(context: dg.AssetExecutionContext, market: MarketResource) -> 
         decision = _decided(market, candidate)
         record = decision.to_dict() | {"model": candidate.model, "version": candidate.version}
         (home.candidate / recipes.DECISION_NAME).write_text(json.dumps(record, indent=1, default=str))
-        _note(home, candidate, decision, market)
+        note_decision(home, candidate.model, candidate.version or 0, decision, market.clock())
         for reason in decision.reasons:
             context.log.info(reason)
-        return _decision_metadata(decision)
+        return decision_metadata(decision)
 
     return materialized(recipes.gate_decision_recipe(market), make)
 
@@ -87,27 +89,28 @@ def _recent(window: MarketWindow, forecaster: Forecaster) -> MarketWindow:
     return MarketWindow(newest_bars(window.candles, bars), window.facts)
 
 
-def _note(home: Home, candidate: Candidate, decision: Decision, market: MarketResource) -> None:
+def note_decision(home: Home, model: str, version: int, decision: Decision, at: datetime) -> None:
     """Write a refusal to the ledger, and any verdict to the version's tags; a promotion has its own line."""
     reasons = "; ".join(decision.reasons)
     home.tracking.tag_version(
-        candidate.model,
-        candidate.version or 0,
+        model,
+        version,
         {ADMITTED_TAG: str(decision.promote), "gate/door": decision.door, "gate/reasons": reasons},
     )
     if not decision.promote:
         home.ledger.append(
             "refusal",
-            model=candidate.model,
-            version=candidate.version or 0,
+            model=model,
+            version=version,
             actor=ACTOR,
             reason=reasons,
             numbers=decision.to_dict(),
-            at=market.clock(),
+            at=at,
         )
 
 
-def _decision_metadata(decision: Decision) -> dict[str, Any]:
+def decision_metadata(decision: Decision) -> dict[str, Any]:
+    """What Dagster shows of a decision."""
     tests = pl.DataFrame(
         {
             "against": test.against,

@@ -1,5 +1,7 @@
 """What each release asset reads and writes."""
 
+from pathlib import Path
+
 from cryptoai_assets.defs.features.recipes import facts_files, feature_names
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.defs.training.recipes import STRETCH_SCORES_NAME
@@ -49,14 +51,20 @@ def released_bundle_recipe(market: MarketResource) -> Recipe:
 
 def online_bars_recipe(market: MarketResource) -> Recipe:
     """Recipe of the online store: the newest clean candles, and the facts that features read."""
-    stores, symbols = market.stores, market.settings.symbols
+    stores, symbols, place = market.stores, market.settings.symbols, market.home.bars_database
     return Recipe(
         reads=stores.clean_candles.files(symbols)
         | stores.clean_facts.files(symbols)
         | facts_files(market, feature_names(market)),
-        writes=(market.home.bars_database,),
+        writes=(place,) if isinstance(place, Path) else (),
         settings={"market": market.settings.name},
-        code=("cryptoai_serving.bars", "cryptoai_serving.database"),
+        code=(
+            "cryptoai_serving.bars",
+            "cryptoai_serving.bar_shelf",
+            "cryptoai_serving.sqlite_shelf",
+            "cryptoai_serving.redis_shelf",
+            "cryptoai_serving.database",
+        ),
     )
 
 

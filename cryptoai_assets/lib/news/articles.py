@@ -18,7 +18,7 @@ from cryptoai_assets.lib.news.mentions import mentioned
 from cryptoai_assets.lib.sources.fact_source import Witness
 from edge_bundle.candles import UTC_MICROSECONDS
 
-CHANNELS = ("news", "x", "reddit")
+CHANNELS = ("news", "x", "reddit", "telegram")
 ARTICLE_SCHEMA: dict[str, pl.DataType] = {
     "address": pl.String(),
     "source": pl.String(),
@@ -137,9 +137,28 @@ def _reason(item: Found, row: dict[str, object], now: datetime) -> str | None:
     return None
 
 
-def new_versions(held: pl.DataFrame, articles: pl.DataFrame) -> pl.DataFrame:
-    """Those of `articles` of which no version that is held says the same."""
-    return articles.join(held.select("version"), on="version", how="anti", maintain_order="left")
+def new_versions(held: pl.DataFrame, articles: pl.DataFrame, now: datetime) -> pl.DataFrame:
+    """Those of `articles` that say something else than what is held of their address.
+
+    An address that is held and says something else was edited: what it says is known from `now` on, however
+    old the article is. It may say again what it said before. Where one fetch holds several texts of an
+    address, nothing tells which is the newer one, and those count that were never held.
+    """
+    last = (
+        held.sort("known_at", maintain_order=True)
+        .unique("address", keep="last", maintain_order=True)
+        .select("address", last="version")
+    )
+    ever = held.select("version", held=pl.lit(value=True)).unique("version")
+    told = articles.join(last, on="address", how="left", maintain_order="left").join(
+        ever, on="version", how="left", maintain_order="left"
+    )
+    several = pl.len().over("address") > 1
+    known = (several & pl.col("held").is_not_null()) | (pl.col("version") == pl.col("last")).fill_null(
+        value=False
+    )
+    known_at = pl.when(pl.col("last").is_not_null()).then(pl.lit(now)).otherwise(pl.col("known_at"))
+    return told.filter(~known).with_columns(known_at.alias("known_at")).select(articles.columns)
 
 
 def as_known(articles: pl.DataFrame, moment: datetime) -> pl.DataFrame:

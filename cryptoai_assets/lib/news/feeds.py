@@ -9,6 +9,7 @@ from typing import Any
 
 import feedparser
 
+from cryptoai_assets.lib.news.article_texts import ArticleTexts
 from cryptoai_assets.lib.news.articles import Found
 from cryptoai_assets.lib.news.news_source import NOTHING, Brought, Memory
 from cryptoai_assets.lib.news.visits import Mark, Visitor
@@ -21,15 +22,24 @@ FEEDS: Mapping[str, str] = {
     "Decrypt": "https://decrypt.co/feed",
     "Bitcoin Magazine": "https://bitcoinmagazine.com/feed",
 }
+# Of the items whose pages were read.
+_READ = "read"
 
 
 @dataclass(frozen=True, slots=True)
 class FeedSource:
-    """One feed; a `NewsSource`."""
+    """One feed; a `NewsSource`.
+
+    Parameters
+    ----------
+    texts
+        Where the whole text of an item is read; None leaves what the feed says of it.
+    """
 
     name: str
     address: str
     visitor: Visitor
+    texts: ArticleTexts | None = None
 
     @property
     def missing(self) -> str | None:
@@ -59,7 +69,10 @@ class FeedSource:
         marks = {"address": kept, "etag": page.mark.etag, "last_modified": page.mark.last_modified}
         language = parsed.feed.get("language")
         found = tuple(self._found(parsed.entries, page.address, language))
-        return Brought(found, marks, _complaint(parsed))
+        if self.texts is None:
+            return Brought(found, marks, _complaint(parsed))
+        whole, read = self.texts.of(found, site=page.address, read=(memory.get(_READ) or "").split())
+        return Brought(whole, {**marks, _READ: " ".join(read)}, _complaint(parsed))
 
     def _found(self, entries: list[Any], found_at: str, language: str | None) -> Iterator[Found]:
         for entry in entries:

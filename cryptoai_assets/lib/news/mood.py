@@ -46,7 +46,7 @@ class Weighing:
     half_life: timedelta
 
 
-WEIGHING = Weighing({"news": 0.4, "x": 0.3, "reddit": 0.2}, timedelta(hours=6))
+WEIGHING = Weighing({"news": 0.4, "x": 0.3, "reddit": 0.2, "telegram": 0.1}, timedelta(hours=6))
 
 
 class Scored(NamedTuple):

@@ -74,8 +74,8 @@ class NewsStore:
         except SourceError as error:
             return _visited(source.name, "no answer", str(error))
         sifting = sifted(brought.found, Witness(lambda: witness_now, first))
-        added = _append(self.articles, source.name, sifting.articles)
-        aside = _append(self.quarantine, source.name, sifting.quarantine)
+        added = _append(self.articles, source.name, sifting.articles, witness_now)
+        aside = _append(self.quarantine, source.name, sifting.quarantine, witness_now)
         # The memory comes last: what a killed run did not write is asked for again.
         self._remember(
             source.name,
@@ -116,10 +116,10 @@ def _visited(
     return {"source": source, "state": state, "told": told, "added": added, "put_aside": put_aside}
 
 
-def _append(store: MonthlyStore, source: str, rows: pl.DataFrame) -> int:
+def _append(store: MonthlyStore, source: str, rows: pl.DataFrame, now: datetime) -> int:
     """Add the versions that are not held, in whatever month; how many there were."""
     folder = _folder(source)
-    new = new_versions(store.read([folder]), rows)
+    new = new_versions(store.read([folder]), rows, now)
     months = new.group_by(pl.col("known_at").dt.strftime("%Y-%m").alias("month"), maintain_order=True)
     for (month,), part in months:
         held = store.month_or_empty(folder, str(month))

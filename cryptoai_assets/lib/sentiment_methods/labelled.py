@@ -7,7 +7,7 @@ import ast
 import csv
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from edge_bundle.sentiment.method import LABELS, plain_text
 from edge_bundle.windows import Float32Array
 
+HEADLINES, TWEETS = "sentfin.csv", "twitter_financial_news_train.csv"
 NEAR_DUPLICATE = 0.9
 _ENTITY = re.compile(r"""(?:'([^:]*?)'|"([^:]*?)")\s*:\s*'(\w+)'""")
 # Of the tweets: bearish, bullish, neutral.
@@ -108,6 +109,45 @@ def own_texts(file: Path) -> tuple[LabelledText, ...]:
         LabelledText(plain_text(row["text"]), _place(row["label"].strip().lower(), file))
         for row in _rows(file, ("text", "label"))
     )
+
+
+def labelled_files(place: Path) -> tuple[Path, ...]:
+    """Files of labelled texts: the one that is named, or every CSV of the folder."""
+    return tuple(sorted(place.glob("*.csv"))) if place.is_dir() else (place,)
+
+
+def labelled_texts(place: Path) -> tuple[LabelledText, ...]:
+    """Texts of a file or a folder: a user's own, or by their names SEntFiN's headlines and the tweets.
+
+    Raises
+    ------
+    LabelledTextError
+        When there is no file, or one is of another form.
+    """
+    files = labelled_files(place)
+    if not files or not all(file.is_file() for file in files):
+        raise LabelledTextError(f"{place.name} is no CSV of labelled texts, and no folder with one")
+    return _unique(one for file in files for one in _texts_of(file))
+
+
+def _texts_of(file: Path) -> tuple[LabelledText, ...]:
+    if file.name == HEADLINES:
+        return headlines(file).single
+    return tweets(file) if file.name == TWEETS else own_texts(file)
+
+
+def unread_texts(texts: Sequence[LabelledText], trained: Collection[str]) -> tuple[LabelledText, ...]:
+    """Texts of which no hash is among those that were trained on, and which are no near-duplicates.
+
+    Neither of each other, nor of those trained texts that are among `texts`: these stand first in the order
+    in which near-duplicates are left out.
+    """
+    read = [one for one in texts if text_hash(one.text) in trained]
+    unread = [one for one in texts if text_hash(one.text) not in trained]
+    if not unread:
+        return ()
+    kept = unlike_earlier([one.text for one in (*read, *unread)])[len(read) :]
+    return tuple(one for one, stays in zip(unread, kept, strict=True) if stays)
 
 
 def _rows(file: Path, columns: Sequence[str]) -> Iterator[Mapping[str, str]]:

@@ -7,19 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import onnx
-from sklearn.metrics import f1_score
 
 from cryptoai_assets.lib.quantization import with_integer_products
 from cryptoai_assets.lib.sentiment_methods.encoder import EncoderWeights, pretrained_weights, words_file
 from cryptoai_assets.lib.sentiment_methods.encoder_gradients import meanings, tuned_weights
 from cryptoai_assets.lib.sentiment_methods.encoder_graph import encoder_graph
+from cryptoai_assets.lib.sentiment_methods.label_quality import Quality, quality
 from cryptoai_assets.lib.sentiment_methods.labelled import (
+    HEADLINES,
     NEAR_DUPLICATE,
+    TWEETS,
     LabelledText,
     headlines,
     split_by_text,
@@ -29,11 +30,9 @@ from cryptoai_assets.lib.sentiment_methods.labelled import (
 )
 from cryptoai_assets.lib.sentiment_methods.shipment import write_weights
 from cryptoai_assets.lib.sentiment_methods.tuning_problem import Progress, TuningProblem, TuningSettings
-from edge_bundle.sentiment.method import LABELS, SentimentMethod
 from edge_bundle.sentiment.transformer import TransformerSentiment, piece_ids, word_table
 from edge_bundle.windows import Float32Array
 
-HEADLINES, TWEETS = "sentfin.csv", "twitter_financial_news_train.csv"
 TEST_SHARE, SPLIT_SEED = 0.2, 7
 # What a member reads besides the headlines of one entity.
 Besides = Literal["agreeing", "opposed", "tweets"]
@@ -84,21 +83,6 @@ class LabelledSets:
     besides: Mapping[str, tuple[LabelledText, ...]]
 
 
-class Quality(NamedTuple):
-    """How well a method labels texts.
-
-    Parameters
-    ----------
-    calibration_error
-        Mean distance of confidence and accuracy over ten bins of confidence, weighted by their texts.
-    """
-
-    accuracy: float
-    macro_f1: float
-    f1: Mapping[str, float]
-    calibration_error: float
-
-
 def labelled_sets(folder: Path, encoder: Path, *, seed: int) -> LabelledSets:
     """Sets of the folder; near-duplicates, by words or by meaning, are left out before the split."""
     found = headlines(folder / HEADLINES)
@@ -126,13 +110,22 @@ def tuned_member(
     sets: LabelledSets, member: Member, encoder: Path, *, after_epoch: Callable[[Progress], None]
 ) -> EncoderWeights:
     """Weights of one member."""
-    texts = texts_of(sets, member)
+    return tuned_on(texts_of(sets, member), member.settings, member.seed, encoder, after_epoch=after_epoch)
+
+
+def tuned_on(
+    texts: Sequence[LabelledText],
+    settings: TuningSettings,
+    seed: int,
+    encoder: Path,
+    *,
+    after_epoch: Callable[[Progress], None],
+) -> EncoderWeights:
+    """Weights of the encoder, tuned on labelled texts."""
     pieces = piece_ids(word_table(words_file(encoder)), [one.text for one in texts])
     labels = np.array([one.label for one in texts])
     start = pretrained_weights(encoder)
-    return tuned_weights(
-        TuningProblem(member.settings, start, pieces, labels, member.seed), after_epoch=after_epoch
-    )
+    return tuned_weights(TuningProblem(settings, start, pieces, labels, seed), after_epoch=after_epoch)
 
 
 def mean_weights(members: Sequence[EncoderWeights]) -> dict[str, Float32Array]:
@@ -141,35 +134,6 @@ def mean_weights(members: Sequence[EncoderWeights]) -> dict[str, Float32Array]:
         name: np.asarray(np.mean([member[name] for member in members], axis=0, dtype=np.float64), np.float32)
         for name in members[0]
     }
-
-
-def quality(method: SentimentMethod, texts: Sequence[LabelledText]) -> Quality:
-    """How well a method labels texts."""
-    said = method.scores([one.text for one in texts])
-    shares = np.array([(one.negative, one.neutral, one.positive) for one in said])
-    return quality_of(
-        shares, np.array([LABELS.index(one.label) for one in said]), np.array([one.label for one in texts])
-    )
-
-
-def quality_of(
-    shares: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], truth: npt.NDArray[np.int64]
-) -> Quality:
-    """Quality of shares (texts, 3), of labels (texts,) that they mean, against the truth (texts,)."""
-    right = labels == truth
-    each = f1_score(truth, labels, labels=range(len(LABELS)), average=None, zero_division=0.0)
-    confidence = shares.max(axis=1)
-    bins = np.minimum((confidence * 10).astype(int), 9)
-    gaps = [
-        abs(right[bins == place].mean() - confidence[bins == place].mean()) * (bins == place).mean()
-        for place in np.unique(bins)
-    ]
-    return Quality(
-        float(right.mean()),
-        float(np.mean(each)),
-        {label: float(score) for label, score in zip(LABELS, each, strict=True)},
-        float(np.sum(gaps)),
-    )
 
 
 def shipped(

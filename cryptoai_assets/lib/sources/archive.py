@@ -63,17 +63,7 @@ class ArchiveSource:
             held = archive.select(pl.col("symbol").cast(pl.String).unique().sort()).collect()["symbol"]
             if symbol not in held:
                 raise SourceError(f"the {self.name} does not hold {symbol}; it holds {', '.join(held)}")
-        seen = market.select(pl.col("open_time").unique())
-        quiet = seen.join(own, on="open_time", how="anti").sort("open_time")
-        facts = quiet.select(
-            symbol=pl.lit(symbol),
-            event_time=pl.col("open_time"),
-            known_at=pl.col("open_time") + interval_duration(self.interval),
-            source=pl.lit(self.name),
-            name=pl.lit(NO_TRADE),
-            value=pl.lit(1.0),
-        )
-        return Fetched(own, facts.cast(pl.Schema(FACT_SCHEMA)))
+        return Fetched(own, quiet_slots(market, own, symbol=symbol, interval=self.interval, source=self.name))
 
     def _opened(self) -> pl.LazyFrame:
         archive = pl.scan_parquet(self.path)
@@ -90,3 +80,20 @@ class ArchiveSource:
         if QUOTE_VOLUME not in rows.columns:
             return candles
         return candles.with_columns(rows[QUOTE_VOLUME].cast(pl.Float64))
+
+
+def quiet_slots(
+    market: pl.DataFrame, own: pl.DataFrame, *, symbol: str, interval: str, source: str
+) -> pl.DataFrame:
+    """``no_trade`` facts of slots at which a market has bars and a symbol has none, known at their close."""
+    seen = market.select(pl.col("open_time").unique())
+    quiet = seen.join(own, on="open_time", how="anti").sort("open_time")
+    facts = quiet.select(
+        symbol=pl.lit(symbol),
+        event_time=pl.col("open_time"),
+        known_at=pl.col("open_time") + interval_duration(interval),
+        source=pl.lit(source),
+        name=pl.lit(NO_TRADE),
+        value=pl.lit(1.0),
+    )
+    return facts.cast(pl.Schema(FACT_SCHEMA))

@@ -115,12 +115,39 @@ def test_item_without_an_address_is_told_apart_by_its_identity() -> None:
 def test_edited_article_is_a_new_row_and_the_old_one_is_what_was_known() -> None:
     first = sifted([item("Bitcoin rises")], witness(NOW)).articles
     again = sifted([item("Bitcoin rises"), item("Bitcoin falls")], witness(NOW + HOUR)).articles
-    new = new_versions(first, again)
+    new = new_versions(first, again, NOW + HOUR)
     assert new["title"].to_list() == ["Bitcoin falls"]
     table = pl.concat([first, new])
     assert as_known(table, NOW - HOUR).is_empty()
     assert as_known(table, NOW + HOUR / 2)["title"].to_list() == ["Bitcoin rises"]
     assert as_known(table, NOW + HOUR)["title"].to_list() == ["Bitcoin falls"]
+
+
+def test_article_that_says_again_what_it_said_is_a_third_version() -> None:
+    held = sifted([item("Bitcoin rises")], witness(NOW)).articles
+    for hours, title in ((1, "Bitcoin falls"), (2, "Bitcoin rises"), (3, "Bitcoin rises")):
+        now = NOW + hours * HOUR
+        held = pl.concat([held, new_versions(held, sifted([item(title)], witness(now)).articles, now)])
+    assert held["title"].to_list() == ["Bitcoin rises", "Bitcoin falls", "Bitcoin rises"]
+    assert as_known(held, NOW + 1.5 * HOUR)["title"].to_list() == ["Bitcoin falls"]
+    assert as_known(held, NOW + 5 * HOUR)["title"].to_list() == ["Bitcoin rises"]
+
+
+def test_feed_that_always_tells_two_texts_of_an_address_adds_each_once() -> None:
+    both = [item("Bitcoin rises"), item("Bitcoin falls")]
+    held = sifted(both, witness(NOW)).articles
+    assert held.height == 2
+    again = sifted(both, witness(NOW + HOUR)).articles
+    assert new_versions(held, again, NOW + HOUR).is_empty()
+
+
+def test_old_article_that_is_edited_is_known_from_the_edit_on() -> None:
+    old = NOW - 100 * HOUR
+    first = sifted([item("Bitcoin rises", published=old)], witness(NOW, live_since=None)).articles
+    edited = sifted([item("Bitcoin falls", published=old)], witness(NOW + HOUR, live_since=NOW)).articles
+    new = new_versions(first, edited, NOW + HOUR)
+    assert new["known_at"].to_list() == [NOW + HOUR]
+    assert as_known(pl.concat([first, new]), NOW)["title"].to_list() == ["Bitcoin rises"]
 
 
 def test_copies_by_others_are_counted_and_own_versions_are_not() -> None:

@@ -3,6 +3,8 @@
 import gzip
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
 
 import pytest
 from fakes.news_site import ETAG, MODIFIED, NewsSite, news_site, rss
@@ -30,7 +32,7 @@ def site() -> Iterator[NewsSite]:
         yield running
 
 
-def visitor(**changed: float) -> Visitor:
+def visitor(**changed: Any) -> Visitor:
     patience = Patience(tries=2, first_seconds=0, longest_seconds=0, sleep=lambda _: None, jitter=lambda: 0.0)
     return Visitor(USER_AGENT, 1e6, 5.0, patience, lambda: NOW, **changed)
 
@@ -240,3 +242,11 @@ def test_any_damage_gives_items_or_an_error_of_ours(site: NewsSite, cut: int, no
     except SourceError:
         return
     assert len(titles(brought)) <= 2
+
+
+def test_page_that_does_not_end_in_time_is_given_up(site: NewsSite) -> None:
+    site.pages["/rss"] = rss(FIRST)
+    seconds = count(step=10)  # ten at each look
+    slow = visitor(stopwatch=lambda: next(seconds))
+    with pytest.raises(SourceError, match="did not end within 5 s"):
+        FeedSource("T", f"{site.url}/rss", slow).fetch(START)

@@ -14,7 +14,7 @@ from edge_bundle.facts import as_of_join, validated_facts
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-WEIGHING = Weighing({"news": 0.4, "x": 0.3, "reddit": 0.2}, 6 * HOUR)
+WEIGHING = Weighing({"news": 0.4, "x": 0.3, "reddit": 0.2, "telegram": 0.1}, 6 * HOUR)
 COINS = {"BTCUSD": "BTC", "ETHUSD": "ETH"}
 SCHEMA = {
     "known_at": UTC_MICROSECONDS,
@@ -95,7 +95,7 @@ rows = st.lists(
     st.tuples(
         st.floats(0, 60),
         st.sampled_from("abcde"),
-        st.sampled_from(["news", "x", "reddit"]),
+        st.sampled_from(["news", "x", "reddit", "telegram"]),
         st.lists(st.sampled_from(["BTC", "ETH", "XRP"]), max_size=2, unique=True),
         st.floats(-1, 1),
         st.integers(0, 3),

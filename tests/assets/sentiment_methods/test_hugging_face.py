@@ -7,6 +7,7 @@ import torch
 from fakes.tiny_encoder import WORDS
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
+from cryptoai_assets.lib.sentiment_methods.choice import MethodChoice
 from cryptoai_assets.lib.sentiment_methods.hugging_face import HuggingFaceSentiment
 from edge_bundle.sentiment.method import SentimentUnavailableError
 
@@ -46,6 +47,12 @@ def test_model_of_other_labels_is_refused_by_name(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "emotions", ("joy", "anger"))
     with pytest.raises(SentimentUnavailableError, match="emotions has the label anger"):
         HuggingFaceSentiment.load(folder, offline=True)
+
+
+def test_model_is_had_by_the_name_that_a_setting_gives(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "finbert", ("positive", "negative", "neutral"))
+    method = MethodChoice(f"hugging_face:{folder}", tmp_path, "http://127.0.0.1:9").method()
+    assert (method.name, method.version) == ("hugging_face", "finbert")
 
 
 def test_model_that_cannot_be_had_is_told(tmp_path: Path) -> None:

@@ -19,9 +19,7 @@ from cryptoai_assets.lib.sentiment_methods.shipment import (
 from cryptoai_assets.lib.sentiment_methods.tuning import (
     MEMBERS,
     LabelledSets,
-    Quality,
     mean_weights,
-    quality_of,
     shipped,
     texts_of,
 )
@@ -81,16 +79,6 @@ def test_mean_of_members_is_their_mean() -> None:
     mean = mean_weights(members)
     for name, values in mean.items():
         np.testing.assert_allclose(values, (members[0][name] + members[1][name]) / 2, atol=1e-6)
-
-
-def test_quality_is_that_of_the_labels_and_of_the_confidence() -> None:
-    shares = np.array([[0.8, 0.1, 0.1], [0.8, 0.1, 0.1], [0.1, 0.1, 0.8], [0.1, 0.8, 0.1]])
-    found = quality_of(shares, np.array([0, 0, 2, 1]), np.array([0, 1, 2, 1]))
-    assert found.accuracy == 0.75
-    assert found.f1 == pytest.approx({"negative": 2 / 3, "neutral": 2 / 3, "positive": 1.0})
-    assert found.macro_f1 == pytest.approx(7 / 9)
-    assert found.calibration_error == pytest.approx(0.05)
-    assert isinstance(found, Quality)
 
 
 def test_weights_that_are_too_heavy_are_refused(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from edge_bundle.device.database import DeviceDatabase
 from edge_bundle.device.export import (
     CHECKSUMS,
     DAY,
+    DayRefusedError,
     Export,
     FolderDestination,
     NotSentError,
@@ -131,6 +132,18 @@ def test_platform_is_posted_the_csv_with_its_checksum(export: Export) -> None:
     assert platform.asked == [f"/ingest/candles?day={day}" for day in FINISHED]
     with pytest.raises(NotSentError, match="ConnectError"):
         export.run(to, now=NOW)
+
+
+def test_day_that_is_refused_holds_up_no_other_and_is_told_once(export: Export) -> None:
+    with scripted_server() as platform:
+        platform.will_answer(
+            reply("{}", status=201), reply("no bar closed", status=422), reply("{}", status=201)
+        )
+        to = PlatformDestination(platform.url, "")
+        with pytest.raises(DayRefusedError, match="no bar closed"):
+            export.run(to, now=NOW)
+        assert export.run(to, now=NOW) == 0
+    assert len(platform.asked) == DAYS
 
 
 def test_scp_copies_the_files_and_says_what_it_said(export: Export, tmp_path: Path) -> None:

@@ -1,0 +1,111 @@
+"""The online store's back end in a SQLite file."""
+
+import sqlite3
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from cryptoai_serving.bar_shelf import BAR, KEPT_BARS, SLOT, BarShelf, Packed
+from cryptoai_serving.database import Database
+from edge_bundle.facts import FACT_SCHEMA
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS bars (
+    symbol TEXT NOT NULL, open_time INTEGER NOT NULL, bar BLOB NOT NULL,
+    PRIMARY KEY (symbol, open_time)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS no_trade (
+    symbol TEXT NOT NULL, open_time INTEGER NOT NULL, known_at INTEGER NOT NULL,
+    PRIMARY KEY (symbol, open_time)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS facts (
+    symbol TEXT, event_time INTEGER NOT NULL, known_at INTEGER NOT NULL,
+    source TEXT NOT NULL, name TEXT NOT NULL, value REAL
+);
+"""
+
+
+class SqliteShelf(BarShelf):
+    """Bars, a row each, in a file; nothing is opened before the first call."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = Database(path, schema=_SCHEMA, version=1)
+
+    def put_bars(self, bars: Mapping[str, Packed]) -> None:
+        """Add bars or replace them, and keep the newest."""
+        with self._database.transaction() as connection:
+            for symbol, own in bars.items():
+                rows = zip([symbol] * len(own), own["open_time"].tolist(), _payloads(own), strict=True)
+                connection.executemany("INSERT OR REPLACE INTO bars VALUES (?, ?, ?)", rows)
+                oldest = connection.execute(
+                    "SELECT open_time FROM bars WHERE symbol = ? ORDER BY open_time DESC LIMIT 1 OFFSET ?",
+                    (symbol, KEPT_BARS - 1),
+                ).fetchone()
+                for table in ("bars", "no_trade") if oldest else ():
+                    connection.execute(
+                        f"DELETE FROM {table} WHERE symbol = ? AND open_time < ?",  # noqa: S608 — two own names
+                        (symbol, *oldest),
+                    )
+
+    def put_slots(self, slots: Mapping[str, Packed]) -> None:
+        """Add slots without a trade or replace them."""
+        rows = [(symbol, *slot) for symbol, own in slots.items() for slot in own.tolist()]
+        with self._database.transaction() as connection:
+            connection.executemany("INSERT OR REPLACE INTO no_trade VALUES (?, ?, ?)", rows)
+
+    def replace_facts(self, facts: pl.DataFrame) -> None:
+        """Keep these facts and no others."""
+        rows = facts.with_columns(pl.col("event_time", "known_at").dt.epoch("us")).rows()
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM facts")
+            connection.executemany("INSERT INTO facts VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def facts(self, names: Collection[str]) -> pl.DataFrame:
+        """Facts of these names, in the order in which they were put."""
+        query = "SELECT * FROM facts WHERE name = ? ORDER BY rowid"
+        with self._database.transaction() as connection:
+            rows = [row for name in sorted(names) for row in connection.execute(query, (name,))]
+        schema = {**FACT_SCHEMA, "event_time": pl.Int64(), "known_at": pl.Int64()}
+        return pl.DataFrame(rows, schema=schema, orient="row").cast(pl.Schema(FACT_SCHEMA))
+
+    def latest(self, symbols: Sequence[str], bars: int) -> dict[str, Packed]:
+        """At most the newest `bars` bars of each symbol."""
+        with self._database.transaction() as connection:
+            return _latest(connection, symbols, bars)
+
+    def window(self, symbols: Sequence[str], bars: int) -> tuple[dict[str, Packed], dict[str, Packed]]:
+        """The same, and the slots after the oldest of them, in one transaction."""
+        query = "SELECT open_time, known_at FROM no_trade WHERE symbol = ? AND open_time > ?"
+        with self._database.transaction() as connection:
+            found = _latest(connection, symbols, bars)
+            slots = {
+                symbol: connection.execute(query, (symbol, int(own["open_time"][0]))).fetchall()
+                for symbol, own in found.items()
+                if len(own)
+            }
+        return found, {symbol: np.array(own, SLOT) for symbol, own in slots.items()}
+
+    def revision(self) -> Hashable | None:
+        """Number of the file's last change."""
+        return self._database.revision()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._database.close()
+
+
+def _payloads(values: Packed) -> list[bytes]:
+    packed = values.tobytes()
+    return [packed[start : start + BAR.itemsize] for start in range(0, len(packed), BAR.itemsize)]
+
+
+def _latest(connection: sqlite3.Connection, symbols: Sequence[str], bars: int) -> dict[str, Packed]:
+    """Bars by symbol, both in order."""
+    query = "SELECT bar FROM bars WHERE symbol = ? ORDER BY open_time DESC LIMIT ?"
+    packed = {
+        symbol: b"".join([bar for (bar,) in connection.execute(query, (symbol, bars))])
+        for symbol in sorted(set(symbols))
+    }
+    return {symbol: np.frombuffer(newest_first, BAR)[::-1] for symbol, newest_first in packed.items()}

@@ -1,0 +1,107 @@
+"""The tuning scored by folds: each text tested once by what has not read it, and each fold kept."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from fakes.tiny_encoder import INNER, WIDTH, WORDS, write_words
+from transformers import BertConfig, BertModel
+
+from cryptoai_assets.lib.sentiment_methods.labelled import HEADLINES, TWEETS, LabelledText
+from cryptoai_assets.lib.sentiment_methods.tuning import MEMBERS
+from cryptoai_assets.lib.sentiment_methods.tuning_problem import Progress
+from cryptoai_assets.lib.sentiment_methods.tweet_folds import FoldMember, TweetFolds, unlike_tweets
+from edge_bundle.sentiment.transformer import MOST_PIECES, WORDS_NAME
+
+SETTINGS = replace(MEMBERS[0].settings, epochs=8, batch=4, rate=1e-3)
+TEXTS = tuple(
+    LabelledText(f"bitcoin {word} {when}", label)
+    for when in ("today", "after the report", "flat", "sharply the")
+    for label, word in enumerate(("falls", "stays", "rises"))
+)
+OTHERS = (LabelledText("price rises", 2),)
+TUNED_BY = (FoldMember(SETTINGS, besides=True, seed=0), FoldMember(SETTINGS, besides=False, seed=1))
+EPOCHS = SETTINGS.epochs * len(TUNED_BY)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny encoder as the published package holds one."""
+    folder = tmp_path_factory.mktemp("encoder")
+    torch.manual_seed(1)
+    config = BertConfig(
+        vocab_size=len(WORDS),
+        hidden_size=WIDTH,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=INNER,
+        max_position_embeddings=MOST_PIECES,
+    )
+    BertModel(config).save_pretrained(folder)
+    write_words(folder).rename(folder / WORDS_NAME)
+    return folder
+
+
+def folds_in(kept: Path, encoder: Path, texts: tuple[LabelledText, ...] = TEXTS) -> TweetFolds:
+    return TweetFolds(texts, OTHERS, encoder, TUNED_BY, count=3, seed=1, kept=kept)
+
+
+def test_folds_that_are_done_are_read_back_and_the_rest_is_tuned(tmp_path: Path, encoder: Path) -> None:
+    told: list[Progress] = []
+    begun = folds_in(tmp_path, encoder).qualities(after_epoch=told.append)
+    first = next(begun)  # and killed
+    assert len(told) == EPOCHS
+    found = list(folds_in(tmp_path, encoder).qualities(after_epoch=told.append))
+    assert len(told) == 3 * EPOCHS
+    assert [fold for fold, _ in found] == [0, 1, 2]
+    assert found[0] == first
+    assert all(0 <= quality.accuracy <= 1 for _, quality in found)
+    again = list(folds_in(tmp_path, encoder).qualities(after_epoch=told.append))
+    assert again == found
+    assert len(told) == 3 * EPOCHS
+
+
+def test_scoring_of_other_texts_is_another_scoring(tmp_path: Path, encoder: Path) -> None:
+    told: list[Progress] = []
+    next(folds_in(tmp_path, encoder).qualities(after_epoch=told.append))
+    next(folds_in(tmp_path, encoder, TEXTS[:-1]).qualities(after_epoch=told.append))
+    assert len(told) == 2 * EPOCHS
+
+
+def test_what_is_tested_was_not_read(tmp_path: Path, encoder: Path) -> None:
+    """Each text's own word tells its label: what has read it would be right, what has not cannot know."""
+    own = WORDS[2:]
+    texts = tuple(LabelledText(" ".join([word] * 6), place % 3) for place, word in enumerate(own))
+    settings = replace(SETTINGS, epochs=25, rate=3e-3, smoothing=0.0, dropout=0.0)
+    members = (FoldMember(settings, besides=False, seed=0),)
+    scoring = TweetFolds(texts, (), encoder, members, count=3, seed=1, kept=tmp_path)
+    right = [quality.accuracy for _, quality in scoring.qualities(after_epoch=lambda _: None)]
+    assert sum(right) <= 0.7 * len(right)
+
+
+def test_other_texts_are_read_by_the_members_that_are_told_to(tmp_path: Path, encoder: Path) -> None:
+    """Of texts with one label all is known, unless many more say otherwise."""
+    asked = tuple(LabelledText(one.text, 1) for one in TEXTS[:4])
+    besides = tuple(LabelledText(one.text, 2) for one in asked * 3)
+
+    def accuracy(*, told_to: bool) -> float:
+        members = (
+            FoldMember(replace(SETTINGS, epochs=10, rate=3e-3, averaged=0.0), besides=told_to, seed=0),
+        )
+        scoring = TweetFolds(asked, besides, encoder, members, count=2, seed=1, kept=tmp_path)
+        return sum(quality.accuracy for _, quality in scoring.qualities(after_epoch=lambda _: None))
+
+    assert accuracy(told_to=False) == 2.0
+    assert accuracy(told_to=True) == 0.0
+
+
+def test_tweets_lose_near_duplicates_by_words_and_by_meaning(tmp_path: Path, encoder: Path) -> None:
+    rows = ("bitcoin rises today,1", "Bitcoin rises today,1", "price falls sharply,0")
+    (tmp_path / TWEETS).write_text("text,label\n" + "\n".join(rows) + "\n")
+    decisions = "{'Alpha': 'neutral'}"
+    (tmp_path / HEADLINES).write_text(f"Title,Decisions\nBITCOIN rises today,{decisions}\n")
+    found, besides = unlike_tweets(tmp_path, encoder)
+    assert found[0] == LabelledText("bitcoin rises today", 2)
+    assert len(found) < len(rows)
+    assert besides == ()  # it is near to a tweet, which stays

@@ -10,12 +10,12 @@ from fakes.candle_reader import NETWORK, candle_problem, walk_examples, written_
 from fakes.chart_problem import walk_pool
 
 from cryptoai_assets.lib.candle_patterns.examples import examples_of, made_bars, noisy
-from cryptoai_assets.lib.candle_patterns.network import CandleModule, CandleSolver, candle_graph
+from cryptoai_assets.lib.candle_patterns.network import SEEN_BARS, CandleModule, CandleSolver, candle_graph
 from cryptoai_assets.lib.candle_patterns.scores import candle_scores, said_of
 from cryptoai_assets.lib.models.networks.problem import Epoch
 from cryptoai_assets.lib.quantization import QuantizationError, labels_precision
 from edge_bundle.candle_reader import PRESENT, WINDOW_BARS, CandleReader
-from edge_bundle.chart import CLOSE, HIGH, LOW, OPEN
+from edge_bundle.chart import CLOSE, HIGH, LOW, OPEN, Float64Array
 from edge_bundle.features import candlesticks
 from edge_bundle.features.catalog import feature_frame
 from edge_bundle.session import ModelSession
@@ -30,18 +30,21 @@ def silent(_: Epoch) -> None:
     """Nobody listens."""
 
 
-def test_examples_say_what_the_features_of_the_catalog_say() -> None:
-    bars = made_bars(walk_pool(), 400, np.random.default_rng(4))
-    found = examples_of(bars)
+def grid_of(bars: Float64Array) -> pl.DataFrame:
     times = pl.datetime_range(
         pl.datetime(2020, 1, 1), pl.datetime(2021, 1, 1), "1h", time_unit="us", time_zone="UTC", eager=True
     )
     candles = pl.DataFrame(bars, ["open", "high", "low", "close", "volume"]).with_columns(
         open_time=times.head(len(bars)), symbol=pl.lit("BTCUSD")
     )
-    grid = window_grid(MarketWindow(candles), interval="1h", max_missing_bars=0)
+    return window_grid(MarketWindow(candles), interval="1h", max_missing_bars=0)
+
+
+def test_examples_say_what_the_features_of_the_catalog_say() -> None:
+    bars = made_bars(walk_pool(), 400, np.random.default_rng(4))
+    found = examples_of(bars)
     names = [pattern.name for pattern in candlesticks.patterns()]
-    expected = feature_frame(grid, names).select(names).tail(len(found)).to_numpy() != 0
+    expected = feature_frame(grid_of(bars), names).select(names).tail(len(found)).to_numpy() != 0
     np.testing.assert_array_equal(found.present, expected)
     np.testing.assert_allclose(found.windows[7], bars[7 : 7 + WINDOW_BARS], rtol=1e-6)
 
@@ -59,6 +62,44 @@ def test_made_and_noisy_bars_are_candles(noise: float) -> None:
     assert (bars[:, LOW] > 0).all()
     assert (bars[:, HIGH] >= bars[:, [OPEN, CLOSE]].max(axis=1)).all()
     assert (bars[:, LOW] <= bars[:, [OPEN, CLOSE]].min(axis=1)).all()
+
+
+def test_bars_are_measured_in_the_sizes_that_the_features_have() -> None:
+    bars = made_bars(walk_pool(), 300, np.random.default_rng(8))
+    names = ["body_size", "upper_size", "lower_size"]
+    sizes = feature_frame(grid_of(bars), names).select(names).to_numpy()
+    module = CandleModule(NETWORK)
+    measured: list[torch.Tensor] = []
+    module.levels.register_forward_pre_hook(lambda _, inputs: measured.append(inputs[0]))
+    module(torch.from_numpy(examples_of(bars).windows))
+    [found] = measured
+    last = np.arange(WINDOW_BARS - 1, len(bars))
+    for back in range(SEEN_BARS):
+        np.testing.assert_allclose(found[:, : len(names), -1 - back], sizes[last - back], atol=5e-4)
+
+
+def test_epoch_reads_all_windows_with_a_rare_pattern_and_a_share_of_the_others() -> None:
+    problem = candle_problem()
+    lessons, order = problem.epoch(1)
+    rare = lessons.present[:, problem.rare_patterns()].any(axis=1)
+    assert rare.any()
+    assert set(np.flatnonzero(rare)) <= set(order)
+    assert len(set(order)) == len(order)
+    read = (len(order) - rare.sum()) / (~rare).sum()
+    assert read == pytest.approx(NETWORK.common_share, abs=0.05)
+    again, same_order = problem.epoch(1)
+    np.testing.assert_array_equal(again.windows, lessons.windows)
+    np.testing.assert_array_equal(same_order, order)
+    assert not np.array_equal(problem.epoch(2)[0].windows, lessons.windows)
+
+
+def test_share_of_the_made_windows_is_noisy() -> None:
+    # A walk opens nearer to where it closed than noise does.
+    lessons, _ = candle_problem().epoch(1)
+    gap = np.abs(lessons.windows[:, 1:, OPEN] - lessons.windows[:, :-1, CLOSE]).mean(axis=1)
+    made = gap[: round(NETWORK.made_share * NETWORK.windows) - 100]
+    quiet = round((1 - NETWORK.noisy_share) * NETWORK.made_share * NETWORK.windows)
+    assert np.median(made[quiet:]) > 2 * np.median(made[: quiet - 100])
 
 
 def test_training_that_was_stopped_becomes_what_it_would_have_become(tmp_path: Path) -> None:

@@ -68,10 +68,11 @@ def walk_set(seed: int = 3) -> ChartSet:
     )
 
 
-def chart_problem(kind: str, *, seed: int = 1, epochs: int = 1) -> ChartProblem:
-    """Problem of a small network."""
+def chart_problem(kind: str, *, seed: int = 1, epochs: int = 1, fresh_share: float = 0.0) -> ChartProblem:
+    """Problem of a small network; windows made for an epoch take longer than all the rest."""
     settings = SETTINGS[kind]
-    settings = replace(settings, training=replace(settings.training, epochs=epochs))
+    training = replace(settings.training, epochs=epochs, fresh_share=fresh_share)
+    settings = replace(settings, training=training)
     return ChartProblem(settings, CHART_60, RULE, walk_set(), walk_pool(), seed)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cryptoai_assets.lib.candle_patterns.examples import CandleExamples, examples_of, made_bars
+from cryptoai_assets.lib.candle_patterns.examples import CandleExamples, examples_of, made_bars, noisy
 from cryptoai_assets.lib.candle_patterns.settings import CandleNetSettings
 from cryptoai_assets.lib.charts.labels import BoolArray, Int64Array
 from cryptoai_assets.lib.charts.pieces import BarPool
@@ -38,19 +38,32 @@ CODE = (
     "cryptoai_assets.lib.candle_patterns.network",
     "cryptoai_assets.lib.charts.pieces",
 )
-# Bars that the convolutions see at the end of a window: three of a pattern, and six that lead to it.
-SEEN_BARS = 9
-KERNEL = 3
-# Whether prices are equal is decided by hundredths of a usual range, and how long a body is by tenths.
-CLOSE_LOOK = 20.0
-LEVEL_SIZE = 0.1
-# Bars over which a rise or a fall is looked at.
-TREND_BARS = 5
-_LEVELS = LEVEL_SIZE * torch.arange(8)
+# Bars that the longest pattern has.
+SEEN_BARS = 3
+# Of a body, beside the columns of prices.
+_TOP, _BOTTOM, _MIDDLE = range(CLOSE + 1, CLOSE + 4)
+# What is measured of a bar: how far one price lies above another, of so many bars before.
+_DISTANCES = (
+    (CLOSE, OPEN, 0),
+    (HIGH, _TOP, 0),
+    (_BOTTOM, LOW, 0),
+    *((price, price, 1) for price in (OPEN, HIGH, LOW, CLOSE, _TOP, _BOTTOM)),
+    (OPEN, CLOSE, 1),
+    (CLOSE, OPEN, 1),
+    (CLOSE, _MIDDLE, 1),
+    (CLOSE, _MIDDLE, 2),
+    (CLOSE, CLOSE, 5),
+)
+_LOOKED_BACK = max(back for _, _, back in _DISTANCES)
+# Levels that a measure is held against as the training begins, in usual ranges: by tenths, closer around 0,
+# and 0 itself. Beside them how fast the answer turns there.
+_GRIDS = ((0.1 * torch.arange(-8, 9), 25.0), (0.025 * torch.arange(-3, 4), 100.0), (torch.zeros(1), 2000.0))
+# Levels are moved by this share of the learning rate: a step of it all is as long as some that they tell.
+LEVEL_RATE = 0.1
 READING_BATCH = 8192
+_LEAST_RANGE = 1e-12
 # Share of the windows under which a pattern is rare.
 RARE = 0.02
-_CHANNELS = 4 + 4 + 6 + 1 + 4 * len(_LEVELS) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +89,20 @@ class CandleProblem:
         settings = self.settings
         generator = np.random.default_rng([self.seed, number])
         made = round(settings.made_share * settings.windows)
-        fresh = examples_of(made_bars(self.pool, made, generator))
+        noised = round(settings.noisy_share * made / len(settings.noises))
+        quiet = made_bars(self.pool, made - noised * len(settings.noises), generator)
+        loud = [noisy(made_bars(self.pool, noised, generator), size, generator) for size in settings.noises]
         rows = generator.integers(0, len(self.real), settings.windows - made)
-        lessons = CandleExamples.joined([fresh, self.real[rows]])
-        read = self.rare(lessons) | (generator.random(len(lessons)) < settings.common_share)
+        lessons = CandleExamples.joined([*map(examples_of, [quiet, *loud]), self.real[rows]])
+        read = lessons.present[:, self.rare_patterns()].any(axis=1) | (
+            generator.random(len(lessons)) < settings.common_share
+        )
         return lessons, generator.permutation(np.flatnonzero(read))
 
-    def rare(self, lessons: CandleExamples) -> BoolArray:
-        """Which windows end with a pattern that few do."""
-        rare = self.real.present.mean(axis=0) < RARE
-        found: BoolArray = np.any(lessons.present[:, rare], axis=1)
-        return found
+    def rare_patterns(self) -> BoolArray:
+        """Which patterns few of the real windows end with."""
+        rare: BoolArray = self.real.present.mean(axis=0) < RARE
+        return rare
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +128,25 @@ class CandleSolver:
 
 
 class CandleModule(nn.Module):
-    """A network from windows (rows, bars, 5) to logits of the patterns (rows, patterns)."""
+    """A network from windows (rows, bars, 5) to logits of the patterns (rows, patterns).
+
+    Each measure of a bar is held against levels that are learned; the blocks read each bar, then the bars
+    together, and beside them a plain layer sees all answers at once.
+    """
 
     def __init__(self, settings: CandleNetSettings) -> None:
         super().__init__()
-        inputs = (_CHANNELS, *settings.channels[:-1])
+        self.differences = nn.Buffer(_differences(), persistent=False)
+        self.levels = _Levels()
+        inputs = (self.levels.channels, *settings.channels[:-1])
+        kernels = (1, SEEN_BARS, *(1 for _ in settings.channels[2:]))
         self.blocks = nn.ModuleList(
-            nn.Conv1d(before, after, KERNEL) for before, after in zip(inputs, settings.channels, strict=True)
+            nn.Conv1d(before, after, kernel)
+            for before, after, kernel in zip(inputs, settings.channels, kernels, strict=True)
         )
-        left = SEEN_BARS - (KERNEL - 1) * len(settings.channels)
+        self.beside = nn.Linear(SEEN_BARS * self.levels.channels, settings.inner)
         self.compared = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(left * settings.channels[-1] + _CHANNELS * left, settings.inner),
+            nn.Linear(settings.channels[-1] + settings.inner, settings.inner),
             nn.ReLU(),
             nn.Linear(settings.inner, settings.inner),
             nn.ReLU(),
@@ -132,61 +155,66 @@ class CandleModule(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         """Say which patterns windows end with."""
-        bars = _scaled(windows)
+        bars = self.levels(_measured(windows, self.differences))
         values = bars
         for block in self.blocks:
             values = functional.relu(block(values))
-        last = bars[:, :, bars.shape[2] - values.shape[2] :]
-        logits: Tensor = self.compared(torch.cat([values, last], dim=1))
+        beside = functional.relu(self.beside(bars.flatten(1)))
+        logits: Tensor = self.compared(torch.cat([values.flatten(1), beside], dim=1))
         return logits
 
 
-def _scaled(windows: Tensor) -> Tensor:
-    """(rows, channels, bars seen): prices and parts of the last bars in mean true ranges of the 14 before."""
-    open_, high, low, close, volume = (windows[:, :, column] for column in (OPEN, HIGH, LOW, CLOSE, VOLUME))
-    before, whole = close[:, :-1], close
-    ranges = torch.maximum(high[:, 1:], before) - torch.minimum(low[:, 1:], before)
-    bars = USUAL_BARS - 1
-    # Of the bars seen whose 14 bars before are not all in the window, of those that are.
-    first = WINDOW_BARS - SEEN_BARS
-    usual = torch.stack(
-        [ranges[:, max(0, bar - 1 - bars) : bar - 1].mean(dim=1) for bar in range(first, WINDOW_BARS)], dim=1
-    ).clamp_min(1e-12)
-    open_, high, low, close = (price[:, first:] for price in (open_, high, low, close))
-    own, last = before[:, first - 1 :], close[:, -1:]
-    body, gap = (close - open_) / usual, (open_ - own) / usual
-    upper = (high - torch.maximum(open_, close)) / usual
-    lower = (torch.minimum(open_, close) - low) / usual
-    share = volume[:, first:] / volume.mean(dim=1, keepdim=True).clamp_min(1e-12)
-    near = [(price - last) / usual[:, -1:] for price in (open_, high, low, close)]
-    trend = (close - whole[:, first - TREND_BARS : -TREND_BARS]) / usual
-    steps = [(price - functional.pad(price[:, :-1], (1, 0))) / usual for price in (open_, high, low, close)]
-    # From a bar's ends to the body before it.
-    across = [(open_ - own) / usual, (close - functional.pad(open_[:, :-1], (1, 0))) / usual]
-    fine = torch.stack([body, -body, upper, lower], dim=1)[:, :, None] - _LEVELS[:, None]
-    return torch.cat(
-        [
-            torch.stack([value.clamp(-8, 8) for value in near], dim=1),
-            torch.stack([part.clamp(-4, 4) for part in (body, upper, lower, gap)], dim=1),
-            torch.stack([(CLOSE_LOOK * step).clamp(-2, 2) for step in (*steps, *across)], dim=1),
-            trend.clamp(-2, 2)[:, None],
-            (fine / LEVEL_SIZE).clamp(0, 1).flatten(1, 2),
-            share.clamp(0, 8)[:, None],
-        ],
-        dim=1,
-    )
+class _Levels(nn.Module):
+    """Measures (rows, measures, bars) as they are, and whether each lies above levels that are learned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        places = torch.cat([grid for grid, _ in _GRIDS])
+        turns = torch.cat([torch.full_like(grid, turn) for grid, turn in _GRIDS])
+        self.places = nn.Parameter(places.repeat(len(_DISTANCES), 1))
+        self.turns = nn.Parameter(turns.log().repeat(len(_DISTANCES), 1))
+        self.channels = len(_DISTANCES) * (1 + len(places))
+
+    def forward(self, measured: Tensor) -> Tensor:
+        turns = self.turns.exp()
+        offsets = 0.5 - self.places * turns
+        above = measured[:, :, None] * turns[:, :, None] + offsets[:, :, None]
+        return torch.cat([above.clamp(0, 1).flatten(1, 2), measured.clamp(-2, 2)], dim=1)
+
+
+def _measured(windows: Tensor, differences: Tensor) -> Tensor:
+    """(rows, distances, bars seen) in mean true ranges of the 14 bars before each bar."""
+    prices = (windows[:, :, : CLOSE + 1] - windows[:, -1:, CLOSE : CLOSE + 1]).transpose(1, 2)
+    open_, high, low, close = (prices[:, column : column + 1] for column in (OPEN, HIGH, LOW, CLOSE))
+    before = close[:, :, :-1]
+    ranges = torch.maximum(high[:, :, 1:], before) - torch.minimum(low[:, :, 1:], before)
+    # The first mean is that of the bar after 14, the first of which has one before it.
+    usual = functional.avg_pool1d(ranges, USUAL_BARS - 1, stride=1)
+    usual = usual[:, :, WINDOW_BARS - SEEN_BARS - USUAL_BARS : -1].clamp_min(_LEAST_RANGE)
+    body = [torch.maximum(open_, close), torch.minimum(open_, close), (open_ + close) / 2]
+    known = torch.cat([prices, *body], dim=1)[:, :, WINDOW_BARS - SEEN_BARS - _LOOKED_BACK :]
+    return functional.conv1d(known, differences) / usual
+
+
+def _differences() -> Tensor:
+    """Weights (distances, prices, bars) that make the distances of a bar from those that it looks back on."""
+    weights = np.zeros((len(_DISTANCES), _MIDDLE + 1, _LOOKED_BACK + 1), dtype=np.float32)
+    for place, (price, other, back) in enumerate(_DISTANCES):
+        weights[place, price, _LOOKED_BACK] += 1.0
+        weights[place, other, _LOOKED_BACK - back] -= 1.0
+    return torch.from_numpy(weights)
 
 
 class _Run:
     """A training under way."""
 
     def __init__(self, problem: CandleProblem) -> None:
-        self._problem = problem
+        self._problem, self._rare = problem, problem.rare_patterns()
         torch.manual_seed(problem.seed)
         self.module = CandleModule(problem.settings)
-        self._optimizer = torch.optim.AdamW(
-            self.module.parameters(), lr=problem.settings.learning_rate, weight_decay=0.0
-        )
+        levels = list(self.module.levels.parameters())
+        others = [own for name, own in self.module.named_parameters() if not name.startswith("levels.")]
+        self._optimizer = torch.optim.AdamW([{"params": levels}, {"params": others}], weight_decay=0.0)
         self.progress = Progress(self.module, self._optimizer, None)
 
     def epoch(self) -> Epoch:
@@ -198,8 +226,8 @@ class _Run:
         total = 0.0
         for place, rows in enumerate(batches):
             left = (settings.epochs - number + 1 - place / len(batches)) / settings.cooling_epochs
-            for group in self._optimizer.param_groups:
-                group["lr"] = settings.learning_rate * min(1.0, left)
+            for group, share in zip(self._optimizer.param_groups, (LEVEL_RATE, 1.0), strict=True):
+                group["lr"] = share * settings.learning_rate * min(1.0, left)
             loss = self._loss(lessons[rows], settings.common_share)
             self._optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
@@ -213,7 +241,7 @@ class _Run:
     def _loss(self, lessons: CandleExamples, common_share: float) -> Tensor:
         present = torch.from_numpy(lessons.present).float()
         said = self.module(torch.from_numpy(lessons.windows))
-        rare = torch.from_numpy(self._problem.rare(lessons))
+        rare = torch.from_numpy(lessons.present[:, self._rare].any(axis=1))
         weight = torch.where(rare, 1.0, 1 / common_share)[:, None]
         losses = functional.binary_cross_entropy_with_logits(said, present, reduction="none")
         return (losses * weight).mean()

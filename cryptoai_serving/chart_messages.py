@@ -20,7 +20,9 @@ class ChartRequest(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"example": {"picture": "iVBORw0KGgo=", "symbol": None, "candles": None}},
+        json_schema_extra={
+            "example": {"picture": "iVBORw0KGgo=", "symbol": None, "candles": None, "interval": "30m"}
+        },
     )
 
     candles: CandleColumns | None = Field(
@@ -107,6 +109,27 @@ class ChartAnswer(BaseModel):
 class AnalyzeChartAnswer(BaseModel):
     """Patterns, one a symbol, and the version that says so."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "charts": [
+                    {
+                        "symbol": "BTCUSD",
+                        "pattern": "none",
+                        "confidence": 0.91,
+                        "window_start": "2019-09-29T18:00:00Z",
+                        "window_end": "2019-09-30T23:30:00Z",
+                        "key_points": [],
+                        "occlusion": None,
+                        "bundle": "9c1f0d52a7b84e6f" * 4,
+                    }
+                ],
+                "model_version": 1,
+                "disclaimer": f"{AGREEMENT} {DISCLAIMER}",
+                "request_id": "5f3c9a0e7d1b2c48",
+            }
+        }
+    )
     charts: list[ChartAnswer]
     model_version: int = Field(description="Registered version that answered")
     disclaimer: str = f"{AGREEMENT} {DISCLAIMER}"

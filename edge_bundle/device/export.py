@@ -181,13 +181,17 @@ class Export:
         return sent
 
     def _due(self, now: datetime) -> Iterator[date]:
-        """Finished days with bars, the oldest first, but for one whose missing bars may still come."""
+        """Finished days with bars, the oldest first, but for one whose missing bars may still come.
+
+        A day is finished when there is a bar of the next: a clock that is a day ahead finishes none.
+        """
         extents = [extent for symbol in self.symbols if (extent := self.database.extent(symbol))]
         if not extents:
             return
         missing = {slot.date() for symbol in self.symbols for slot in self.database.open_gaps(symbol)}
         day = min(first for first, _ in extents).date()
-        while (end := _midnight(day) + DAY) <= now:
+        newest = max(last for _, last in extents)
+        while (end := _midnight(day) + DAY) <= min(now, newest):
             if day not in missing or now - end > LONGEST_WAIT:
                 yield day
             day += DAY

@@ -114,7 +114,7 @@ def test_promotion_refusal_and_rollback_by_hand_reach_release_and_ledger(place: 
     assert place.tick() == "alias and channel agree"
     place.move_champion(3)
     assert place.released == 1
-    assert place.tick() == "version 3 is released, as MLflow's alias says"
+    assert place.tick() == f"version 3 of {MODEL} is released, as MLflow's alias says"
     assert (place.released, place.champion) == (3, 3)
     assert (place.last_line.kind, place.last_line.version, place.last_line.previous) == ("promotion", 3, 1)
     assert place.last_line.actor == "a person, in MLflow"
@@ -129,6 +129,6 @@ def test_promotion_refusal_and_rollback_by_hand_reach_release_and_ledger(place: 
     assert "golden rows differ" in place.last_line.reason
 
     place.move_champion(1)
-    assert place.tick() == "version 1 is released, as MLflow's alias says"
+    assert place.tick() == f"version 1 of {MODEL} is released, as MLflow's alias says"
     assert (place.released, place.champion) == (1, 1)
     assert (place.last_line.kind, place.last_line.version, place.last_line.previous) == ("rollback", 1, 3)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from fakes.chart_problem import SETTINGS
+from fakes.chart_problem import SETTINGS, walk_pool
 from fakes.chart_walks import walk
 from fakes.tiny_bundle import walk_candles
 
@@ -184,7 +184,7 @@ def test_series_too_short_for_the_split_have_no_such_part_and_are_not_trained_on
     assert (data.part == TRAINING).any()
     assert not (data.part == VALIDATION).any()
     with pytest.raises(ChartDatasetError, match="no training window of"):
-        ChartProblem(SETTINGS["vit"], CHART_60, data, 1).turn(1)
+        ChartProblem(SETTINGS["vit"], CHART_60, RULE, data, walk_pool(), 1).epoch(1)
 
 
 def test_series_without_a_window_are_refused(candles: pl.DataFrame) -> None:

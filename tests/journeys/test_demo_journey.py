@@ -107,7 +107,8 @@ def test_changed_month_makes_its_descendants_again_and_nothing_else(changed: Any
         "clean_candles": ["2019-07-01|BTCUSD", "2019-08-01|BTCUSD"],
         # And they read them.
         "features": ["2019-07-01|BTCUSD", "2019-08-01|BTCUSD"],
-        **{asset: [""] for asset in IN_ORDER if asset not in PARTITIONED},
+        # The chart network's training ended before: its bytes are the same, and so is what is released.
+        **{asset: [""] for asset in IN_ORDER if asset not in PARTITIONED and asset != "released_chart_vit"},
     }
 
 

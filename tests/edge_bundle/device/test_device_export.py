@@ -77,6 +77,8 @@ def test_each_day_is_sent_once_and_those_after_a_failure_wait(export: Export) ->
     assert export.run(to, now=NOW) == 2
     assert export.run(to, now=NOW) == 0
     assert to.days == FINISHED
+    next_day = walked_bars((DAYS + 1) * 1440 + 100).filter(pl.col("open_time") > BARS["open_time"].max())
+    export.database.add_candles(next_day, source="test", now=NOW + DAY)
     assert export.run(to, now=NOW + DAY) == 1
 
 
@@ -161,7 +163,7 @@ def test_scp_copies_the_files_and_says_what_it_said(export: Export, tmp_path: Pa
     ]
     (tmp_path / "down").touch()
     with pytest.raises(NotSentError, match="no route"):
-        export.run(to, now=NOW + DAY)
+        to.send(FINISHED[0], {"a file": program})
 
 
 @pytest.mark.parametrize(
@@ -187,6 +189,10 @@ def test_old_days_are_dropped(export: Export) -> None:
     export.run(None, now=NOW)
     export.forget(before=FINISHED[2])
     assert [path.name for path in export.folder.iterdir()] == [f"{FINISHED[2]}"]
+
+
+def test_clock_that_is_a_day_ahead_finishes_no_day(export: Export) -> None:
+    assert export.run(Received(), now=NOW + DAY) == DAYS
 
 
 def test_day_begins_at_midnight_in_utc(export: Export) -> None:

@@ -10,7 +10,14 @@ import numpy as np
 from edge_bundle.errors import BundleRefusedError
 from edge_bundle.features import candlesticks
 from edge_bundle.forecaster import TOLERANCE
-from edge_bundle.manifest import GOLDEN_NAME, GRAPH_NAME, SCHEMA_VERSION, Promise, bundle_digest
+from edge_bundle.manifest import (
+    GOLDEN_NAME,
+    GRAPH_NAME,
+    SCHEMA_VERSION,
+    Promise,
+    bundle_digest,
+    refuse_other_patterns,
+)
 from edge_bundle.session import ModelSession
 from edge_bundle.windows import Float32Array
 
@@ -66,11 +73,7 @@ class CandleReader:
         folder = Path(folder)
         manifest = CandleReaderManifest.read(folder)
         manifest.verify_files(folder)
-        if manifest.patterns != candle_pattern_names():
-            raise BundleRefusedError(
-                f"the bundle knows the patterns {', '.join(manifest.patterns)}, this code "
-                f"{', '.join(candle_pattern_names())}: install the version that made it, or train anew"
-            )
+        refuse_other_patterns(manifest.patterns, candle_pattern_names())
         session = ModelSession.open(folder / GRAPH_NAME, threads=threads)
         return cls(folder, manifest, bundle_digest(folder), session)
 

@@ -150,14 +150,11 @@ def validated_candles(candles: pl.DataFrame, *, interval: str) -> pl.DataFrame:
         "has a high below its open, close or low": pl.col("high") < pl.max_horizontal("open", "close", "low"),
         "has a low above its open, close or high": pl.col("low") > pl.min_horizontal("open", "close", "high"),
     }
-    verdict = candles.select(
-        pl.col("symbol", "open_time"), *(rule.fill_null(False).alias(name) for name, rule in rules.items())
-    )
-    for name in rules:
-        broken = verdict.filter(pl.col(name))
-        if broken.height:
-            where = f"{broken['symbol'][0]} at {broken['open_time'][0]:%Y-%m-%d %H:%M:%S} UTC"
-            raise CandlesRefusedError(f"candle {where} {name} ({broken.height} such rows)")
+    for verdict in candles.select(rule.alias(name) for name, rule in rules.items()):
+        if rows := verdict.sum():
+            symbol, moment = candles.select("symbol", "open_time").row(int(verdict.arg_max() or 0))
+            where = f"{symbol} at {moment:%Y-%m-%d %H:%M:%S} UTC"
+            raise CandlesRefusedError(f"candle {where} {verdict.name} ({rows} such rows)")
     return candles
 
 

@@ -19,6 +19,7 @@ Int64Array = npt.NDArray[np.int64]
 UInt8Array = npt.NDArray[np.uint8]
 CANDLE_COLUMNS = ("open", "high", "low", "close", "volume")
 OPEN, HIGH, LOW, CLOSE, VOLUME = range(5)
+_PRICES = slice(OPEN, CLOSE + 1)
 COLUMNS_A_BAR = 3
 INK, MEAN_INK = 255, 127
 # Images drawn at a time: what is in between fits into a core's cache.
@@ -98,7 +99,7 @@ def chart_images(candles: Float64Array, chart: ChartFormat, *, paper: UInt8Array
 
 def _draw(candles: Float64Array, chart: ChartFormat, pixels: UInt8Array) -> None:
     """Draw on paper (batch, bars, columns a bar, height)."""
-    levels = _rounded(_heights(candles, chart))
+    levels = _rounded(_heights(candles, chart, _PRICES))
     flat = pixels.reshape(-1)
     # first pixel of each bar's first column: (batch, bars)
     start = np.arange(0, flat.size, COLUMNS_A_BAR * chart.height).reshape(len(candles), chart.bars)
@@ -125,6 +126,18 @@ def price_levels(candles: Float64Array, chart: ChartFormat) -> Int64Array:
     return _rounded(price_heights(candles, chart))
 
 
+def close_levels(candles: Float64Array, chart: ChartFormat) -> Int64Array:
+    """Same as `price_levels`, of the closes alone: (batch, bars).
+
+    Raises
+    ------
+    ChartRefusedError
+        As `chart_images`.
+    """
+    _refuse_unfitting(candles, chart)
+    return _rounded(_heights(candles, chart, slice(CLOSE, CLOSE + 1))[:, :, 0])
+
+
 def price_heights(candles: Float64Array, chart: ChartFormat) -> Float64Array:
     """Same as `price_levels`, before they are rounded to pixels.
 
@@ -134,7 +147,7 @@ def price_heights(candles: Float64Array, chart: ChartFormat) -> Float64Array:
         As `chart_images`.
     """
     _refuse_unfitting(candles, chart)
-    return _heights(candles, chart)
+    return _heights(candles, chart, _PRICES)
 
 
 def _refuse_unfitting(candles: Float64Array, chart: ChartFormat) -> None:
@@ -147,11 +160,11 @@ def _refuse_unfitting(candles: Float64Array, chart: ChartFormat) -> None:
         raise ChartRefusedError("a candle holds a value that is not finite: a chart needs every bar")
 
 
-def _heights(candles: Float64Array, chart: ChartFormat) -> Float64Array:
+def _heights(candles: Float64Array, chart: ChartFormat, columns: slice) -> Float64Array:
     lowest = candles[:, :, LOW].min(axis=1)[:, None, None]
     spread = candles[:, :, HIGH].max(axis=1)[:, None, None] - lowest
     flat = spread == 0
-    above = candles[:, :, : CLOSE + 1] - lowest
+    above = candles[:, :, columns] - lowest
     heights: Float64Array = (above + flat * 0.5) * (chart.top_level / (spread + flat))
     return heights
 

@@ -18,11 +18,19 @@ from edge_bundle.chart import (
     chart_images,
     closing_levels,
 )
-from edge_bundle.chart_rule import PatternRule, Turn, patterns_of_turns
+from edge_bundle.chart_rule import PatternRule, patterns_of_turns
+from edge_bundle.chart_turns import alternating_turns
 from edge_bundle.detection import KEY_POINTS, NO_BAR, Detection, KeyPoint, Pattern
-from edge_bundle.errors import BundleRefusedError, WindowRefusedError
+from edge_bundle.errors import WindowRefusedError
 from edge_bundle.forecaster import TOLERANCE
-from edge_bundle.manifest import GOLDEN_NAME, GRAPH_NAME, SCHEMA_VERSION, Promise, bundle_digest
+from edge_bundle.manifest import (
+    GOLDEN_NAME,
+    GRAPH_NAME,
+    SCHEMA_VERSION,
+    Promise,
+    bundle_digest,
+    refuse_other_patterns,
+)
 from edge_bundle.session import ModelSession
 from edge_bundle.windows import Float32Array
 
@@ -119,11 +127,7 @@ class Detector:
         folder = Path(folder)
         manifest = DetectorManifest.read(folder)
         manifest.verify_files(folder)
-        if manifest.patterns != pattern_names():
-            raise BundleRefusedError(
-                f"the bundle knows the classes {', '.join(manifest.patterns)}, this code "
-                f"{', '.join(pattern_names())}: install the version that made it, or train anew"
-            )
+        refuse_other_patterns(manifest.patterns, pattern_names())
         chart = ChartFormat(**manifest.chart)
         session = ModelSession.open(folder / GRAPH_NAME, threads=threads)
         return cls(folder, manifest, chart, bundle_digest(folder), session)
@@ -166,15 +170,14 @@ class Detector:
         ChartRefusedError
             When one is none of its pictures.
         """
-        levels = closing_levels(images, self.chart)
-        said = self.session.run(np.ascontiguousarray(images))
-        if self.manifest.decision == BY_RULE:
-            rule = PatternRule(**self.manifest.rule)
-            return reading_by_rule(levels, said, rule, top_level=self.chart.top_level)
-        return ChartReading(said[PATTERN], key_bars(said[PATTERN].argmax(axis=1), said[POINTERS]))
+        return self._decided(
+            closing_levels(images, self.chart), self.session.run(np.ascontiguousarray(images))
+        )
 
     def occlusion(self, image: UInt8Array, pattern: Pattern) -> Float32Array:
-        """(bars,) how much less probable a pattern becomes when a bar and its neighbours are covered.
+        """(bars,) how much less probable a pattern becomes when a bar and its neighbours are hidden.
+
+        From the network: where the rule decides, it reads the closes as they are, and the turns alone change.
 
         Parameters
         ----------
@@ -184,16 +187,26 @@ class Detector:
         bars = np.arange(self.chart.bars)
         covered = np.abs(np.repeat(bars, COLUMNS_A_BAR) - bars[:, None]) <= COVERED_NEIGHBOURS
         pictures = np.where(covered[:, None], np.uint8(0), image)
-        said = self.session.run(np.concatenate([image[None], pictures]))[PATTERN][:, pattern]
-        taken: Float32Array = said[0] - said[1:]
+        levels = np.repeat(closing_levels(image[None], self.chart), len(bars) + 1, axis=0)
+        read = self._decided(levels, self.session.run(np.concatenate([image[None], pictures])))
+        taken: Float32Array = read.probabilities[0, pattern] - read.probabilities[1:, pattern]
         return taken
 
     def selftest(self) -> bool:
-        """Replay the golden pictures on this machine: whether it says what was said where they were made."""
+        """Replay the golden pictures on this machine: whether it says what was said where they were made.
+
+        In every output: the turns decide as well as the classes do.
+        """
         with np.load(self.folder / GOLDEN_NAME) as golden:
-            said = self.session.run(golden["images"])[PATTERN]
-            away = float(np.abs(said - golden[PATTERN]).max())
-        return away <= TOLERANCE[self.manifest.quantization["precision"]]
+            said = self.session.run(golden["images"])
+            away = [float(np.abs(said[name] - golden[name]).max()) for name in (PATTERN, POINTERS, TURNS)]
+        return max(away) <= TOLERANCE[self.manifest.quantization["precision"]]
+
+    def _decided(self, levels: Int64Array, said: Mapping[str, Float32Array]) -> ChartReading:
+        if self.manifest.decision == BY_RULE:
+            rule = PatternRule(**self.manifest.rule)
+            return reading_by_rule(levels, said, rule, top_level=self.chart.top_level)
+        return ChartReading(said[PATTERN], key_bars(said[PATTERN].argmax(axis=1), said[POINTERS]))
 
     def _newest(self, bars: pl.DataFrame) -> pl.DataFrame:
         whole = bars.filter(pl.col("segment") == pl.col("segment").last())
@@ -226,13 +239,13 @@ def reading_by_rule(
 ) -> ChartReading:
     """What the rule makes of the turns that a network sees, in closes (pictures, bars) as they are drawn.
 
-    The pattern's probability is one half and half of the chance that all turns are seen right; what is left
-    is shared out as the network's own classes say.
+    The turns are read together, see `edge_bundle.chart_turns`. The pattern's probability is one half and
+    half of the chance that all of them are seen right; what is left is shared out as the network's own
+    classes say.
     """
-    turns = (said[TURNS].argmax(axis=2) - 1).astype(np.int8)
-    turns[:, turns.shape[1] - rule.nearest_end_bars :] = Turn.NONE
-    pattern, key_points = patterns_of_turns(levels.astype(np.float64), turns, rule, scale=top_level)
-    sure = 0.5 + 0.5 * said[TURNS].max(axis=2).prod(axis=1, keepdims=True)
+    seen = alternating_turns(said[TURNS], unconfirmed=rule.nearest_end_bars)
+    pattern, key_points = patterns_of_turns(levels.astype(np.float64), seen.turns, rule, scale=top_level)
+    sure = 0.5 + 0.5 * seen.chance[:, None]
     decided = np.eye(len(Pattern), dtype=np.float32)[pattern]
     probabilities = (sure * decided + (1 - sure) * said[PATTERN]).astype(np.float32)
     return ChartReading(probabilities, key_points.astype(np.int64))

@@ -1,8 +1,8 @@
 """The experiment that runs on a model, as its readers see it: two versions, who gets which, and how long.
 
-In the model's release folder ``experiments/<name>.json`` never changes once it is written, and
-``experiment.json`` names the one that runs, with the SHA-256 of its file. It knows nothing about
-how one begins or ends.
+In the model's release folder ``experiments/<name>.json`` never changes once it is written,
+``experiment.json`` names the one that runs, with the SHA-256 of its file, and
+``experiments/ended/<name>.json`` says when somebody ended one. It knows nothing about how one begins or ends.
 """
 
 import hashlib
@@ -140,6 +140,11 @@ def running_path(root: Path, model: str) -> Path:
 def experiment_path(root: Path, model: str, name: str) -> Path:
     """File of an experiment."""
     return root / model / "experiments" / f"{name}.json"
+
+
+def ended_path(root: Path, model: str, name: str) -> Path:
+    """File that says when an experiment was ended, by whom and why."""
+    return root / model / "experiments" / "ended" / f"{name}.json"
 
 
 def read_experiment(root: Path, model: str) -> Experiment | None:

@@ -11,7 +11,9 @@ Machine Intelligence 2, 2020 (interventional); Strumbelj and Kononenko, JMLR 11,
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import partial
 from math import factorial
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -28,7 +30,10 @@ from edge_bundle.windows import Float32Array
 LEAVES_NAME = "leaves.npz"
 # Rows that a sampled explanation asks the graph about, at most: a window of many bars takes as much longer.
 SAMPLED_ROWS, SAMPLED_BARS = 2_000, 16_000
-LEAST_ORDERS = 8
+LEAST_ORDERS = 4
+# Asked at once: more of them leave the processor's caches, and take longer each.
+BARS_AT_ONCE = 1_000
+DIRECTION = "probability_up"
 Unit = Literal["probability", "log_odds"]
 Float64Array = npt.NDArray[np.float64]
 
@@ -210,23 +215,47 @@ class TreeHead:
 
 
 @dataclass(frozen=True, slots=True)
+class DrawnOrders:
+    """What the graph says while golden rows become a window, feature by feature, each in an order of its own.
+
+    It says so for all horizons and members at once: whichever is explained, the graph is asked once.
+
+    Parameters
+    ----------
+    window
+        (lookback, features) that they become.
+    orders
+        (orders, features) places of the features, in the order in which they change.
+    said
+        Probabilities of up by output, (orders, features + 1, horizons), from the golden row to the window.
+    """
+
+    window: Float32Array
+    orders: npt.NDArray[np.intp]
+    said: dict[str, Float64Array]
+
+
+@dataclass(frozen=True, slots=True)
 class Explainer:
     """What a bundle's forecasts are explained with; made once for a bundle by `of`.
 
     Parameters
     ----------
     baseline
-        (rows, lookback, features) windows of the golden rows.
+        (rows, lookback, features) windows of the golden rows, in the order of what is said of them.
     trees
         None for bundles without trees, and for those of before leaves were kept.
+    threads
+        That ask the graph at once.
     """
 
     forecaster: Forecaster
     baseline: Float32Array
     trees: TreeHeads | None
+    threads: int = 1
 
     @classmethod
-    def of(cls, forecaster: Forecaster) -> Self:
+    def of(cls, forecaster: Forecaster, *, threads: int = 1) -> Self:
         """Read what a bundle holds for it.
 
         Raises
@@ -235,16 +264,43 @@ class Explainer:
             When its leaves cannot be read.
         """
         with np.load(forecaster.folder / GOLDEN_NAME) as archive:
-            baseline = archive["window"]
+            order = np.argsort(archive[DIRECTION].mean(axis=1), kind="stable")
+            baseline = archive["window"][order]
         kept = LEAVES_NAME in forecaster.manifest.files
-        return cls(forecaster, baseline, TreeHeads.read(forecaster.folder / LEAVES_NAME) if kept else None)
+        trees = TreeHeads.read(forecaster.folder / LEAVES_NAME) if kept else None
+        return cls(forecaster, baseline, trees, threads)
 
     @property
     def members(self) -> tuple[str, ...]:
         """Members of an ensemble that can be explained by themselves."""
         return member_names(self.forecaster.session.outputs)
 
-    def explanation(self, window: Float32Array, horizon: int, *, part: str, seed: int) -> Explanation:
+    def drawn(self, window: Float32Array, *, seed: int) -> DrawnOrders:
+        """Ask the graph about golden rows that become a window (lookback, features).
+
+        Parameters
+        ----------
+        seed
+            Of the orders; the same seed draws the same.
+        """
+        lookback, features = window.shape
+        random = np.random.default_rng(seed)
+        most = min(SAMPLED_ROWS, SAMPLED_BARS // lookback) // (features + 1)
+        count = min(max(most, LEAST_ORDERS), len(self.baseline))
+        drawn = [random.permutation(features) for _ in range(0, count, 2)]
+        # Every other order is the one before it, backwards: what two features do together evens out.
+        orders = np.array([order for one in drawn for order in (one, one[::-1])][:count])
+        # The middles of equal shares of the golden rows say, together, about what all of them say.
+        starts = self.baseline[((np.arange(count) + 0.5) * len(self.baseline) / count).astype(int)]
+        with ThreadPoolExecutor(self.threads) as pool:
+            paths = list(pool.map(partial(self._path, window), starts, orders))
+        return DrawnOrders(
+            window, orders, {name: np.stack([path[name] for path in paths]) for name in paths[0]}
+        )
+
+    def explanation(
+        self, window: Float32Array, horizon: int, *, part: str, seed: int, drawn: DrawnOrders | None = None
+    ) -> Explanation:
         """Explain what is said of a window (lookback, features): exactly for trees, else by drawn orders.
 
         A mean of several libraries' probabilities is no sum of trees: an ensemble's orders are drawn, its
@@ -258,11 +314,17 @@ class Explainer:
             One of `members`, or an empty text for the whole.
         seed
             Of the orders that are drawn; the same seed gives the same explanation.
+        drawn
+            What `drawn` gave for this window and seed, if it was asked for before.
         """
         heads = self.trees.of_horizon(horizon) if self.trees else {}
         if part in heads:
             return self._exact(part, heads[part], window, horizon)
-        return self._sampled(part, window, horizon, np.random.default_rng(seed))
+        return self._sampled(part, horizon, drawn or self.drawn(window, seed=seed))
+
+    def is_exact(self, horizon: int, part: str) -> bool:
+        """Whether nothing need be drawn to explain it."""
+        return self.trees is not None and part in self.trees.of_horizon(horizon)
 
     def _exact(self, part: str, head: TreeHead, window: Float32Array, horizon: int) -> Explanation:
         row, baseline = window[-1], np.ascontiguousarray(self.baseline[:, -1])
@@ -276,40 +338,46 @@ class Explainer:
             contributions=self._ranked(row, head.shapley(row, baseline), None),
         )
 
-    def _sampled(
-        self, part: str, window: Float32Array, horizon: int, random: np.random.Generator
-    ) -> Explanation:
-        """Change the features of golden rows one after the other, each row's in an order of its own."""
-        lookback, features = window.shape
-        most = min(SAMPLED_ROWS, SAMPLED_BARS // lookback) // (features + 1)
-        orders = min(max(most, LEAST_ORDERS), len(self.baseline))
-        picked = np.linspace(0, len(self.baseline) - 1, orders).astype(int)
-        changes = np.empty((orders, features))
-        ends = np.empty((orders, 2))
-        order = random.permutation(features)
-        for place, start in enumerate(self.baseline[picked]):
-            # Every other order is the one before it, backwards: what two features do together evens out.
-            order = random.permutation(features) if place % 2 == 0 else order[::-1]
-            changed = np.arange(features + 1)[:, None] > np.argsort(order)  # (steps, features)
-            mixed = np.where(changed[:, None, :], window, start)
-            said = self._probability(np.ascontiguousarray(mixed), horizon, part)
-            changes[place, order] = np.diff(said)
-            ends[place] = said[0], said[-1]
-        error = changes.std(axis=0, ddof=1) / np.sqrt(orders)
+    def _sampled(self, part: str, horizon: int, drawn: DrawnOrders) -> Explanation:
+        """Mean of what each feature adds when its turn comes, and how far the orders are apart."""
+        place = self.forecaster.manifest.horizons.index(horizon)
+        said = drawn.said[_direction(part)][:, :, place]
+        changes = np.empty(drawn.orders.shape)
+        np.put_along_axis(changes, drawn.orders, np.diff(said, axis=1), axis=1)
+        error = changes.std(axis=0, ddof=1) / np.sqrt(len(changes))
         return Explanation(
             part=part,
             unit="probability",
-            baseline=float(ends[:, 0].mean()),
-            said=float(self._probability(window[None], horizon, part)[0]),
-            orders=orders,
-            contributions=self._ranked(window[-1], changes.mean(axis=0), error),
+            baseline=float(said[:, 0].mean()),
+            said=float(said[0, -1]),
+            orders=len(changes),
+            contributions=self._ranked(drawn.window[-1], changes.mean(axis=0), error),
         )
+
+    def _path(
+        self, window: Float32Array, start: Float32Array, order: npt.NDArray[np.intp]
+    ) -> dict[str, Float64Array]:
+        """(features + 1, horizons) probabilities by output, as a golden row becomes the window."""
+        lookback, features = window.shape
+        changed = np.arange(features)[:, None] > np.argsort(order)  # (steps, features)
+        at_once = max(BARS_AT_ONCE // lookback, 1)
+        parts = [
+            self._directions(np.where(steps[:, None, :], window, start))
+            for steps in np.array_split(changed, range(at_once, features, at_once))
+        ]
+        # The window is asked about alone, as the forecast was: what batches round differently adds up.
+        parts.append(self._directions(window[None]))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _directions(self, windows: Float32Array) -> dict[str, Float64Array]:
+        """(windows, horizons) probabilities of up by output, of the whole and of every member."""
+        outputs = self.forecaster.outputs(np.ascontiguousarray(windows))
+        return {name: outputs[name].astype(np.float64) for name in map(_direction, ("", *self.members))}
 
     def _probability(self, windows: Float32Array, horizon: int, part: str) -> Float64Array:
         """(windows,) probability of up by the graph, of the whole or of a member."""
-        outputs = self.forecaster.outputs(windows)
-        name = f"{part}{MEMBER_SEPARATOR}probability_up" if part else "probability_up"
-        return outputs[name][:, self.forecaster.manifest.horizons.index(horizon)].astype(np.float64)
+        place = self.forecaster.manifest.horizons.index(horizon)
+        return self._directions(windows)[_direction(part)][:, place]
 
     def _ranked(
         self, row: Float32Array, values: Float64Array, errors: Float64Array | None
@@ -324,6 +392,11 @@ class Explainer:
             )
             for place in np.argsort(-np.abs(values), kind="stable")
         )
+
+
+def _direction(part: str) -> str:
+    """Output that says the direction, of the whole or of a member."""
+    return f"{part}{MEMBER_SEPARATOR}{DIRECTION}" if part else DIRECTION
 
 
 def _shares(most: int) -> tuple[Float64Array, Float64Array]:

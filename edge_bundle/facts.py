@@ -1,6 +1,7 @@
 """Fact frames, which carry everything that is not a candle, and the one as-of join that reads them."""
 
 from datetime import timedelta
+from functools import cache
 
 import polars as pl
 
@@ -18,6 +19,7 @@ FACT_SCHEMA: dict[str, pl.DataType] = {
 NO_TRADE = "no_trade"
 
 
+@cache
 def empty_facts() -> pl.DataFrame:
     """Fact frame without a row."""
     return pl.DataFrame(schema=FACT_SCHEMA)
@@ -33,11 +35,13 @@ def validated_facts(facts: pl.DataFrame) -> pl.DataFrame:
     """
     if dict(facts.schema) != FACT_SCHEMA:
         raise FactsRefusedError(f"schema is {dict(facts.schema)}, {FACT_SCHEMA} needed")
+    if facts.is_empty():
+        return facts
     required = [name for name in FACT_SCHEMA if name not in ("symbol", "value")]
     for name in required:
         if count := facts[name].null_count():
             raise FactsRefusedError(f"column {name} is null in {count} rows")
-    early = facts.filter(pl.col("known_at") < pl.col("event_time"))
+    early = facts.filter(facts["known_at"] < facts["event_time"])
     if early.height:
         fact = early.row(0, named=True)
         raise FactsRefusedError(

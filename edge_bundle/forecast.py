@@ -1,12 +1,12 @@
 """The forecast record, which the service and the device write and monitoring reads."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, Self
 
 AbstentionReason = Literal[
-    "stale_data", "too_many_gaps", "too_few_bars", "missing_facts", "outside_training_range"
+    "stale_data", "too_many_gaps", "too_few_bars", "missing_facts", "outside_training_range", "stopped"
 ]
 VALUE_NAMES = ("expected_return_bps", "probability_up", "expected_volatility_bps", "lower_bps", "upper_bps")
 # What a member of an ensemble says is in outputs that are named after it, as in xgboost/probability_up.
@@ -97,6 +97,14 @@ class Forecast:
     input_sha256: str | None
     newest_input: bytes | None = field(default=None, compare=False, repr=False)
     members: tuple[MemberForecast, ...] = field(default=(), compare=False, repr=False)
+
+    def stopped(self, why: str) -> Self:
+        """Return the abstention that is given in its place while its version may not speak."""
+        silent = tuple(
+            HorizonForecast(one.horizon_bars, **dict.fromkeys(VALUE_NAMES)) for one in self.horizons
+        )
+        abstention = self.abstention or Abstention("stopped", why)
+        return replace(self, horizons=silent, abstention=abstention, members=())
 
     def to_dict(self) -> dict[str, Any]:
         """Return it ready for JSON, with times in ISO 8601."""

@@ -123,9 +123,7 @@ class Forecaster:
                 f"({now:%Y-%m-%d %H:%M:%S}): send closed bars only"
             )
         at, absent = now or newest + step, self._absent_facts(window)
-        bars_by_symbol = {
-            bars["symbol"][0]: bars for bars in grid.partition_by("symbol", maintain_order=True)
-        }
+        bars_by_symbol = _by_symbol(grid)
         tails = {symbol: self._tail(bars) for symbol, bars in bars_by_symbol.items()}
         unfit = {symbol: absent or self._unfit(bars, at) for symbol, bars in bars_by_symbol.items()}
         sourced = self.sourced(pl.concat(tails.values()), window.facts)
@@ -189,20 +187,17 @@ class Forecaster:
         return MarketWindow(candles, pl.read_parquet(self.folder / GOLDEN_FACTS_NAME))
 
     def _refuse_unfitting(self, window: MarketWindow) -> None:
-        manifest, candles = self.manifest, window.candles
-        if unknown := sorted(set(candles["symbol"].unique()) - set(manifest.symbols)):
+        manifest, bars_by_symbol = self.manifest, _by_symbol(window.candles)
+        if unknown := [symbol for symbol in bars_by_symbol if symbol not in manifest.symbols]:
             raise WindowRefusedError(
                 f"symbols not in this bundle: {', '.join(unknown)}; it knows {', '.join(manifest.symbols)}"
             )
-        steps = (
-            candles.group_by("symbol").agg(step=pl.col("open_time").diff().min()).drop_nulls().sort("symbol")
-        )
-        coarse = steps.filter(pl.col("step") > interval_duration(manifest.interval))
-        if coarse.height:
-            symbol, step = coarse.row(0)
-            raise WindowRefusedError(
-                f"bars of {symbol} are {step} apart; this bundle reads {manifest.interval} bars"
-            )
+        for symbol, bars in bars_by_symbol.items():
+            step = bars["open_time"].diff().min()
+            if isinstance(step, timedelta) and step > interval_duration(manifest.interval):
+                raise WindowRefusedError(
+                    f"bars of {symbol} are {step} apart; this bundle reads {manifest.interval} bars"
+                )
 
     def _newest_input(self, tail: pl.DataFrame) -> ModelInput:
         """Input of the last bar, from exactly `bars_needed` bars: the same bits whatever came before.
@@ -329,6 +324,10 @@ class Forecaster:
         limit = self.manifest.range_limit
         detail = f"{share:.1%} of the features lie outside the training range, at most {limit:.1%} may"
         return Abstention("outside_training_range", detail)
+
+
+def _by_symbol(bars: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    return {own["symbol"][0]: own for own in bars.partition_by("symbol", maintain_order=True)}
 
 
 def _standardised(found: Float32Array, golden: Float32Array) -> float:

@@ -157,6 +157,21 @@ def manifest_record(folder: Path) -> Mapping[str, Any]:
     return entries
 
 
+def refuse_other_patterns(promised: tuple[str, ...], known: tuple[str, ...]) -> None:
+    """Refuse a bundle whose outputs are of other patterns, or in another order, than this code's.
+
+    Raises
+    ------
+    BundleRefusedError
+        When it is so.
+    """
+    if promised != known:
+        raise BundleRefusedError(
+            f"the bundle knows the patterns {', '.join(promised)}, this code {', '.join(known)}: "
+            "install the version that made it, or train anew"
+        )
+
+
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:

@@ -17,6 +17,7 @@ from edge_bundle.errors import ReleaseRefusedError
 CHANNEL_NAME = "channel.json"
 VERSIONS_NAME = "versions"
 ALARM_NAME = "leak_alarm.json"
+STOP_NAME = "stop.json"
 SCHEMA_VERSION = 1
 
 
@@ -80,6 +81,11 @@ def leak_alarm_path(root: Path, model: str) -> Path:
     return root / model / ALARM_NAME
 
 
+def stop_path(root: Path, model: str) -> Path:
+    """File that is there while a version that is released has to be silent."""
+    return root / model / STOP_NAME
+
+
 def release_folder(root: Path, model: str, version: int) -> Path:
     """Folder that holds the bundle of a released version."""
     return root / model / VERSIONS_NAME / str(version)
@@ -116,13 +122,25 @@ def read_leak_alarm(root: Path, model: str, version: int) -> str | None:
     `leak_alarm_path` holds ``version`` and ``reason`` while an alarm is unanswered. One that cannot be read
     counts as an alarm: what it said is not known.
     """
+    return _read_reason(leak_alarm_path(root, model), version)
+
+
+def read_stop(root: Path, model: str, version: int) -> str | None:
+    """Read why a released version has to be silent; None while it may speak.
+
+    `stop_path` holds ``version`` and ``reason``; one that cannot be read stops.
+    """
+    return _read_reason(stop_path(root, model), version)
+
+
+def _read_reason(path: Path, version: int) -> str | None:
     try:
-        record = json.loads(leak_alarm_path(root, model).read_bytes())
+        record = json.loads(path.read_bytes())
         return str(record["reason"]) if record["version"] == version else None
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        return f"{ALARM_NAME} cannot be read: {type(error).__name__}: {error}"
+        return f"{path.name} cannot be read: {type(error).__name__}: {error}"
 
 
 def _released(role: str, entry: object) -> ReleasedVersion | None:

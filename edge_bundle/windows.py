@@ -16,6 +16,7 @@ from edge_bundle.features.sources import with_sources
 
 Float32Array = npt.NDArray[np.float32]
 INPUT_KEYS = ("open_time", "symbol", "traded")
+ROWS_AT_ONCE = 8_192
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +62,8 @@ def window_grid(window: MarketWindow, *, interval: str, max_missing_bars: int) -
     """
     candles = validated_candles(window.candles, interval=interval)
     facts = validated_facts(window.facts)
-    return bar_grid(
-        candles, interval=interval, max_missing_bars=max_missing_bars, no_trade=no_trade_slots(facts)
-    )
+    no_trade = None if facts.is_empty() else no_trade_slots(facts)
+    return bar_grid(candles, interval=interval, max_missing_bars=max_missing_bars, no_trade=no_trade)
 
 
 def window_features(
@@ -127,8 +127,8 @@ def complete_bars(
     tuple
         (rows of the frame, features), not finite where a feature is null; and (inputs,), ascending.
     """
-    values = frame.select(pl.col(names).cast(pl.Float32)).fill_null(np.nan).to_numpy(order="c")
-    complete = np.isfinite(values).all(axis=1)
+    values = _float32_values(frame[list(names)])
+    complete: npt.NDArray[np.bool_] = np.all(np.isfinite(values), axis=1)
     unbroken = (pl.col("symbol") == pl.col("symbol").shift(1)) & (pl.col("open_time").diff() == bar)
     broken = ~complete | ~frame.select(unbroken.fill_null(False)).to_series().to_numpy()
     # A run starts where a row is incomplete or follows a hole; an input needs `lookback` rows of one run.
@@ -136,3 +136,13 @@ def complete_bars(
     run_start = np.maximum.accumulate(np.where(broken, position, 0)) if len(values) else position
     length = position - run_start + np.where(complete[run_start], 1, 0) if len(values) else position
     return values, np.flatnonzero(complete & (length >= lookback))
+
+
+def _float32_values(frame: pl.DataFrame) -> Float32Array:
+    """Values of a frame, part by part: columns that become rows are long in memory beside those of a year."""
+    values = np.empty((frame.height, frame.width), np.float32)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, which no input holds
+        for start in range(0, frame.height, ROWS_AT_ONCE):
+            part = frame.slice(start, ROWS_AT_ONCE)
+            values[start : start + part.height] = part.to_numpy(order="c")
+    return values

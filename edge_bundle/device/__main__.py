@@ -14,10 +14,11 @@ from pathlib import Path
 from edge_bundle.device import settings as device_settings
 from edge_bundle.device.database import DeviceDatabase, ran_well
 from edge_bundle.device.settings import DeviceSettings, SettingsRefusedError
-from edge_bundle.errors import EdgeBundleError
+from edge_bundle.errors import EdgeBundleError, ReleaseRefusedError
 
 REFUSED = 2
 TROUBLES_SHOWN = timedelta(days=1)
+BENCH_ROUNDS = 40
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,9 +72,12 @@ def _infer(settings: DeviceSettings, now: datetime) -> int:
     """Forecast every symbol from the database, and join what came of earlier forecasts."""
     from edge_bundle.device.infer import PROGRAM, infer
     from edge_bundle.device.models import installed_model
+    from edge_bundle.device.update import stopped
 
     database = DeviceDatabase(settings.database)
-    done = infer(database, installed_model(settings).forecaster, now=now)
+    model = installed_model(settings)
+    silent = stopped(database, model.released.sha256)
+    done = infer(database, model.forecaster, now=now, stopped=silent)
     for forecast in done.forecasts:
         sys.stdout.write(json.dumps(forecast.to_dict()) + "\n")
     abstained = sum(forecast.abstention is not None for forecast in done.forecasts)
@@ -82,8 +86,50 @@ def _infer(settings: DeviceSettings, now: datetime) -> int:
     return 0
 
 
+def _news(settings: DeviceSettings, now: datetime) -> int:
+    """Read feeds and NewsAPI, score what is new, and tell the mood of each hour."""
+    from edge_bundle.device.models import installed_manifest
+    from edge_bundle.device.news import NEWS_API_HEADER, PROGRAM, News, named_feeds, named_method
+    from edge_bundle.device.venue import base_and_quote
+    from edge_bundle.device.web import Web
+
+    database = DeviceDatabase(settings.database)
+    key = settings.newsapi_key
+    news = News(
+        database,
+        named_feeds(settings.news_feeds),
+        Web("NewsAPI", settings.newsapi_url, headers={NEWS_API_HEADER: key}) if key else None,
+        named_method(settings.news_method),
+        {symbol: base_and_quote(symbol)[0] for symbol in installed_manifest(settings).symbols},
+        settings.retention,
+    )
+    done = news.run(now)
+    for failure in done.failures:
+        _note(settings, PROGRAM, failure, now)
+    if len(done.failures) < news.sources or not news.sources:
+        _well(database, PROGRAM, f"{done.added} articles, {done.hours} hours", now)
+    return 1 if done.failures else 0
+
+
+def _alerts(settings: DeviceSettings, now: datetime) -> int:
+    """Tell a person of sure forecasts and of trouble, where a channel is set."""
+    from edge_bundle.device.alerts import PROGRAM, channels_of, raise_alerts
+    from edge_bundle.device.models import installed_manifest
+
+    database, channels = DeviceDatabase(settings.database), channels_of(settings)
+    if not channels:
+        _well(database, PROGRAM, "no channel is set", now)
+        return 0
+    done = raise_alerts(settings, database, installed_manifest(settings).symbols, channels, now=now)
+    for failure in done.failures:
+        _note(settings, PROGRAM, failure, now)
+    if not done.failures:
+        _well(database, PROGRAM, f"{done.alerts} new alerts", now)
+    return 1 if done.failures else 0
+
+
 def _update(settings: DeviceSettings, now: datetime) -> int:
-    """Install the platform's newest signed model, or take back one that fails in its first hour."""
+    """Install the platform's newest signed model, or take back one that fails; heed its stop orders."""
     from edge_bundle.device.update import PROGRAM, Updater, trusted_keys
     from edge_bundle.device.web import Web
 
@@ -98,9 +144,19 @@ def _update(settings: DeviceSettings, now: datetime) -> int:
         settings.model,
         trusted_keys(Path(settings.trusted_keys)),
     )
+    heard = _heard(settings, updater.heed, now)
     done = updater.watch(now) or updater.run(now)
-    _well(database, PROGRAM, done, now)
+    _well(database, PROGRAM, f"{done}; {heard}" if heard else done, now)
     return 0
+
+
+def _heard(settings: DeviceSettings, heed: Callable[[datetime], str | None], now: datetime) -> str | None:
+    """Heed a stop order; one that is refused is a trouble, and keeps no model from its update."""
+    try:
+        return heed(now)
+    except ReleaseRefusedError as error:
+        _note(settings, "update", f"{error}", now)
+        return None
 
 
 def _etl(settings: DeviceSettings, now: datetime) -> int:
@@ -110,9 +166,7 @@ def _etl(settings: DeviceSettings, now: datetime) -> int:
 
     database = DeviceDatabase(settings.database)
     export = Export(database, settings.exports, installed_manifest(settings).symbols)
-    to = destination(
-        settings.export_to, platform_url=settings.platform_url, platform_key=settings.platform_key
-    )
+    to = destination(settings, clock=lambda: datetime.now(UTC))
     sent = export.run(to, now=now)
     export.forget(before=(now - settings.retention).date())
     _well(database, PROGRAM, f"{sent} days sent", now)
@@ -144,10 +198,22 @@ def _selftest(settings: DeviceSettings, _now: datetime) -> int:
     return 0 if result.passed else 1
 
 
+def _bench(settings: DeviceSettings, _now: datetime) -> int:
+    """Measure a forecast on this device by its steps, memory, temperature and throttling, as JSON."""
+    from edge_bundle.device.bench import bench
+    from edge_bundle.device.models import installed_model
+
+    database = DeviceDatabase(settings.database)
+    done = bench(database, installed_model(settings).forecaster, rounds=BENCH_ROUNDS)
+    sys.stdout.write(json.dumps(asdict(done), indent=1) + "\n")
+    return 0
+
+
 def _status(settings: DeviceSettings, now: datetime) -> int:
     """Show bars, gaps, model, machine, and the troubles of the last day, as JSON."""
     from edge_bundle.device.health import reading
     from edge_bundle.device.models import installed_model
+    from edge_bundle.device.update import stopped
 
     database = DeviceDatabase(settings.database)
     model = installed_model(settings)
@@ -155,6 +221,7 @@ def _status(settings: DeviceSettings, now: datetime) -> int:
     extents = {symbol: database.extent(symbol) for symbol in symbols}
     told = {
         "model": {"name": settings.model, **asdict(model.released)},
+        "stopped": stopped(database, model.released.sha256),
         "newest_bar": {
             symbol: extent[1].isoformat() if extent else None for symbol, extent in extents.items()
         },
@@ -194,10 +261,13 @@ def _note(settings: DeviceSettings, program: str, what: str, now: datetime) -> N
 _PROGRAMS: Mapping[str, Callable[[DeviceSettings, datetime], int]] = {
     "harvest": _harvest,
     "infer": _infer,
+    "news": _news,
+    "alerts": _alerts,
     "update": _update,
     "etl": _etl,
     "dashboard": _dashboard,
     "selftest": _selftest,
+    "bench": _bench,
     "status": _status,
     "doctor": _doctor,
 }

@@ -16,9 +16,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge_bundle.device.dashboard_state import dashboard_state
 from edge_bundle.device.settings import DeviceSettings
+from edge_bundle.page.files import SHARED_FILES
 
 PAGE = Path(__file__).parent / "page"
-FILES = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js"}
+FILES = {
+    "/": PAGE / "index.html",
+    "/page.js": PAGE / "page.js",
+    **{f"/{name}": path for name, path in SHARED_FILES.items()},
+}
 HEADERS = {
     b"content-security-policy": b"default-src 'self'; img-src 'self' data:; frame-ancestors 'none'",
     b"x-content-type-options": b"nosniff",
@@ -33,10 +38,10 @@ def dashboard_app(settings: DeviceSettings, *, clock: Callable[[], datetime]) ->
     async def state(_request: Request) -> Response:
         return JSONResponse(await run_in_threadpool(dashboard_state, settings, now=clock()))
 
-    def file(name: str) -> Callable[[Request], Response]:
-        return lambda _request: FileResponse(PAGE / name)
+    def file(path: Path) -> Callable[[Request], Response]:
+        return lambda _request: FileResponse(path)
 
-    pages = [Route(path, file(name)) for path, name in FILES.items()]
+    pages = [Route(address, file(path)) for address, path in FILES.items()]
     return Guarded(Starlette(routes=[*pages, Route("/api/state", state)]), settings.dashboard_password)
 
 

@@ -9,13 +9,19 @@ from edge_bundle.candles import interval_duration
 from edge_bundle.device.database import MILLISECOND, DeviceDatabase, milliseconds
 from edge_bundle.device.health import reading
 from edge_bundle.device.models import installed_model
+from edge_bundle.device.news_shelf import WHOLE_MARKET, NewsShelf
 from edge_bundle.device.settings import DeviceSettings
 from edge_bundle.errors import EdgeBundleError
 from edge_bundle.manifest import Manifest
+from edge_bundle.news.articles import MOST_TITLE
+from edge_bundle.news.mood import MARKET
 
 BARS = 120
 TROUBLES_SINCE, TROUBLES_SHOWN = timedelta(days=1), 10
 SANDBOX = "sandbox"
+NEWS_SINCE, HEADLINES = timedelta(days=2), 8
+# Of `edge_bundle.news.mood`, which is shown of a symbol and of the whole market.
+MOODS = ("sentiment_1h", "sentiment_24h", "news_count_24h")
 
 
 def dashboard_state(settings: DeviceSettings, *, now: datetime) -> dict[str, Any]:
@@ -33,6 +39,7 @@ def dashboard_state(settings: DeviceSettings, *, now: datetime) -> dict[str, Any
             "told": f"{now:%Y-%m-%d %H:%M:%S} UTC",
             "step_ms": 60_000,
             "symbols": [],
+            "news": {"headlines": []},
             "device": _device(settings),
             "troubles": _troubles(database, now),
         }
@@ -47,6 +54,7 @@ def dashboard_state(settings: DeviceSettings, *, now: datetime) -> dict[str, Any
         "told": f"{now:%Y-%m-%d %H:%M:%S} UTC",
         "step_ms": step // MILLISECOND,
         "symbols": [_symbol(database, symbol, manifest, step, now) for symbol in manifest.symbols],
+        "news": _news(database, now),
         "device": _device(settings)
         | {"trained until": manifest.trained_until, "missing bars": _gaps(database, manifest)},
         "troubles": _troubles(database, now),
@@ -83,6 +91,27 @@ def _symbol(
         "abstention": detail[0] if detail.len() else "",
         "past": past,
         "record": [asdict(record) for record in database.records(symbol)],
+        "mood": NewsShelf(database).moods(symbol, MOODS, since=now - NEWS_SINCE),
+    }
+
+
+def _news(database: DeviceDatabase, now: datetime) -> dict[str, Any]:
+    """What the newest articles say, the newest first, and the mood of the whole market."""
+    shelf = NewsShelf(database)
+    newest = shelf.articles(now - NEWS_SINCE).tail(HEADLINES).reverse()
+    market = shelf.moods(WHOLE_MARKET, [MARKET + name for name in MOODS], since=now - NEWS_SINCE)
+    return {
+        "mood": {name.removeprefix(MARKET): values for name, values in market.items()},
+        "headlines": [
+            {
+                "t": milliseconds(row["known_at"]),
+                "source": row["source"],
+                "title": row["title"] or row["text"][:MOST_TITLE],
+                "score": row["score"],
+                "method": row["method"],
+            }
+            for row in newest.iter_rows(named=True)
+        ],
     }
 
 

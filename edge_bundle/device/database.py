@@ -20,7 +20,6 @@ from edge_bundle.candles import CANDLE_SCHEMA, candle_frame
 from edge_bundle.errors import EdgeBundleError
 from edge_bundle.forecast import Forecast
 
-SCHEMA_VERSION = 1
 BUSY_SECONDS = 30.0
 MILLISECOND = timedelta(milliseconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -28,7 +27,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOST_TROUBLES = 2_000
 # The standard normal's 97.5 % point.
 _Z = 1.959964
-_SCHEMA = """
+# What each version of the schema adds; a database of an older one is brought along.
+_SCHEMAS = (
+    """
 CREATE TABLE candles (
     symbol TEXT NOT NULL, open_time INTEGER NOT NULL, open REAL NOT NULL, high REAL NOT NULL,
     low REAL NOT NULL, close REAL NOT NULL, volume REAL NOT NULL, source TEXT NOT NULL,
@@ -55,7 +56,33 @@ CREATE TABLE troubles (
     id INTEGER PRIMARY KEY, at INTEGER NOT NULL, program TEXT NOT NULL, what TEXT NOT NULL
 );
 CREATE TABLE marks (name TEXT PRIMARY KEY, value TEXT NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
-"""
+""",
+    """
+CREATE TABLE articles (
+    version TEXT NOT NULL, known_at INTEGER NOT NULL, address TEXT NOT NULL, source TEXT NOT NULL,
+    channel TEXT NOT NULL, author TEXT, title TEXT NOT NULL, text TEXT NOT NULL, language TEXT,
+    published_at INTEGER, coins TEXT NOT NULL, negative REAL, neutral REAL, positive REAL, score REAL,
+    method TEXT, method_version TEXT, PRIMARY KEY (version, known_at)
+) WITHOUT ROWID;
+CREATE INDEX articles_by_time ON articles (known_at);
+CREATE TABLE moods (
+    symbol TEXT NOT NULL, at INTEGER NOT NULL, name TEXT NOT NULL, value REAL,
+    PRIMARY KEY (at, symbol, name)
+) WITHOUT ROWID;
+""",
+)
+SCHEMA_VERSION = len(_SCHEMAS)
+
+
+_FORGETTING = (
+    "DELETE FROM candles WHERE open_time < ?",
+    "DELETE FROM gaps WHERE open_time < ?",
+    "DELETE FROM reference_prices WHERE at < ?",
+    "DELETE FROM forecasts WHERE open_time < ?",
+    "DELETE FROM troubles WHERE at < ?",
+    "DELETE FROM articles WHERE known_at < ?",
+    "DELETE FROM moods WHERE at < ?",
+)
 
 
 class DatabaseRefusedError(EdgeBundleError):
@@ -147,10 +174,10 @@ class DeviceDatabase:
             )
         connection.execute("BEGIN IMMEDIATE")
         [version] = connection.execute("PRAGMA user_version").fetchone()
-        if version == 0:  # nobody was faster
-            for statement in _SCHEMA.split(";"):
+        for schema in _SCHEMAS[version:]:  # none where somebody was faster
+            for statement in schema.split(";"):
                 connection.execute(statement)
-            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         connection.execute("COMMIT")
 
     def integrity(self) -> str:
@@ -204,11 +231,15 @@ class DeviceDatabase:
             rows = connection.execute(query, (symbol, milliseconds(start), milliseconds(end))).fetchall()
         return _frame(rows)
 
-    def open_gaps(self, symbol: str) -> list[datetime]:
+    def open_gaps(self, symbol: str, *, found_since: datetime = EPOCH) -> list[datetime]:
         """Slots without a bar that may still be had, the newest first."""
-        query = "SELECT open_time FROM gaps WHERE symbol = ? AND state = 'open' ORDER BY open_time DESC"
+        query = (
+            "SELECT open_time FROM gaps WHERE symbol = ? AND state = 'open' AND found_at >= ? "
+            "ORDER BY open_time DESC"
+        )
         with self.connection() as connection:
-            return [moment(time) for (time,) in connection.execute(query, (symbol,))]
+            rows = connection.execute(query, (symbol, milliseconds(found_since)))
+            return [moment(time) for (time,) in rows]
 
     def extent(self, symbol: str) -> tuple[datetime, datetime] | None:
         """Opening times of the first and the last bar; None while there is none."""
@@ -293,7 +324,7 @@ class DeviceDatabase:
                     shared,
                 )
             connection.executemany(
-                f"INSERT OR IGNORE INTO forecasts VALUES ({','.join('?' * 16)})",  # noqa: S608 — marks only
+                "INSERT OR IGNORE INTO forecasts VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                 rows,
             )
 
@@ -316,11 +347,9 @@ class DeviceDatabase:
         """Newest forecasts of a symbol, a row a horizon, latest bar first; times are UTC datetimes."""
         query = "SELECT * FROM forecasts WHERE symbol = ? ORDER BY open_time DESC, bundle, horizon LIMIT ?"
         with self.connection() as connection:
-            found = connection.execute(query, (symbol, newest))
-            names = [column[0] for column in found.description]
-            rows = found.fetchall()
-        frame = pl.DataFrame(rows, schema=_FORECAST_SCHEMA, orient="row")
-        assert names == frame.columns  # noqa: S101 — the table and its frame are of one schema
+            connection.row_factory = sqlite3.Row
+            rows = [dict(row) for row in connection.execute(query, (symbol, newest))]
+        frame = pl.DataFrame(rows, schema=_FORECAST_SCHEMA)
         times = pl.from_epoch(pl.col("open_time", "known_at", "made_at"), time_unit="ms")
         return frame.with_columns(times.dt.replace_time_zone("UTC"))
 
@@ -388,18 +417,8 @@ class DeviceDatabase:
     def forget(self, *, before: datetime) -> int:
         """Drop what is older; return how many rows. The file keeps its size and uses the room again."""
         cut = milliseconds(before)
-        tables = (
-            ("candles", "open_time"),
-            ("gaps", "open_time"),
-            ("reference_prices", "at"),
-            ("forecasts", "open_time"),
-            ("troubles", "at"),
-        )
         with self.connection() as connection:
-            return sum(
-                connection.execute(f"DELETE FROM {table} WHERE {time} < ?", (cut,)).rowcount  # noqa: S608 — own names
-                for table, time in tables
-            )
+            return sum(connection.execute(statement, (cut,)).rowcount for statement in _FORGETTING)
 
 
 def wilson_interval(hits: int, tries: int) -> tuple[float, float]:

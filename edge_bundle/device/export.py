@@ -4,21 +4,25 @@ import hashlib
 import io
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import quote
 
 import httpx
 import polars as pl
 
 from edge_bundle.device.database import DeviceDatabase
+from edge_bundle.device.harvest import beginning
+from edge_bundle.device.s3_signature import S3Key, signed_put
+from edge_bundle.device.settings import DeviceSettings
 from edge_bundle.errors import EdgeBundleError
 
 PROGRAM = "etl"
 DAY = timedelta(days=1)
-# A day whose missing bars may still come is waited for so long.
+# A day whose missing bars may still come is waited for so long after they were missed.
 LONGEST_WAIT = timedelta(days=1)
 SEND_SECONDS = 60.0
 CHECKSUMS = "SHA256SUMS"
@@ -123,7 +127,40 @@ class ScpDestination:
                 raise NotSentError(f"{day} was not copied to {self.target}: {done.stderr.strip()[:200]}")
 
 
-def destination(export_to: str, *, platform_url: str, platform_key: str) -> Destination | None:
+@dataclass(frozen=True, slots=True)
+class S3Destination:
+    """A bucket, Amazon's or of what speaks like it; the checksums come last, so a day that has them is whole.
+
+    Parameters
+    ----------
+    address
+        ``bucket/prefix``.
+    endpoint
+        Address of the server; empty is Amazon's in the region.
+    """
+
+    address: str
+    endpoint: str
+    region: str
+    key: S3Key
+    clock: Callable[[], datetime]
+
+    def send(self, day: date, files: Mapping[str, Path]) -> None:
+        """Put each file at ``prefix/day/name``; one that is there is replaced by the same."""
+        server = self.endpoint.rstrip("/") or f"https://s3.{self.region}.amazonaws.com"
+        for name, path in files.items():
+            url, body = f"{server}/{quote(f'{self.address}/{day}/{name}')}", path.read_bytes()
+            headers = signed_put(url, body, region=self.region, key=self.key, now=self.clock())
+            try:
+                answer = httpx.put(url, content=body, headers=headers, timeout=SEND_SECONDS)
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                raise NotSentError(f"{day} did not reach the bucket ({type(error).__name__})") from error
+            if answer.status_code != httpx.codes.OK:
+                told = f"the bucket answered {day} with status {answer.status_code}: {answer.text[:200]}"
+                raise NotSentError(told)
+
+
+def destination(settings: DeviceSettings, *, clock: Callable[[], datetime]) -> Destination | None:
     """Destination that the settings name; None keeps the days on the device alone.
 
     Raises
@@ -131,17 +168,25 @@ def destination(export_to: str, *, platform_url: str, platform_key: str) -> Dest
     NotSentError
         When they name one that is not known.
     """
+    export_to = settings.export_to
     if not export_to:
         return None
     if export_to == "platform":
-        if not platform_url:
+        if not settings.platform_url:
             raise NotSentError('export_to is "platform", and platform_url is not set')
-        return PlatformDestination(platform_url, platform_key)
+        return PlatformDestination(settings.platform_url, settings.platform_key)
+    if export_to.startswith("s3://"):
+        key = S3Key(settings.s3_access_key, settings.s3_secret_key)
+        if not (key.access and key.secret):
+            raise NotSentError("export_to is a bucket, and s3_access_key or s3_secret_key is not set")
+        address = export_to.removeprefix("s3://").strip("/")
+        return S3Destination(address, settings.s3_endpoint, settings.s3_region, key, clock)
     if export_to.startswith("scp:"):
         return ScpDestination(export_to.removeprefix("scp:").rstrip("/"))
     if "://" in export_to:
         raise NotSentError(
-            f'export_to is {export_to}: a folder, "platform" or "scp:user@host:folder" is needed'
+            f'export_to is {export_to}: a folder, "platform", "s3://bucket/prefix" or '
+            '"scp:user@host:folder" is needed'
         )
     return FolderDestination(Path(export_to))
 
@@ -181,18 +226,26 @@ class Export:
         return sent
 
     def _due(self, now: datetime) -> Iterator[date]:
-        """Finished days with bars, the oldest first, but for one whose missing bars may still come.
+        """Finished days with bars, the oldest first, but for those whose missing bars may still come.
 
-        A day is finished when there is a bar of the next: a clock that is a day ahead finishes none.
+        A day is finished when there is a bar of the next: a clock that is a day ahead finishes none. A day on
+        which the bars begin is whole when the venue has none before; otherwise they are still on their way,
+        or the day is cut off by how far back bars are wanted.
         """
-        extents = [extent for symbol in self.symbols if (extent := self.database.extent(symbol))]
+        extents = {symbol: extent for symbol in self.symbols if (extent := self.database.extent(symbol))}
         if not extents:
             return
-        missing = {slot.date() for symbol in self.symbols for slot in self.database.open_gaps(symbol)}
-        day = min(first for first, _ in extents).date()
-        newest = max(last for _, last in extents)
-        while (end := _midnight(day) + DAY) <= min(now, newest):
-            if day not in missing or now - end > LONGEST_WAIT:
+        known_until = min(now, max(last for _, last in extents.values()))
+        since = known_until - LONGEST_WAIT
+        missing = {
+            slot.date()
+            for symbol in self.symbols
+            for slot in self.database.open_gaps(symbol, found_since=since)
+        }
+        begun = [first for symbol, (first, _) in extents.items() if first != beginning(self.database, symbol)]
+        day = min(first for first, _ in extents.values()).date()
+        while _midnight(day) + DAY <= known_until:
+            if day not in missing and all(first <= _midnight(day) for first in begun):
                 yield day
             day += DAY
 

@@ -123,8 +123,8 @@ class Harvest:
     def _history(self, symbol: str, end: datetime, step: timedelta) -> Iterator[tuple[datetime, datetime]]:
         """Pages before the first bar, as far back as is wanted and the venue has any."""
         while extent := self.database.extent(symbol):
-            first, beginning = extent[0], self.database.marked(_BEGINNING + symbol)
-            if first <= end - self.reach or (beginning and beginning[0] == first.isoformat()):
+            first = extent[0]
+            if first <= end - self.reach or first == beginning(self.database, symbol):
                 return
             yield first - PAGE_BARS * step, first
 
@@ -144,6 +144,12 @@ class Harvest:
     def _newest(self) -> dict[str, datetime | None]:
         extents = {symbol: self.database.extent(symbol) for symbol in self.symbols}
         return {symbol: extent[1] if extent else None for symbol, extent in extents.items()}
+
+
+def beginning(database: DeviceDatabase, symbol: str) -> datetime | None:
+    """Opening time of the first bar that the venue has; None while that is not known."""
+    marked = database.marked(_BEGINNING + symbol)
+    return None if marked is None else datetime.fromisoformat(marked[0])
 
 
 def _slots(start: datetime, end: datetime, step: timedelta) -> list[datetime]:

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,8 +23,8 @@ THERMAL_ZONE = Path("/sys/class/thermal/thermal_zone0/temp")
 # https://www.raspberrypi.com/documentation/computers/raspberry-pi.html#frequency-management-and-thermal-control
 HOT_CELSIUS = 80.0
 LEAST_FREE_BYTES = 200 * 2**20
-# Programs by the longest time between two runs that went well.
 PROGRAMS = {HARVEST: timedelta(minutes=5), INFER: timedelta(minutes=15)}
+NEWS, NEWS_AT_LEAST_EVERY = "news", timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,36 +66,60 @@ class Finding:
 
 def reading(home: Path, *, thermal_zone: Path = THERMAL_ZONE) -> Reading:
     """Look at temperature, load and disk."""
-    try:
-        temperature = int(thermal_zone.read_text()) / 1000
-    except (OSError, ValueError):
-        temperature = None
     existing = next(folder for folder in (home, *home.parents) if folder.exists())
-    return Reading(temperature, os.getloadavg()[0] / (os.cpu_count() or 1), shutil.disk_usage(existing).free)
+    return Reading(
+        celsius(thermal_zone), os.getloadavg()[0] / (os.cpu_count() or 1), shutil.disk_usage(existing).free
+    )
+
+
+def celsius(thermal_zone: Path) -> float | None:
+    """Temperature of the processor; None where the machine does not tell."""
+    try:
+        return int(thermal_zone.read_text()) / 1000
+    except (OSError, ValueError):
+        return None
 
 
 def examined(settings: DeviceSettings, *, now: datetime) -> Iterator[Finding]:
     """Look at everything that the device needs, one thing after the other; nothing is changed."""
     database = DeviceDatabase(settings.database)
-    yield _disk(settings)
-    yield _temperature(settings)
+    read = reading(settings.home)
+    yield room_enough(read)
+    yield cool_enough(read)
     yield _permissions(settings)
     yield _venue(settings, now)
     yield _database(database)
     yield from _model(settings, database, now)
-    for program, longest in PROGRAMS.items():
+    for program, longest in _programs(settings).items():
         yield _program(database, program, longest, now)
 
 
-def _disk(settings: DeviceSettings) -> Finding:
-    free = reading(settings.home).free_bytes
-    told = f"{free / 2**20:,.0f} MiB free"
-    enough = free >= LEAST_FREE_BYTES
+def standing(settings: DeviceSettings, database: DeviceDatabase, now: datetime) -> Iterator[Finding]:
+    """Look at what can be seen without asking anybody and without loading the model."""
+    read = reading(settings.home)
+    yield room_enough(read)
+    yield cool_enough(read)
+    for program, longest in _programs(settings).items():
+        if database.marked(ran_well(program)) is not None:  # before its first run it is not late
+            yield _program(database, program, longest, now)
+
+
+def _programs(settings: DeviceSettings) -> Mapping[str, timedelta]:
+    """Programs that run on this device, by the longest time between two runs that went well."""
+    read = settings.news_feeds or settings.newsapi_key
+    return PROGRAMS | ({NEWS: NEWS_AT_LEAST_EVERY} if read else {})
+
+
+def room_enough(read: Reading) -> Finding:
+    """Whether the disk has room."""
+    told = f"{read.free_bytes / 2**20:,.0f} MiB free"
+    enough = read.free_bytes >= LEAST_FREE_BYTES
     return Finding("disk", told, None if enough else "free space, or lower retention_days in the settings")
 
 
-def _temperature(settings: DeviceSettings) -> Finding:
-    found = reading(settings.home).temperature_celsius
+def cool_enough(read: Reading) -> Finding:
+    """Whether the processor is below the heat at which it slows itself down."""
+    found = read.temperature_celsius
     if found is None:
         return Finding("temperature", "this machine does not tell", None)
     cool = found < HOT_CELSIUS

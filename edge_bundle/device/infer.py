@@ -22,8 +22,15 @@ class Inferred:
     outcomes: int
 
 
-def infer(database: DeviceDatabase, forecaster: Forecaster, *, now: datetime) -> Inferred:
+def infer(
+    database: DeviceDatabase, forecaster: Forecaster, *, now: datetime, stopped: str | None = None
+) -> Inferred:
     """Forecast after the newest bar of each symbol, and keep it with the model that made it.
+
+    Parameters
+    ----------
+    stopped
+        Why the model has to be silent, so that each forecast abstains; None while it may speak.
 
     Raises
     ------
@@ -46,6 +53,8 @@ def infer(database: DeviceDatabase, forecaster: Forecaster, *, now: datetime) ->
         )
     candles = database.candles(manifest.symbols, bars=manifest.bars_needed)
     forecasts = forecaster.forecast(MarketWindow(candles), max(now, *closes))
+    if stopped is not None:
+        forecasts = tuple(forecast.stopped(stopped) for forecast in forecasts)
     for forecast in forecasts:
         database.add_forecast(forecast, made_at=now)
     return Inferred(forecasts, outcomes)

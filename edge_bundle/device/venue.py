@@ -104,8 +104,8 @@ class ReferencePrices:
         NoAnswerError
             When it does not answer, does not know the coin, or answers with anything but prices.
         """
-        quote = next((quote for quote in QUOTES if symbol.endswith(quote)), "")
-        coin = self.coins.get(symbol.removesuffix(quote)) if quote else None
+        base, quote = base_and_quote(symbol)
+        coin = self.coins.get(base) if quote else None
         if coin is None:
             raise NoAnswerError(f"{self.web.name} is not asked for {symbol}: no coin of it is known")
         span = {"from": int((now - back).timestamp()), "to": int(now.timestamp())}
@@ -117,3 +117,9 @@ class ReferencePrices:
         return [
             (time, price) for time, price in found if now - back <= time <= now and 0 < price < float("inf")
         ]
+
+
+def base_and_quote(symbol: str) -> tuple[str, str]:
+    """Coin and what it is paid in; the whole symbol and nothing where that is not known."""
+    quote = next((quote for quote in QUOTES if symbol.endswith(quote)), "")
+    return symbol.removesuffix(quote), quote

@@ -2,8 +2,9 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -28,6 +29,16 @@ class NoAnswerError(EdgeBundleError):
     def __init__(self, message: str, *, banned: bool = False) -> None:
         super().__init__(message)
         self.banned = banned
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server said; `address` is where it was found in the end."""
+
+    status: int
+    address: str
+    headers: Mapping[str, str]
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +74,48 @@ class Web:
 
     def body(self, path: str, params: Mapping[str, str | int], *, most_bytes: int = MOST_BYTES) -> bytes:
         """Bytes of the answer to a GET; see `json`."""
+        return self.answer(path, params, most_bytes=most_bytes).body
+
+    def answer(
+        self,
+        path: str,
+        params: Mapping[str, str | int],
+        *,
+        most_bytes: int = MOST_BYTES,
+        wanted: Container[int] = (httpx.codes.OK,),
+        headers: Mapping[str, str] = MappingProxyType({}),
+        follows: bool = False,
+    ) -> Answer:
+        """Whole answer to a GET; see `json`.
+
+        Parameters
+        ----------
+        wanted
+            Statuses that are an answer.
+        headers
+            That go with this question alone.
+        follows
+            Whether another address that the server names is asked instead.
+        """
+        asked = path or self.url
         deadline = time.monotonic() + 3 * self.timeout_seconds
         try:
             with httpx.stream(
                 "GET",
-                self.url.rstrip("/") + path,
-                params=dict(params),
-                headers=dict(self.headers),
+                self.url.rstrip("/") + path if path else self.url,
+                params=dict(params) or None,
+                headers={**self.headers, **headers},
                 timeout=self.timeout_seconds,
+                follow_redirects=follows,
             ) as answer:
-                if answer.status_code != httpx.codes.OK:
-                    told = f"{self.name} answered {path} with status {answer.status_code}"
+                if answer.status_code not in wanted:
+                    told = f"{self.name} answered {asked} with status {answer.status_code}"
                     raise NoAnswerError(told, banned=answer.status_code in BANNED)
                 read = bytearray()
                 for piece in answer.iter_bytes():
                     read += piece
                     if len(read) > most_bytes or time.monotonic() > deadline:
-                        raise NoAnswerError(f"{self.name} answered {path} with more than was asked for")
+                        raise NoAnswerError(f"{self.name} answered {asked} with more than was asked for")
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise NoAnswerError(f"{self.name} did not answer {path} ({type(error).__name__})") from error
-        return bytes(read)
+            raise NoAnswerError(f"{self.name} did not answer {asked} ({type(error).__name__})") from error
+        return Answer(answer.status_code, str(answer.url), answer.headers, bytes(read))

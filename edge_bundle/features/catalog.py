@@ -14,6 +14,7 @@ from edge_bundle.errors import BundleRefusedError
 from edge_bundle.features import (
     calendar,
     candlesticks,
+    chart_patterns,
     context,
     microstructure,
     momentum,
@@ -42,7 +43,7 @@ def catalog() -> Mapping[str, Feature]:
     return _named([feature for family in FAMILIES for feature in family.features()])
 
 
-def sourced_catalog(*, symbols: Sequence[str], facts: Sequence[str]) -> Mapping[str, Feature]:
+def sourced_catalog(*, symbols: Sequence[str], facts: Sequence[str], charts: bool) -> Mapping[str, Feature]:
     """Every feature that a market's sources allow by name: the `catalog`, then what reads more than it.
 
     Parameters
@@ -52,12 +53,15 @@ def sourced_catalog(*, symbols: Sequence[str], facts: Sequence[str]) -> Mapping[
     facts
         Names of the facts that are configured. A feature whose fact is not among them is absent, and no
         fingerprint holds it.
+    charts
+        Whether with chart patterns: they read candles alone, and take longer than the catalog.
     """
     market = len(symbols) > 1 and any(symbol.startswith(context.LEADER) for symbol in symbols)
     columns = {name for name in facts if name.startswith(microstructure.PREFIX)}
     book = [feature for feature in microstructure.features() if feature.columns & columns]
     slow = [feature for name in facts if name not in columns for feature in outside.features(name)]
-    sourced = _named([*(context.features() if market else ()), *book, *slow])
+    drawn = chart_patterns.features() if charts else ()
+    sourced = _named([*(context.features() if market else ()), *book, *slow, *drawn])
     return MappingProxyType({**catalog(), **sourced})
 
 
@@ -67,7 +71,7 @@ def _named(members: Iterable[Feature]) -> Mapping[str, Feature]:
 
 @cache
 def _sourced_members() -> Mapping[str, Feature]:
-    return _named([*context.features(), *microstructure.features()])
+    return _named([*context.features(), *microstructure.features(), *chart_patterns.features()])
 
 
 def _member(name: str) -> Feature | None:
@@ -120,7 +124,7 @@ def family_of(name: str) -> str:
         return "outside"
     return next(
         family.__name__.rpartition(".")[2]
-        for family in (*FAMILIES, context, microstructure)
+        for family in (*FAMILIES, context, microstructure, chart_patterns)
         if any(feature.name == name for feature in family.features())
     )
 
@@ -191,8 +195,18 @@ def computed_features(grid: pl.DataFrame, features: Iterable[Feature]) -> pl.Dat
 
 
 def runs(grid: pl.DataFrame, *columns: str) -> list[pl.DataFrame]:
-    """Parts of a grid in which the columns stay the same, in order and without a copy; at least one part."""
-    other = pl.any_horizontal(pl.col(column) != pl.col(column).shift(1) for column in columns)
+    """Parts of a grid in which the columns stay the same, in order and without a copy; at least one part.
+
+    Parameters
+    ----------
+    grid
+        Sorted by symbol: where the first is the last, none in between is compared. Texts take the longest.
+    """
+    one_symbol = grid["symbol"].head(1).equals(grid["symbol"].tail(1))
+    compared = [column for column in columns if column != "symbol" or not one_symbol]
+    if not compared:
+        return [grid]
+    other = pl.any_horizontal(pl.col(column) != pl.col(column).shift(1) for column in compared)
     starts = [0, *grid.select(other.arg_true()).to_series().to_list()]
     ends = [*starts[1:], grid.height]
     return [grid.slice(start, end - start) for start, end in zip(starts, ends, strict=True)]

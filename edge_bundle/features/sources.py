@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 
 import polars as pl
 
 from edge_bundle.facts import as_of_join
-from edge_bundle.features import context, microstructure, outside
+from edge_bundle.features import chart_patterns, context, microstructure, outside
 from edge_bundle.features.catalog import chosen_features, computed_features, runs
 from edge_bundle.features.steps import columns_read
 
@@ -53,6 +54,11 @@ def symbols_compared(names: Sequence[str], symbols: Sequence[str]) -> tuple[str,
 
 
 def _columns(names: Sequence[str]) -> frozenset[str]:
+    return _columns_of(tuple(names))
+
+
+@cache
+def _columns_of(names: tuple[str, ...]) -> frozenset[str]:
     return columns_read(frozenset().union(*(feature.columns for feature in chosen_features(names))))
 
 
@@ -76,6 +82,9 @@ def with_sources(
     columns = _columns(names)
     if columns & context.COLUMNS:
         grid = _with_market(grid)
+    if chart_patterns.CONFIRMED in columns:
+        found = [chart_patterns.confirmed_patterns(bars) for bars in runs(grid, "symbol", "segment")]
+        grid = grid.with_columns(pl.concat(found))
     for column in sorted(columns):
         if column.startswith(outside.PREFIX):
             fact = outside.fact_read(column)

@@ -18,6 +18,7 @@ NEGLIGIBLE_WEIGHT = 1e-12
 # after the moves have left its window is of this order, and depends on how long the window has been running.
 NEGLIGIBLE_VOLATILITY = 1e-7
 
+SHARED_RETURNS = (1, 2, 3, 5, 10, 15, 60, 240)
 DEVIATION_SPANS = (5, 15, 60, 240)
 # Sizes of a candle's parts, in usual ranges. Prices move in ticks and sizes tie with round numbers: with
 # these none does, whatever the last digit of a running mean is.
@@ -79,8 +80,10 @@ def flag(seen: pl.Expr) -> pl.Expr:
 
 
 def log_return(bars: int) -> pl.Expr:
-    """Log return of the close over `bars` bars."""
-    return pl.col("_log_close") - bars_before(pl.col("_log_close"), bars)
+    """Log return of the close over `bars` bars; shared where several features read it."""
+    if bars in SHARED_RETURNS:
+        return pl.col("_return" if bars == 1 else f"_return_{bars}")
+    return _close_return(bars)
 
 
 # Running means and sums come from TA-Lib, three to five times faster than polars. Theirs carry the rounding
@@ -223,7 +226,7 @@ def _return_steps() -> dict[str, pl.Expr]:
     high_low, close_open = pl.col("_high_low"), pl.col("_close_open")
     high_open, low_open = (pl.col(f"_log_{price}") - pl.col("_log_open") for price in ("high", "low"))
     return {
-        "return": log_return(1),
+        **{f"return_{n}" if n > 1 else "return": _close_return(n) for n in SHARED_RETURNS},
         "square": one_bar * one_bar,
         "lagged": one_bar * bars_before(one_bar, 1),
         "lagged_size": pl.col("_lagged").abs(),
@@ -268,6 +271,10 @@ def _return_steps() -> dict[str, pl.Expr]:
         **{f"calm_variance_{n}": variance(pl.col("_deviation_60"), n) for n in REGIME_SPANS},
         **{f"calm_deviation_{n}": root(pl.col(f"_calm_variance_{n}")) for n in REGIME_SPANS},
     }
+
+
+def _close_return(bars: int) -> pl.Expr:
+    return pl.col("_log_close") - bars_before(pl.col("_log_close"), bars)
 
 
 def _yang_zhang(bars: int) -> pl.Expr:

@@ -1,79 +1,26 @@
-"use strict";
 // Draws what api/state says, again every ten seconds; nothing comes from anywhere but this device.
+import { drawCandles, price } from "./candles.js";
+import { ahead, element, gauge, percent, row } from "./rows.js";
+
 const EVERY_MS = 10_000;
-const SVG = "http://www.w3.org/2000/svg";
-const HEIGHT = 260, LEFT = 4, LABELS = 80, TOP = 10, BOTTOM = 236;
-const element = (name, text) => Object.assign(document.createElement(name), { textContent: text ?? "" });
-const percent = (share) => `${(100 * share).toFixed(0)} %`;
-const price = (value) => value.toLocaleString("en", { maximumSignificantDigits: 7 });
-const ahead = (bars, step) => (step % 3.6e6 ? `${(bars * step) / 6e4} min` : `${(bars * step) / 3.6e6} h`);
+
 const clock = (ms) => new Date(ms).toISOString().slice(11, 16);
+// From -1, all negative, to 1, all positive; words for those who see no gauge.
+const leaning = (score) => (score > 0.05 ? "positive" : score < -0.05 ? "negative" : "neutral");
+const signed = (score) => `${score < 0 ? "−" : "+"}${Math.abs(score).toFixed(2)}`;
 
-function shape(name, attributes) {
-  const made = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  return made;
-}
-
-function draw(svg, symbol, step) {
-  svg.replaceChildren();
-  const bars = symbol.bars, width = svg.clientWidth || 640, right = width - LABELS;
-  svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
-  if (!bars.length) return;
-  const first = bars[0].t, last = bars.at(-1);
-  const told = symbol.forecast.filter((one) => one.expected !== null);
-  const end = last.t + step * Math.max(1, ...told.map((one) => one.bars));
-  const known = [...bars.flatMap((bar) => [bar.l, bar.h]), ...told.flatMap((one) => [one.lower, one.upper])];
-  const low = Math.min(...known), high = Math.max(...known), span = high - low || high * 1e-6;
-  const x = (t) => LEFT + ((t - first) / (end - first || 1)) * (right - LEFT);
-  const y = (value) => BOTTOM - ((value - low) / span) * (BOTTOM - TOP);
-  const wide = Math.max(1, ((right - LEFT) / ((end - first) / step + 1)) * 0.6);
-  for (const bar of bars) {
-    const kind = bar.c >= bar.o ? "up" : "down";
-    svg.append(shape("line", { x1: x(bar.t), x2: x(bar.t), y1: y(bar.h), y2: y(bar.l), class: kind }));
-    const top = y(Math.max(bar.o, bar.c)), tall = Math.max(1, Math.abs(y(bar.o) - y(bar.c)));
-    svg.append(shape("rect", { x: x(bar.t) - wide / 2, y: top, width: wide, height: tall, class: kind }));
+function tellMood(paragraph, mood) {
+  const hour = (mood.at ?? []).length - 1, day = hour < 0 ? null : mood.sentiment_24h[hour];
+  if (day === null) {
+    paragraph.replaceChildren("No news of the last day.");
+    return;
   }
-  for (const past of symbol.past) {
-    if (past.t >= first && past.expected >= low && past.expected <= high)
-      svg.append(shape("circle", { cx: x(past.t), cy: y(past.expected), r: 2.5, class: "dot" }));
-  }
-  if (told.length) {
-    const at = (one) => x(last.t + one.bars * step);
-    const start = `${x(last.t)},${y(last.c)}`;
-    const upper = told.map((one) => `${at(one)},${y(one.upper)}`);
-    const lower = told.map((one) => `${at(one)},${y(one.lower)}`).reverse();
-    svg.append(shape("polygon", { points: [start, ...upper, ...lower].join(" "), class: "band" }));
-    const line = told.map((one) => `${at(one)},${y(one.expected)}`);
-    svg.append(shape("polyline", { points: [start, ...line].join(" "), class: "expected" }));
-  }
-  for (const value of [low, (low + high) / 2, high]) {
-    const label = shape("text", { x: right + 6, y: y(value) + 4 });
-    label.textContent = price(value);
-    svg.append(label);
-  }
-  for (const t of [first, last.t]) {
-    const label = shape("text", { x: Math.min(x(t), right - 40), y: HEIGHT - 6 });
-    label.textContent = `${clock(t)} UTC`;
-    svg.append(label);
-  }
-  svg.setAttribute("aria-label", `${symbol.name}: ${bars.length} minutes, between ${price(low)} and ${price(high)}`);
-}
-
-function row(...cells) {
-  const made = element("tr");
-  cells.forEach((cell, place) => {
-    const holder = place ? element("td") : Object.assign(element("th"), { scope: "row" });
-    holder.append(...(Array.isArray(cell) ? cell : [cell]));
-    made.append(holder);
-  });
-  return made;
-}
-
-function gauge(share) {
-  const meter = Object.assign(element("meter"), { min: 0, max: 1, value: share });
+  const meter = Object.assign(element("meter"), { min: -1, max: 1, low: -0.05, high: 0.05, optimum: 1, value: day });
   meter.setAttribute("aria-hidden", "true");
-  return [meter, ` ${percent(share)}`];
+  const last = mood.sentiment_1h[hour], count = mood.news_count_24h[hour];
+  const recent = last === null ? "" : `, of the last hour ${signed(last)}`;
+  paragraph.replaceChildren(meter,
+    ` News of the day: ${leaning(day)}, ${signed(day)} from ${count} ${count === 1 ? "article" : "articles"}${recent} (${clock(mood.at[hour])} UTC)`);
 }
 
 function show(section, symbol, state) {
@@ -81,7 +28,7 @@ function show(section, symbol, state) {
   const last = symbol.bars.at(-1);
   const aged = element("small", last ? ` closed ${symbol.age}` : "");
   section.querySelector(".price").replaceChildren(last ? price(last.c) : "no bar yet", aged);
-  draw(section.querySelector("svg"), symbol, state.step_ms);
+  drawCandles(section.querySelector("svg"), { ...symbol, step: state.step_ms });
   const told = symbol.forecast.filter((one) => one.expected !== null);
   section.querySelector(".forecast tbody").replaceChildren(...told.map((one) => row(
     ahead(one.bars, state.step_ms), gauge(one.up), `${one.return_bps.toFixed(1)} bp`, `${price(one.lower)} – ${price(one.upper)}`)));
@@ -89,6 +36,7 @@ function show(section, symbol, state) {
   const abstention = section.querySelector(".abstention");
   abstention.hidden = !symbol.abstention;
   abstention.textContent = symbol.abstention ? `No forecast: ${symbol.abstention}` : "";
+  tellMood(section.querySelector(".mood"), symbol.mood);
   section.querySelector(".record tbody").replaceChildren(...symbol.record.map((one) => row(
     ahead(one.bars, state.step_ms),
     one.right === null ? "–" : `${percent(one.right)} (${one.right_interval.map(percent).join(" to ")})`,
@@ -104,6 +52,10 @@ function render(state) {
   while (main.children.length < state.symbols.length)
     main.append(document.getElementById("symbol").content.cloneNode(true));
   state.symbols.forEach((symbol, place) => show(main.children[place], symbol, state));
+  document.getElementById("told-news").hidden = !state.news.headlines.length;
+  tellMood(document.querySelector("#told-news .mood"), state.news.mood ?? {});
+  document.getElementById("headlines").replaceChildren(...state.news.headlines.map((one) =>
+    element("li", `${clock(one.t)} UTC ${one.source}: ${one.title}${one.score === null ? "" : ` (${leaning(one.score)} ${signed(one.score)})`}`)));
   document.getElementById("device").replaceChildren(
     ...Object.entries(state.device).flatMap(([label, value]) => [element("dt", label), element("dd", value)]));
   document.getElementById("troubles").replaceChildren(

@@ -27,6 +27,9 @@ rm -rf "$new"
 mkdir -p "$(dirname "$program")" "$settings/keys" "$data/releases"
 "$python" -m venv "$new"
 "$new/bin/python" -m pip install --quiet --disable-pip-version-check --no-index --find-links "$here/wheels" "cryptoai-edge"
+# What reads pieces of words comes without the client of a server that no device asks; pip is not needed any more.
+"$new/bin/python" -m pip install --quiet --disable-pip-version-check --no-index --no-deps --find-links "$here/wheels" "tokenizers"
+"$new/bin/python" -m pip uninstall --quiet --disable-pip-version-check --yes setuptools pip
 # A venv knows its own place: what it was made as it must be called.
 find "$new/bin" -type f -exec sed -i "s|$new|$program|g" {} +
 rm -rf "$program"
@@ -48,7 +51,7 @@ if [ -z "$root" ]; then
   cp "$here"/system/*.service "$here"/system/*.timer /etc/systemd/system/
   systemctl daemon-reload
   systemctl enable --now cryptoai-edge-dashboard.service
-  for timer in harvest infer etl update; do systemctl enable --now "cryptoai-edge@$timer.timer"; done
+  for timer in harvest infer news alerts etl update; do systemctl enable --now "cryptoai-edge@$timer.timer"; done
 fi
 as_itself=
 if [ -z "$root" ]; then as_itself="runuser -u cryptoai --"; fi

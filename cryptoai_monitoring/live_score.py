@@ -4,7 +4,10 @@ from collections.abc import Mapping
 
 import polars as pl
 
-SCORE_KEYS = ("version", "symbol", "horizon_bars")
+from cryptoai_monitoring.verdict import Standing
+
+# Of a mean; forecasts that are all right, or all wrong, are not certain to stay so.
+SMALLEST_ERROR = 1e-9
 
 
 def scored_forecasts(log: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
@@ -20,40 +23,8 @@ def scored_forecasts(log: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
     return log.join(outcomes, on=["symbol", "open_time", "horizon_bars"], how="inner")
 
 
-def live_scores(scored: pl.DataFrame) -> pl.DataFrame:
-    """Scores by version, symbol and horizon.
-
-    Returns
-    -------
-    DataFrame
-        The keys, ``answered``, ``abstained``, ``abstention_rate``, ``moved`` (answered rows whose price did
-        not stay the same), over these ``accuracy`` and ``brier``, and over answered rows ``coverage`` (share
-        of outcomes within the interval); null where nothing was answered.
-    """
-    answered = pl.col("abstention").is_null()
-    moved = answered & (pl.col("return_bps") != 0)
-    up = pl.col("return_bps") > 0
-    right = (pl.col("probability_up") > 0.5) == up
-    inside = pl.col("return_bps").is_between(pl.col("lower_bps"), pl.col("upper_bps"))
-    return (
-        scored.group_by(SCORE_KEYS)
-        .agg(
-            answered=answered.sum(),
-            abstained=(~answered).sum(),
-            abstention_rate=(~answered).mean(),
-            moved=moved.sum(),
-            accuracy=right.filter(moved).mean(),
-            brier=((pl.col("probability_up") - up.cast(pl.Float64)) ** 2).filter(moved).mean(),
-            coverage=inside.filter(answered).mean(),
-        )
-        .sort(SCORE_KEYS)
-    )
-
-
-def degraded_horizons(
-    scored: pl.DataFrame, promised: Mapping[int, float], *, standard_errors: float, minimum_rows: int
-) -> list[int]:
-    """Horizons at which the served direction is right less often than was promised.
+def shortfalls(scored: pl.DataFrame, promised: Mapping[int, float], *, minimum_rows: int) -> dict[int, float]:
+    """By how many standard errors the served direction is right less often than was promised, by horizon.
 
     Symbols move together and outcomes overlap, so neither counts as more evidence than there is: all rows of
     one time are averaged, only every h-th time counts, and the error is that of the times' mean.
@@ -64,12 +35,15 @@ def degraded_horizons(
         From `scored_forecasts`, of the version that made the promise.
     promised
         Accuracy at promotion, by horizon.
-    standard_errors
-        How far below the promise an accuracy must lie.
     minimum_rows
-        Times that are needed for any verdict.
+        Times under which nothing is said of a horizon.
+
+    Returns
+    -------
+    dict
+        Above 0 where the promise is not kept; horizons of which too little is known are absent.
     """
-    fallen = []
+    found = {}
     right = (pl.col("probability_up") > 0.5) == (pl.col("return_bps") > 0)
     for horizon, promise in promised.items():
         times = (
@@ -82,9 +56,23 @@ def degraded_horizons(
             .gather_every(horizon)["right"]
             .to_numpy()
         )
-        if len(times) < max(minimum_rows, 2):
-            continue
-        error = times.std(ddof=1) / len(times) ** 0.5
-        if times.mean() < promise - standard_errors * error:
-            fallen.append(horizon)
-    return fallen
+        if len(times) >= max(minimum_rows, 2):
+            error = max(float(times.std(ddof=1)) / len(times) ** 0.5, SMALLEST_ERROR)
+            found[horizon] = (promise - float(times.mean())) / error
+    return found
+
+
+def standing(found: Mapping[int, float], *, sags: float, fell: float) -> Standing:
+    """How the live score stands to what was promised, by its worst horizon.
+
+    Parameters
+    ----------
+    found
+        From `shortfalls`.
+    sags, fell
+        Standard errors below the promise from which a score is in doubt, and from which it fell.
+    """
+    if not found:
+        return "unknown"
+    worst = max(found.values())
+    return "fell" if worst > fell else "sags" if worst > sags else "holds"

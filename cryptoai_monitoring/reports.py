@@ -1,6 +1,7 @@
 """The only door to Evidently: the drift report as a page to look at, by the verdicts of `drift`."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,16 @@ from typing import Any
 
 import polars as pl
 
+from cryptoai_monitoring.thresholds import Float64Array
+
 MOST_FEATURES = 12
 MOST_ROWS = 5_000
 METHOD = "cryptoai_calibrated"
+# What Evidently takes for a numeric column when it is not told.
+DEFAULT_METHOD = "default"
+# Its methods whose score is a p-value, which may be 0.
+BY_P_VALUE = frozenset({"anderson", "cramer_von_mises", "ks", "mannw", "t_test"})
+SMALLEST_P = 1e-300
 METHOD_TITLE = "PSI and KS, in multiples of their calibrated thresholds"
 
 
@@ -97,3 +105,26 @@ def _flagged(record: Mapping[str, Any]) -> dict[str, bool]:
         for test in record["tests"]
         if test["metric_config"]["params"]["type"].endswith(":ValueDrift")
     }
+
+
+def evidently_score(method: str, reference: Float64Array, window: Float64Array) -> tuple[float, bool]:
+    """What Evidently says of one column: how far it drifted, the more the larger, and if, by its own rule.
+
+    Parameters
+    ----------
+    method
+        Name of one of Evidently's methods, or `DEFAULT_METHOD` for the one that it chooses itself. Of a test
+        the score is the negative decimal logarithm of the p-value.
+    """
+    import pandas as pd
+    from evidently.legacy.calculations.stattests.registry import get_stattest
+    from evidently.legacy.core import ColumnType
+
+    kind = ColumnType.Numerical
+    known, current = pd.Series(reference), pd.Series(window)
+    test = get_stattest(known, current, kind, None if method == DEFAULT_METHOD else method)
+    found = test(reference_data=known, current_data=current, feature_type=kind, threshold=None)
+    score = float(found.drift_score)
+    if test.name in BY_P_VALUE:
+        score = -math.log10(max(score, SMALLEST_P))
+    return score, bool(found.drifted)

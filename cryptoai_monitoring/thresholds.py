@@ -8,9 +8,13 @@ import numpy.typing as npt
 
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
+BooleanArray = npt.NDArray[np.bool_]
 
 # The part of the drawn statistics above the middle that sets a feature's scale.
 SPREAD_QUANTILE = 0.9
+DAYS_A_MONTH = 365.25 / 12
+# Of a reference, each judged by the others.
+PARTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +56,17 @@ def drawn_windows(rows: int, window_rows: int, calibration: Calibration) -> list
             f"{rows} reference rows are too few for windows of {window_rows}; twice as many needed"
         )
     block_rows = min(calibration.block_rows or window_rows, window_rows)
-    draws = np.random.default_rng(calibration.seed)
-    starts = draws.integers(0, rows, size=(calibration.windows, -(-window_rows // block_rows), 1))
-    drawn = ((starts + np.arange(block_rows)) % rows).reshape(calibration.windows, -1)
-    return list(drawn[:, :window_rows])
+    return drawn_blocks(
+        rows, window_rows, block_rows=block_rows, draws=calibration.windows, seed=calibration.seed
+    )
+
+
+def drawn_blocks(rows: int, length: int, *, block_rows: int, draws: int, seed: int) -> list[Int64Array]:
+    """Rows of series of a length, each made of blocks of consecutive rows that wrap around the end."""
+    random = np.random.default_rng(seed)
+    starts = random.integers(0, rows, size=(draws, -(-length // block_rows), 1))
+    drawn = ((starts + np.arange(block_rows)) % rows).reshape(draws, -1)
+    return list(drawn[:, :length])
 
 
 def family_wise_thresholds(
@@ -82,3 +93,93 @@ def family_wise_thresholds(
     largest = ((drawn - middle) / spread).reshape(len(drawn), -1).max(axis=1)  # (windows,)
     limit = np.quantile(largest, 1 - calibration.false_alarm_rate, method="higher")
     return np.asarray(middle + limit * spread, dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmRate:
+    """How often a watch may alarm that looks many times a day, and how its thresholds are drawn.
+
+    Parameters
+    ----------
+    a_month
+        Days with any false alarm, over all columns, symbols, windows and statistics together.
+    block_days
+        Consecutive days of the reference that are drawn together.
+    draws
+        References that are drawn.
+    """
+
+    a_month: float
+    block_days: int
+    draws: int
+    seed: int
+
+    @property
+    def a_day(self) -> float:
+        """Chance of a false alarm on any day."""
+        return self.a_month / DAYS_A_MONTH
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What is usual of each statistic, (statistics,), and how far beyond it an alarm begins.
+
+    Parameters
+    ----------
+    spread
+        From the middle to the upper tenth.
+    limit
+        In spreads above the middle, the same for all.
+    """
+
+    middle: Float64Array
+    spread: Float64Array
+    limit: float
+
+    def excess(self, path: Float64Array) -> Float64Array:
+        """(looks, statistics): 0 in the middle, an alarm above 1; null stays null."""
+        return np.asarray((path - self.middle) / (self.spread * self.limit), dtype=np.float64)
+
+
+def alarm_scale(path: Float64Array, days: Int64Array, rate: AlarmRate) -> Scale:
+    """Scale on which the stated share of the reference's days has any statistic above 1.
+
+    Each part of the reference is judged by what is usual in the other parts, as later days will be: what is
+    usual in a part itself would let it seem calmer than it is. The largest statistic of each day counts once,
+    and the limit is the mean of the quantile over references that are drawn from blocks of days.
+
+    Parameters
+    ----------
+    path
+        (looks, statistics) along the reference in time order; NaN where a statistic is not known.
+    days
+        (looks,) number of each look's day, ascending.
+
+    Raises
+    ------
+    ValueError
+        When the reference has fewer than twice `PARTS` days.
+    """
+    distinct = np.unique(days)
+    if len(distinct) < 2 * PARTS:
+        raise ValueError(f"{len(distinct)} days of reference are too few for thresholds; {2 * PARTS} needed")
+    largest = np.full(len(distinct), -np.inf)
+    for part in np.array_split(distinct, PARTS):
+        inside = (days >= part[0]) & (days <= part[-1])
+        middle, spread = _usual(path[~inside])
+        judged = np.nan_to_num((path[inside] - middle) / spread, nan=-np.inf).max(axis=1)
+        np.maximum.at(largest, np.searchsorted(distinct, days[inside]), judged)
+    days_drawn = drawn_blocks(
+        len(largest), len(largest), block_rows=rate.block_days, draws=rate.draws, seed=rate.seed
+    )
+    limits = [np.quantile(largest[drawn], 1 - rate.a_day, method="higher") for drawn in days_drawn]
+    middle, spread = _usual(path)
+    return Scale(middle, spread, float(np.mean(limits)))
+
+
+def _usual(path: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """Middle of each statistic, and from it to the upper tenth; one that was never known alarms never."""
+    never = np.isnan(path).all(axis=0)
+    middle, upper = np.nanquantile(np.where(never, 0.0, path), [0.5, SPREAD_QUANTILE], axis=0)
+    spread = np.where(never, np.inf, np.maximum(upper - middle, 1e-12))
+    return np.asarray(middle, dtype=np.float64), np.asarray(spread, dtype=np.float64)

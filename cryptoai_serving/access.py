@@ -52,6 +52,16 @@ class Guard:
                 cure=f"ask with a key that was made with --scope {scope}",
             )
 
+    def count_link(self, request: Request) -> None:
+        """Count who comes with a link that was signed for one thing, which needs no key.
+
+        Raises
+        ------
+        TooManyRequestsError
+            When too many come from one address.
+        """
+        self._count(request, f"link {_address(request)}", STRANGERS_A_MINUTE)
+
     def _count(self, request: Request, caller: str, a_minute: int) -> None:
         state = request.scope["state"]
         allowance: Allowance = self._limits.take(caller, a_minute=a_minute)

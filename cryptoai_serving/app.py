@@ -18,12 +18,16 @@ from cryptoai_serving.messages import DISCLAIMER
 from cryptoai_serving.refusals import answer_errors
 from cryptoai_serving.rooms import Rooms
 from cryptoai_serving.routes import (
+    alerts,
+    bars,
     charts,
+    experiments,
     explanations,
     forecasts,
     ingestion,
     insights,
     operations,
+    pages,
     promotions,
     releases,
     sentiment,
@@ -60,10 +64,13 @@ def create_app(
     rooms = Rooms(settings, clock=clock, monotonic=monotonic)
     app = ForecastApplication(rooms)
     # They are tried in this order: what is asked most comes first.
-    asked_first = (forecasts, insights, explanations, sentiment, operations, charts)
-    for routes in (*asked_first, releases, ingestion, promotions):
+    asked_first = (forecasts, insights, explanations, sentiment, bars, operations, charts)
+    for routes in (*asked_first, releases, ingestion, promotions, experiments, alerts):
         app.include_router(routes.router)
+    app.include_router(alerts.answers)
+    app.include_router(alerts.pages)
     app.include_router(operations.public)
+    app.include_router(pages.router)
     answer_errors(app)
     if settings.cors_origins:
         app.add_middleware(

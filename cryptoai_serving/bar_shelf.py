@@ -57,6 +57,17 @@ def bars_place(address: str, *, market: str) -> BarsPlace:
     return RedisPlace(address, market) if urlsplit(address).scheme in REDIS_SCHEMES else Path(address)
 
 
+def unpacked(stored: bytes | None, kind: np.dtype[Any]) -> Packed:
+    """Bars or slots as they were packed; none of nothing."""
+    return np.frombuffer(stored or b"", kind)
+
+
+def merged(old: Packed, new: Packed) -> Packed:
+    """Both in order of time; of two of the same time the one that came last."""
+    both = np.concatenate([old, new])[::-1]
+    return both[np.unique(both["open_time"], return_index=True)[1]]
+
+
 class BarShelf(ABC):
     """Bars and slots by symbol, each in order of time, and facts; times are microseconds since 1970.
 

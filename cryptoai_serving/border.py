@@ -3,10 +3,11 @@
 import logging
 import re
 import secrets
+from collections.abc import Iterable
 from time import perf_counter
 
 from fastapi import Request
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,6 +25,8 @@ SECURITY_HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
+_SECURITY_HEADERS = tuple((name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items())
+Header = tuple[bytes, bytes]
 logger = logging.getLogger(__name__)
 
 
@@ -55,7 +58,9 @@ class Observed:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _add_headers(MutableHeaders(scope=message), request_id, state.get("allowance"))
+                message["headers"] = _with_headers(
+                    message.get("headers", ()), request_id, state.get("allowance")
+                )
             await send(message)
 
         async def receive_limited() -> Message:
@@ -92,11 +97,16 @@ class Observed:
         logger.info("request", extra=told)
 
 
-def _add_headers(headers: MutableHeaders, request_id: str, allowance: Allowance | None) -> None:
-    headers["x-request-id"] = request_id
-    for name, value in SECURITY_HEADERS.items():
-        headers.setdefault(name, value)
+def _with_headers(headers: Iterable[Header], request_id: str, allowance: Allowance | None) -> list[Header]:
+    """Headers of an answer with ours, those of the application first: what it says itself stays."""
+    told = list(headers)
+    names = {name for name, _ in told}
+    told += [header for header in _SECURITY_HEADERS if header[0] not in names]
+    told.append((b"x-request-id", request_id.encode()))
     if allowance is not None:
-        headers["ratelimit-limit"] = str(allowance.limit)
-        headers["ratelimit-remaining"] = str(allowance.remaining)
-        headers["ratelimit-reset"] = str(allowance.reset_seconds)
+        told += (
+            (b"ratelimit-limit", b"%d" % allowance.limit),
+            (b"ratelimit-remaining", b"%d" % allowance.remaining),
+            (b"ratelimit-reset", b"%d" % allowance.reset_seconds),
+        )
+    return told

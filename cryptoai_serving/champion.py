@@ -2,15 +2,17 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from edge_bundle.alerts import Alert
 from edge_bundle.errors import BundleRefusedError, EdgeBundleError
 from edge_bundle.explanation import Explainer
+from edge_bundle.forecast import Forecast
 from edge_bundle.forecaster import Forecaster
-from edge_bundle.releases import ReleasedVersion, read_channel, read_leak_alarm, release_folder
+from edge_bundle.releases import ReleasedVersion, read_channel, read_leak_alarm, read_stop, release_folder
+from edge_bundle.windows import MarketWindow
 
 # A bundle that failed is tried again after this time: its folder may have been repaired.
 RETRY_AFTER = timedelta(seconds=5)
@@ -18,12 +20,24 @@ RETRY_AFTER = timedelta(seconds=5)
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A released version that was verified and loaded; `released` is what the channel promised."""
+    """A released version that was verified and loaded; `released` is what the channel promised.
+
+    Parameters
+    ----------
+    stopped
+        Why it has to abstain; None while it may answer.
+    """
 
     role: str
     released: ReleasedVersion
     forecaster: Forecaster
     loaded_at: datetime
+    stopped: str | None = None
+
+    def forecasts(self, window: MarketWindow, now: datetime | None) -> tuple[Forecast, ...]:
+        """Forecasts of the forecaster; abstentions while it is stopped."""
+        found = self.forecaster.forecast(window, now)
+        return found if self.stopped is None else tuple(one.stopped(self.stopped) for one in found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +114,9 @@ class ChampionWatch:
         self._leak_alarm = (
             read_leak_alarm(self._root, self._model, current.released.version) if current else None
         )
+        stopped = read_stop(self._root, self._model, current.released.version) if current else None
+        if current and stopped != current.stopped:
+            self._current = replace(current, stopped=stopped)
 
     def _failed_just_now(self, wanted: ReleasedVersion) -> bool:
         refused = self._refused

@@ -1,15 +1,21 @@
 """The released chart network in service, and what it says of candles and of pictures."""
 
+import asyncio
 import base64
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 from PIL import Image
 
+from cryptoai_serving.bars import BarStore
 from cryptoai_serving.errors import NoModelError, RequestRefusedError
+from cryptoai_serving.forecast_cache import ForecastCache
 from edge_bundle.chart import INK, MEAN_INK, ChartFormat, Float64Array, UInt8Array, chart_images
 from edge_bundle.detection import NO_BAR, Detection, Pattern
 from edge_bundle.detector import Detector
@@ -52,11 +58,35 @@ class PictureReading:
     occlusion: tuple[float, ...]
 
 
-class ChartDesk:
-    """Holds the champion of the chart networks; `refresh` is called from one thread, again and again."""
+@dataclass(frozen=True, slots=True)
+class FoundChart:
+    """What the network says of the newest window of a symbol.
 
-    def __init__(self, *, releases: Path) -> None:
+    Parameters
+    ----------
+    detection
+        None when ``reason`` says why there is none.
+    """
+
+    detection: Detection | None
+    reason: str
+
+
+class ChartDesk:
+    """Holds the champion of the chart networks; `refresh` is called from one thread, again and again.
+
+    Parameters
+    ----------
+    kept_for
+        Longest time that what was found in a symbol's newest window is told again.
+    """
+
+    def __init__(
+        self, *, releases: Path, bars: BarStore, clock: Callable[[], datetime], kept_for: timedelta
+    ) -> None:
         self._releases = releases
+        self._bars = bars
+        self._found = ForecastCache[FoundChart](clock=clock, lifetime=kept_for)
         self._current: ServedDetector | None = None
         self._refused: str | None = None
 
@@ -97,6 +127,32 @@ class ChartDesk:
             When the candles break their contract, or are too few.
         """
         return self.served().detector.detect(candles, interval=interval)
+
+    async def newest(self, symbol: str, *, interval: str) -> FoundChart:
+        """Pattern in the newest window of a symbol in the online store, looked for once a bar and network.
+
+        Raises
+        ------
+        StoreUnavailableError
+            When the bars cannot be read.
+        """
+        try:
+            served = self.served()
+        except NoModelError as error:
+            return FoundChart(None, error.problem)
+        return await self._found.answer(
+            symbol,
+            (served, self._bars.revision()),
+            partial(asyncio.to_thread, self._newest, served.detector, symbol, interval),
+        )
+
+    def _newest(self, detector: Detector, symbol: str, interval: str) -> FoundChart:
+        candles = self._bars.latest((symbol,), detector.chart.bars)
+        try:
+            [detection] = detector.detect(candles, interval=interval)
+        except EdgeBundleError as error:
+            return FoundChart(None, str(error))
+        return FoundChart(detection, "")
 
     def from_picture(self, content: bytes) -> PictureReading:
         """Pattern in a PNG or JPEG of the rasterizer's own format.

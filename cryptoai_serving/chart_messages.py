@@ -1,7 +1,7 @@
 """What goes over the wire about a chart: candles or a picture in, a pattern with its place out."""
 
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -106,24 +106,25 @@ class ChartAnswer(BaseModel):
         )
 
 
+EXAMPLE_CHART: dict[str, Any] = {
+    "symbol": "BTCUSD",
+    "pattern": "none",
+    "confidence": 0.91,
+    "window_start": "2019-09-29T18:00:00Z",
+    "window_end": "2019-09-30T23:30:00Z",
+    "key_points": [],
+    "occlusion": None,
+    "bundle": "9c1f0d52a7b84e6f" * 4,
+}
+
+
 class AnalyzeChartAnswer(BaseModel):
     """Patterns, one a symbol, and the version that says so."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "example": {
-                "charts": [
-                    {
-                        "symbol": "BTCUSD",
-                        "pattern": "none",
-                        "confidence": 0.91,
-                        "window_start": "2019-09-29T18:00:00Z",
-                        "window_end": "2019-09-30T23:30:00Z",
-                        "key_points": [],
-                        "occlusion": None,
-                        "bundle": "9c1f0d52a7b84e6f" * 4,
-                    }
-                ],
+                "charts": [EXAMPLE_CHART],
                 "model_version": 1,
                 "disclaimer": f"{AGREEMENT} {DISCLAIMER}",
                 "request_id": "5f3c9a0e7d1b2c48",

@@ -19,6 +19,13 @@ import httpx
 import polars as pl
 from pydantic import BaseModel, ValidationError
 
+from cryptoai_serving.bar_messages import BarsAnswer
+from cryptoai_serving.experiment_messages import (
+    ExperimentEndMessage,
+    ExperimentFiled,
+    ExperimentPlanMessage,
+    ExperimentsAnswer,
+)
 from cryptoai_serving.insight_messages import (
     BatchAnswer,
     InsightsAnswer,
@@ -144,6 +151,10 @@ class ForecastClient:
         """Everything about a symbol at once."""
         return self._get(f"/api/ml/insights/{_part(symbol)}", InsightsAnswer, self._user)
 
+    def bars(self, symbol: str, bars: int) -> BarsAnswer:
+        """At most so many of the newest closed bars of a symbol."""
+        return self._get(f"/bars/{_part(symbol)}", BarsAnswer, {"bars": str(bars)})
+
     def price_prediction(self, symbol: str) -> PricePredictionAnswer:
         """Prices to come."""
         return self._get(f"/api/ml/price-prediction/{_part(symbol)}", PricePredictionAnswer, self._user)
@@ -178,6 +189,20 @@ class ForecastClient:
         path = f"/models/{_part(model)}/{'promote' if kind == 'promotion' else 'rollback'}"
         wanted = {"version": version, "reason": reason}
         return self._post(path, wanted, PromotionFiled, twice_is_once=False)
+
+    def experiments(self, model: str) -> ExperimentsAnswer:
+        """What experiment runs, how far the newest is, and what became of requests."""
+        return self._get(_experiments(model), ExperimentsAnswer)
+
+    def begin_experiment(self, model: str, plan: ExperimentPlanMessage) -> ExperimentFiled:
+        """File a request to hold a version against the champion; the platform begins or refuses it."""
+        return self._post(_experiments(model), plan.model_dump(), ExperimentFiled, twice_is_once=False)
+
+    def end_experiment(self, model: str, name: str, *, reason: str) -> ExperimentFiled:
+        """File a request to end an experiment; before its length it is stopped, without a verdict."""
+        path = f"{_experiments(model)}/{_part(name)}/end"
+        wanted = ExperimentEndMessage(reason=reason).model_dump()
+        return self._post(path, wanted, ExperimentFiled, twice_is_once=False)
 
     def close(self) -> None:
         """End the connections."""
@@ -250,6 +275,10 @@ class ForecastClient:
 def _part(name: str) -> str:
     """One part of a path, whatever the name holds."""
     return quote(name, safe="")
+
+
+def _experiments(model: str) -> str:
+    return f"/models/{_part(model)}/experiments"
 
 
 def _parsed(response: httpx.Response, answer: type[Answer]) -> Answer:

@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,12 +20,22 @@ class Database:
         Statements that create what is absent, and leave alone what is there.
     version
         Of the schema; a file of another version is refused.
+    upgrade
+        Changes a file of the version before into one of this version, once, in one transaction.
     """
 
-    def __init__(self, path: Path, *, schema: str, version: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        schema: str,
+        version: int,
+        upgrade: Callable[[sqlite3.Connection], None] | None = None,
+    ) -> None:
         self.path = path
         self._schema = schema
         self._version = version
+        self._upgrade = upgrade
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._inode: int | None = None
@@ -103,16 +113,32 @@ class Database:
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        (found,) = connection.execute("PRAGMA user_version").fetchone()
-        if found not in (0, self._version):
+        found = _found_version(connection)
+        older = found == self._version - 1 and self._upgrade is not None
+        if found not in (0, self._version) and not older:
             raise sqlite3.DatabaseError(f"schema version {found}, this code reads {self._version}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.executescript(self._schema)
         if found == 0:
             connection.execute(f"PRAGMA user_version = {self._version:d}")
+        elif older:
+            self._upgraded(connection)
+
+    def _upgraded(self, connection: sqlite3.Connection) -> None:
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            # Whoever was first has done it.
+            if self._upgrade is not None and _found_version(connection) != self._version:
+                self._upgrade(connection)
+                connection.execute(f"PRAGMA user_version = {self._version:d}")
 
     def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _found_version(connection: sqlite3.Connection) -> int:
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(found)

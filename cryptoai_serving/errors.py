@@ -15,6 +15,7 @@ ServingError
 ├── TooManyRequestsError     more requests than the key may make
 ├── KeyFileError             a file of keys that cannot be read
 ├── ReleaseNotFoundError     a model, version or file that is not released
+├── UnknownAlertError        no alert has this id
 └── RangeRefusedError        a part of a file that it does not have
 """
 
@@ -119,6 +120,12 @@ class ReleaseNotFoundError(ServingError):
     """No such model, version or file is released."""
 
     code = "release_not_found"
+
+
+class UnknownAlertError(ServingError):
+    """No alert has this id."""
+
+    code = "unknown_alert"
 
 
 class RangeRefusedError(ServingError):

@@ -29,12 +29,12 @@ from cryptoai_serving.forecast_log import ForecastRecorder, LoggedForecast, Orig
 from cryptoai_serving.messages import ForecastMessage, ForecastRequest
 from cryptoai_serving.patterns import PATTERN_BARS, Patterns, recent_patterns
 from edge_bundle.candles import interval_duration
-from edge_bundle.explanation import Explainer, Explanation
+from edge_bundle.explanation import DrawnOrders, Explainer, Explanation
 from edge_bundle.features.sources import reads_market
 from edge_bundle.forecast import Forecast, member_names
 from edge_bundle.forecaster import STALE_INTERVALS
 from edge_bundle.manifest import Manifest
-from edge_bundle.windows import MarketWindow
+from edge_bundle.windows import Float32Array, MarketWindow
 
 # Bars from the oldest to the newest of a request: the grid between them is built, holes and all.
 LONGEST_SPAN_BARS = 50_000
@@ -123,6 +123,7 @@ class ForecastDesk:
         )
         self._patterns = ForecastCache[Patterns](clock=clock, lifetime=kept_for)
         self._explains: Explainer | None = None
+        self._drawn: dict[str, tuple[Explainer, int, DrawnOrders]] = {}
         # One at a time: a network's takes as long as hundreds of forecasts, which must not wait for it.
         self._explainers = anyio.CapacityLimiter(1)
         self._explanations = ForecastCache[ExplainedForecast](
@@ -214,6 +215,17 @@ class ForecastDesk:
             lambda: self._beside(partial(self._found_patterns, symbol, served.forecaster.manifest)),
         )
 
+    async def newest_bars(self, symbol: str, bars: int) -> pl.DataFrame:
+        """Candle frame of at most so many of the newest closed bars of the online store.
+
+        Raises
+        ------
+        NoModelError, UnknownSymbolError, NoBarsError, StoreUnavailableError
+            When there is no champion that names the interval, or there are no bars.
+        """
+        check_known({symbol}, self.served().forecaster.manifest)
+        return _own_bars(await self._beside(partial(self._bars.window, (symbol,), bars)), symbol)
+
     def served(self) -> ServedModel:
         """Version that answers now.
 
@@ -281,7 +293,7 @@ class ForecastDesk:
         check_known(given, manifest)
         now = self._now(manifest)
         _check_times(window, manifest, now)
-        forecasts = served.forecaster.forecast(self._accompanied(window, manifest), now)
+        forecasts = served.forecasts(self._accompanied(window, manifest), now)
         for forecast in forecasts:
             if forecast.abstention and forecast.abstention.reason == "too_few_bars":
                 raise TooFewBarsError(
@@ -302,14 +314,24 @@ class ForecastDesk:
         read = served.forecaster.newest_window(window, symbol).values[0]
         # The same bar is explained the same way, whenever and wherever it is asked.
         seed = int.from_bytes(hashlib.sha256(read.tobytes()).digest()[:8], "big")
-        explanation = self._explainer(served).explanation(read, horizon, part=member, seed=seed)
+        explainer = self._explainer(served)
+        drawn = None if explainer.is_exact(horizon, member) else self._orders(explainer, symbol, read, seed)
+        explanation = explainer.explanation(read, horizon, part=member, seed=seed, drawn=drawn)
         return ExplainedForecast(stored, horizon, explanation)
+
+    def _orders(self, explainer: Explainer, symbol: str, read: Float32Array, seed: int) -> DrawnOrders:
+        """Orders that were drawn for a symbol's newest bar, once for all its horizons and members."""
+        known = self._drawn.get(symbol)
+        if known is None or known[0] is not explainer or known[1] != seed:
+            self._drawn[symbol] = known = explainer, seed, explainer.drawn(read, seed=seed)
+        return known[2]
 
     def _explainer(self, served: ServedModel) -> Explainer:
         """Explainer of a version, read once."""
         known = self._explains
         if known is None or known.forecaster is not served.forecaster:
-            self._explains = known = Explainer.of(served.forecaster)
+            threads = int(self._cores.total_tokens)
+            self._explains = known = Explainer.of(served.forecaster, threads=threads)
         return known
 
     def _forecast_until(self, symbol: str, served: ServedModel, newest: datetime) -> StoredForecast:
@@ -326,7 +348,7 @@ class ForecastDesk:
     def _forecast_of(self, window: MarketWindow, symbol: str, served: ServedModel) -> StoredForecast:
         manifest = served.forecaster.manifest
         close = _own_bars(window, symbol)["close"][-1]
-        every = served.forecaster.forecast(window, self._now(manifest))
+        every = served.forecasts(window, self._now(manifest))
         (own,) = (forecast for forecast in every if forecast.symbol == symbol)
         allowed = STALE_INTERVALS * interval_duration(manifest.interval)
         # Symbols that it is compared with end with the same bar, or it abstains.

@@ -9,6 +9,8 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from cryptoai_serving.champion import ServedModel
+from cryptoai_serving.chart_desk import FoundChart
+from cryptoai_serving.chart_messages import EXAMPLE_CHART, ChartAnswer
 from cryptoai_serving.experiment_watch import ExperimentWatch
 from cryptoai_serving.forecast_desk import StoredForecast
 from cryptoai_serving.freshness import Freshness
@@ -319,17 +321,22 @@ class PatternMessage(BaseModel):
 
 
 class PatternsMessage(BaseModel):
-    """Patterns in the latest bars of one symbol."""
+    """Patterns in the latest bars of one symbol: candlesticks by their definitions, charts by a network."""
 
-    patterns: list[PatternMessage] = Field(description="Newest first")
+    patterns: list[PatternMessage] = Field(description="Of candlesticks, newest first")
     strongest: PatternMessage | None = Field(
         description="The one of most bars, then the newest; null when none is found"
     )
     known_at: datetime = Field(description="Close of the newest bar, UTC")
     bars_looked_through: int
+    chart: ChartAnswer | None = Field(
+        description="What the released chart network sees in its newest window; null when `chart_reason` "
+        "says why it looked at none"
+    )
+    chart_reason: str = Field(description="Empty when there is a chart")
 
     @classmethod
-    def of(cls, patterns: Patterns) -> Self:
+    def of(cls, patterns: Patterns, chart: FoundChart) -> Self:
         """Describe what was found."""
         strongest = patterns.strongest
         return cls(
@@ -337,6 +344,8 @@ class PatternsMessage(BaseModel):
             strongest=PatternMessage.of(strongest) if strongest else None,
             known_at=patterns.known_at,
             bars_looked_through=patterns.bars,
+            chart=ChartAnswer.of_detection(chart.detection) if chart.detection else None,
+            chart_reason=chart.reason,
         )
 
 
@@ -354,6 +363,8 @@ EXAMPLE_PATTERNS: dict[str, Any] = {
     "strongest": EXAMPLE_PATTERN,
     "known_at": "2019-10-01T00:00:00Z",
     "bars_looked_through": 24,
+    "chart": EXAMPLE_CHART,
+    "chart_reason": "",
 }
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 LOGGER = "cryptoai_serving"
+_ENCODER = json.JSONEncoder(default=str)
 # What a line may tell beside its message; whatever else a record holds stays out.
 FIELDS = ("request_id", "route", "method", "status", "milliseconds", "key")
 
@@ -26,7 +27,7 @@ class JsonLines(logging.Formatter):
         line |= {name: value for name in FIELDS if (value := getattr(record, name, None)) is not None}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return _ENCODER.encode(line)
 
 
 @contextmanager

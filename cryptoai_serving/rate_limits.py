@@ -1,13 +1,30 @@
-"""How many requests each caller may make: a bucket for each, which time fills again."""
+"""How many requests each caller may make: a bucket for each, which time fills again.
 
+The buckets lie in a file that all workers of a machine map into their memory: whichever of them answers, a
+request is counted once.
+"""
+
+import fcntl
+import hashlib
+import logging
 import math
-from collections import OrderedDict
-from collections.abc import Callable
+import mmap
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from struct import Struct
 
 WINDOW_SECONDS = 60.0
-# The least recent one is forgotten beyond these: callers without a key are told apart by their address.
-MOST_CALLERS = 10_000
+# Callers without a key are told apart by their address: there may be any number of them.
+SETS, PLACES = 2_048, 8
+# Of a caller: the first bytes of the hash of its name, and when its bucket will be full again.
+_PLACES = Struct("<" + "Qd" * PLACES)
+_PLACE = Struct("<Qd")
+TABLE_BYTES = SETS * _PLACES.size
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,33 +47,92 @@ class Allowance:
     retry_seconds: int
 
 
-@dataclass(slots=True)
-class _Bucket:
-    tokens: float
-    filled_at: float
-
-
 class RateLimits:
-    """Buckets by caller; the clock is handed in, in seconds that never go back."""
+    """Buckets by caller, in a file that is opened at the first request.
 
-    def __init__(self, *, monotonic: Callable[[], float]) -> None:
+    A bucket is the time at which it will be full, so that one which is full need not be remembered: where
+    there is no place for one more caller, the one that has most left is forgotten. Without the file each
+    worker counts by itself.
+
+    Parameters
+    ----------
+    monotonic
+        Seconds that never go back and are the same for all processes of the machine.
+    """
+
+    def __init__(self, path: Path, *, monotonic: Callable[[], float]) -> None:
+        self._path = path
         self._monotonic = monotonic
-        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+        self._descriptor: int | None = None
+        self._table: mmap.mmap | None = None
+        self._lock = threading.Lock()
 
     def take(self, caller: str, *, a_minute: int) -> Allowance:
         """Take one request out of a caller's bucket, if there is one."""
-        now, rate = self._monotonic(), a_minute / WINDOW_SECONDS
-        bucket = self._buckets.setdefault(caller, _Bucket(float(a_minute), now))
-        self._buckets.move_to_end(caller)
-        if len(self._buckets) > MOST_CALLERS:
-            self._buckets.popitem(last=False)
-        bucket.tokens = min(float(a_minute), bucket.tokens + rate * (now - bucket.filled_at))
-        bucket.filled_at = now
-        admitted = bucket.tokens >= 1.0
-        bucket.tokens -= admitted
+        name = int.from_bytes(hashlib.blake2b(caller.encode(), digest_size=8).digest(), "little") or 1
+        rate = a_minute / WINDOW_SECONDS
+        with self._held() as table:
+            now = self._monotonic()
+            place, full_at = _found(table, name, now)
+            tokens = a_minute - rate * max(full_at - now, 0.0)
+            # As much as rounding may take from the last one.
+            admitted = tokens >= 1.0 - 1e-6
+            if admitted:
+                full_at = max(full_at, now) + 1.0 / rate
+                tokens -= 1.0
+                _PLACE.pack_into(table, place, name, full_at)
         return Allowance(
             limit=a_minute,
-            remaining=int(bucket.tokens),
-            reset_seconds=math.ceil((a_minute - bucket.tokens) / rate),
-            retry_seconds=0 if admitted else max(1, math.ceil((1.0 - bucket.tokens) / rate)),
+            remaining=max(int(tokens + 1e-6), 0),
+            reset_seconds=math.ceil(full_at - now - 1e-6),
+            retry_seconds=0 if admitted else max(1, math.ceil((1.0 - tokens) / rate - 1e-6)),
         )
+
+    def close(self) -> None:
+        """Let the file go; a later use opens it again."""
+        with self._lock:
+            if self._table is not None:
+                self._table.close()
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+            self._table = self._descriptor = None
+
+    @contextmanager
+    def _held(self) -> Iterator[mmap.mmap]:
+        """The table, for this thread of this process alone; whoever dies with it lets it go."""
+        with self._lock:
+            table = self._opened()
+            if self._descriptor is None:
+                yield table
+                return
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            try:
+                yield table
+            finally:
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def _opened(self) -> mmap.mmap:
+        if self._table is None:
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                os.truncate(self._descriptor, TABLE_BYTES)
+                self._table = mmap.mmap(self._descriptor, TABLE_BYTES)
+            except OSError:
+                logger.exception("limits are counted in this process alone")
+                self._table = mmap.mmap(-1, TABLE_BYTES)
+        return self._table
+
+
+def _found(table: mmap.mmap, name: int, now: float) -> tuple[int, float]:
+    """Place of a caller, its own or one that it may take, and when its bucket is full."""
+    start = name % SETS * _PLACES.size
+    found = _PLACES.unpack_from(table, start)
+    names, times = found[::2], found[1::2]
+    if name in names:
+        place = names.index(name)
+        # No bucket takes longer than the window to fill: a later time is of before the machine was started.
+        full_at = times[place] if times[place] <= now + WINDOW_SECONDS + 1e-6 else now
+    else:
+        place, full_at = times.index(min(times)), now
+    return start + place * _PLACE.size, full_at

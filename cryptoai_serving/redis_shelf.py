@@ -7,13 +7,21 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, S
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import polars as pl
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from cryptoai_serving.bar_shelf import BAR, KEPT_BARS, SLOT, BarShelf, Packed, RedisPlace
+from cryptoai_serving.bar_shelf import (
+    BAR,
+    KEPT_BARS,
+    SLOT,
+    BarShelf,
+    Packed,
+    RedisPlace,
+    merged,
+    unpacked,
+)
 from cryptoai_serving.errors import StoreUnavailableError
 from edge_bundle.facts import empty_facts
 
@@ -52,11 +60,11 @@ class RedisShelf(BarShelf):
             kept = {}
             for symbol, own in bars.items():
                 bars_key, slots_key = self._keys(symbol)
-                merged = _merged(_unpacked(pipe.get(bars_key), BAR), own)[-KEPT_BARS:]
-                kept[bars_key] = merged.tobytes()
-                if len(merged) == KEPT_BARS:
-                    slots = _unpacked(pipe.get(slots_key), SLOT)
-                    kept[slots_key] = slots[slots["open_time"] >= merged["open_time"][0]].tobytes()
+                newest = merged(unpacked(pipe.get(bars_key), BAR), own)[-KEPT_BARS:]
+                kept[bars_key] = newest.tobytes()
+                if len(newest) == KEPT_BARS:
+                    slots = unpacked(pipe.get(slots_key), SLOT)
+                    kept[slots_key] = slots[slots["open_time"] >= newest["open_time"][0]].tobytes()
             self._put(pipe, kept)
 
         self._transact(put, *(key for symbol in bars for key in self._keys(symbol)))
@@ -69,7 +77,7 @@ class RedisShelf(BarShelf):
             self._put(
                 pipe,
                 {
-                    keys[symbol]: _merged(_unpacked(pipe.get(keys[symbol]), SLOT), own).tobytes()
+                    keys[symbol]: merged(unpacked(pipe.get(keys[symbol]), SLOT), own).tobytes()
                     for symbol, own in slots.items()
                 },
             )
@@ -118,8 +126,8 @@ class RedisShelf(BarShelf):
                 pipe.getrange(bars_key, -bars * BAR.itemsize, -1)
                 pipe.get(slots_key)
             answers: list[Any] = pipe.execute()
-            found = {symbol: _unpacked(own, BAR) for symbol, own in zip(wanted, answers[::2], strict=True)}
-            slots = {symbol: _unpacked(own, SLOT) for symbol, own in zip(wanted, answers[1::2], strict=True)}
+            found = {symbol: unpacked(own, BAR) for symbol, own in zip(wanted, answers[::2], strict=True)}
+            slots = {symbol: unpacked(own, SLOT) for symbol, own in zip(wanted, answers[1::2], strict=True)}
         return found, {
             symbol: slots[symbol][slots[symbol]["open_time"] > own["open_time"][0]]
             for symbol, own in found.items()
@@ -191,13 +199,3 @@ class _Lookout:
         while not self._ended.wait(LOOK_SECONDS):
             self.seen = self._ask()
         self.seen = None
-
-
-def _unpacked(stored: bytes | None, kind: np.dtype[Any]) -> Packed:
-    return np.frombuffer(stored or b"", kind)
-
-
-def _merged(old: Packed, new: Packed) -> Packed:
-    """Both in order of time; of two of the same time the one that came last."""
-    both = np.concatenate([old, new])[::-1]
-    return both[np.unique(both["open_time"], return_index=True)[1]]

@@ -1,6 +1,7 @@
 """The page of the OpenAPI document: every address with its examples, and nothing from elsewhere."""
 
 import json
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from html import escape
@@ -17,6 +18,7 @@ _STYLE = """
  pre { background: #8881; padding: .7rem; overflow-x: auto } code { font-size: 13px }
  .method { text-transform: uppercase; color: #06c } .quiet { opacity: .7 }
 """
+_CODE = re.compile("`([^`]+)`")
 Json = Mapping[str, Any]
 
 
@@ -143,7 +145,8 @@ def _kind(schema: Json) -> str:
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    return (f"<p>{escape(part)}</p>" for part in text.split("\n\n") if part)
+    told = (_CODE.sub(r"<code>\1</code>", escape(part)) for part in text.split("\n\n") if part)
+    return (f"<p>{part}</p>" for part in told)
 
 
 def _json(value: Any) -> str:

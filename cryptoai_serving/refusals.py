@@ -23,6 +23,7 @@ from cryptoai_serving.errors import (
     ServingError,
     StoreUnavailableError,
     TooManyRequestsError,
+    UnknownAlertError,
     UnknownSymbolError,
 )
 from cryptoai_serving.messages import ErrorAnswer
@@ -33,6 +34,7 @@ STATUS: dict[type[Exception], int] = {
     ScopeNeededError: 403,
     UnknownSymbolError: 404,
     ReleaseNotFoundError: 404,
+    UnknownAlertError: 404,
     MediaTypeRefusedError: 415,
     RangeRefusedError: 416,
     RequestRefusedError: 422,

@@ -43,8 +43,17 @@ class ReleaseMessage(BaseModel):
         )
 
 
+class StopOrderMessage(BaseModel):
+    """Word to the devices, signed as releases are: a bundle has to be silent, or may speak again."""
+
+    model: str
+    sha256: str = Field(description="Of the bundle that it is about")
+    reason: str = Field(description="Why the bundle has to be silent; empty when it may speak")
+    signature: str
+
+
 class ReleasesAnswer(BaseModel):
-    """Every version of a model that may run."""
+    """Every version of a model that may run, and the newest stop order; null when there was never one."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -61,6 +70,7 @@ class ReleasesAnswer(BaseModel):
                         ],
                     }
                 ],
+                "stop_order": None,
                 "request_id": "5f3c9a0e7d1b2c48",
             }
         }
@@ -68,6 +78,7 @@ class ReleasesAnswer(BaseModel):
 
     model: str
     releases: list[ReleaseMessage]
+    stop_order: StopOrderMessage | None
     request_id: str
 
 

@@ -8,6 +8,7 @@ from cryptoai_serving.errors import RangeRefusedError, ReleaseNotFoundError, Sto
 from edge_bundle.errors import EdgeBundleError
 from edge_bundle.manifest import MANIFEST_NAME, bundle_digest, manifest_record
 from edge_bundle.releases import Channel, ReleasedVersion, read_channel, release_folder
+from edge_bundle.stop_orders import StopOrder, read_stop_order
 
 ROLES = ("champion", "challenger", "shadow", "experiment")
 _RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))")
@@ -57,6 +58,22 @@ def releases_of(root: Path, model: str) -> tuple[Release, ...]:
     channel = _channel(root, model)
     named = [(role, version) for role in ROLES if (version := getattr(channel, role)) is not None]
     return tuple(Release(role, version, _files(root, model, version)) for role, version in named)
+
+
+def stop_order_of(root: Path, model: str) -> StopOrder | None:
+    """Newest stop order of a model; None when there was never one.
+
+    Raises
+    ------
+    StoreUnavailableError
+        When it cannot be read.
+    """
+    try:
+        return read_stop_order(root, model)
+    except (EdgeBundleError, OSError) as error:
+        raise StoreUnavailableError(
+            f"the stop order of {model} cannot be read", cure="try again in a moment"
+        ) from error
 
 
 def released_file(root: Path, model: str, version: int, name: str) -> ReleasedFile:

@@ -16,6 +16,8 @@ from cryptoai_serving.access import Guard
 from cryptoai_serving.bars import BarStore
 from cryptoai_serving.champion import ChampionWatch, RefusedRelease, refusal_alert
 from cryptoai_serving.chart_desk import ChartDesk
+from cryptoai_serving.errors import ReleaseNotFoundError
+from cryptoai_serving.experiment_requests import ExperimentRequests
 from cryptoai_serving.experiment_watch import ExperimentWatch
 from cryptoai_serving.forecast_desk import ForecastDesk
 from cryptoai_serving.forecast_log import ForecastLog, ForecastRecorder
@@ -27,6 +29,7 @@ from cryptoai_serving.release_requests import ReleaseRequests
 from cryptoai_serving.sentiment_desk import SentimentDesk
 from cryptoai_serving.settings import ServingSettings
 from edge_bundle.alerts import Outbox
+from edge_bundle.heartbeat import HEARTBEAT_NAME
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +43,9 @@ class Rooms:
         self.settings = settings
         self.clock = clock
         self.champion = ChampionWatch(root=settings.releases, model=settings.model, clock=clock)
-        self.charts = ChartDesk(releases=settings.releases)
         self.bars = BarStore(settings.bars)
+        kept_for = timedelta(seconds=settings.cache_seconds)
+        self.charts = ChartDesk(releases=settings.releases, bars=self.bars, clock=clock, kept_for=kept_for)
         self.recorder = ForecastRecorder(ForecastLog(settings.forecast_log))
         self.experiments = ExperimentWatch(root=settings.releases, model=settings.model, clock=clock)
         self.desk = ForecastDesk(
@@ -51,17 +55,23 @@ class Rooms:
             recorder=self.recorder,
             clock=clock,
             cores=anyio.CapacityLimiter(os.cpu_count() or 1),
-            kept_for=timedelta(seconds=settings.cache_seconds),
+            kept_for=kept_for,
         )
         # Files from devices are read one at a time.
         self.readers = anyio.CapacityLimiter(1)
         self.sentiment = SentimentDesk(told=settings.told, releases=settings.releases, clock=clock)
-        self.metrics = ServingMetrics(self.champion, self.recorder, self.desk)
-        self.requests = ReleaseRequests(settings.requests)
-        self.keys = KeyWatch(settings.keys)
-        self.guard = Guard(
-            keys=self.keys, limits=RateLimits(monotonic=monotonic), a_minute=settings.requests_a_minute
+        self.metrics = ServingMetrics(
+            self.champion,
+            self.recorder,
+            self.desk,
+            folder=settings.metrics_folder,
+            heartbeat=settings.told / HEARTBEAT_NAME,
         )
+        self.requests = ReleaseRequests(settings.requests)
+        self.experiment_requests = ExperimentRequests(settings.requests)
+        self.keys = KeyWatch(settings.keys)
+        self.limits = RateLimits(settings.limits, monotonic=monotonic)
+        self.guard = Guard(keys=self.keys, limits=self.limits, a_minute=settings.requests_a_minute)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -80,6 +90,21 @@ class Rooms:
                 await asyncio.to_thread(self.recorder.close)
                 self.bars.close()
                 self.requests.close()
+                self.experiment_requests.close()
+                self.limits.close()
+
+    def check_served(self, model: str) -> None:
+        """Refuse what is asked about another model.
+
+        Raises
+        ------
+        ReleaseNotFoundError
+            When it is not the one that is served.
+        """
+        if model != self.settings.model:
+            raise ReleaseNotFoundError(
+                f"{model} is not served here", where="model", cure=f"ask about {self.settings.model}"
+            )
 
     async def _follow(self) -> None:
         while True:

@@ -5,10 +5,12 @@ import gc
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cryptoai_serving.app import application
+from cryptoai_serving.app import create_app
+from cryptoai_serving.settings import ServingSettings
 
+SETTINGS = ServingSettings.from_environment()
 # BentoML mounts an application when the class is defined; it opens nothing before its lifespan starts.
-APPLICATION = application()
+APPLICATION = create_app(SETTINGS)
 
 
 class ApplicationFirst:
@@ -28,7 +30,7 @@ class ApplicationFirst:
 
 @bentoml.service(
     name="cryptoai",
-    workers=1,
+    workers=SETTINGS.workers,
     traffic={"timeout": 10, "max_concurrency": 256},
     http={"host": "127.0.0.1", "port": 3600},
     # Its labels hold raw paths, a series for each that anybody asks for; the application has its own metrics.

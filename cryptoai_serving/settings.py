@@ -35,6 +35,8 @@ class ServingSettings:
         SQLite file of requests for promotions, which the platform carries out or refuses.
     keys
         File of API keys; without it the service answers its own machine alone.
+    limits
+        File in which the workers of this machine count requests together.
     device_candles
         Folder of the candles that devices send, which the platform reads.
     told
@@ -51,6 +53,10 @@ class ServingSettings:
         Probability that the likelier direction must have; a signal below it is HOLD.
     cache_seconds
         How long a forecast is kept for all who ask, at most; 0 computes every answer.
+    workers
+        Processes that BentoML starts.
+    metrics_folder
+        In which the workers' metrics are added up; None where each tells its own.
     """
 
     market: str
@@ -61,6 +67,7 @@ class ServingSettings:
     alerts: Path
     requests: Path
     keys: Path
+    limits: Path
     device_candles: Path
     told: Path
     poll_seconds: float = 1.0
@@ -69,6 +76,8 @@ class ServingSettings:
     cors_origins: tuple[str, ...] = ()
     signal_confidence: float = SIGNAL_CONFIDENCE
     cache_seconds: float = LIFETIME.total_seconds()
+    workers: int = 1
+    metrics_folder: Path | None = None
 
     def __post_init__(self) -> None:
         if not 0.5 < self.signal_confidence <= 1.0:
@@ -81,6 +90,8 @@ class ServingSettings:
                 f"{self.cache_seconds:g} seconds of cache: 0 to {LIFETIME.total_seconds():g} needed, "
                 "set them with CRYPTOAI_CACHE_SECONDS"
             )
+        if self.workers < 1:
+            raise ValueError(f"{self.workers} workers: 1 at least needed, set them with CRYPTOAI_WORKERS")
         if self.requests_a_minute < 1:
             raise ValueError(
                 f"{self.requests_a_minute} requests a minute: 1 at least needed, "
@@ -104,11 +115,15 @@ class ServingSettings:
             alerts=root / given.get("CRYPTOAI_ALERTS", "data/alerts.db"),
             requests=root / given.get("CRYPTOAI_REQUESTS", "data/requests.db"),
             keys=root / given.get("CRYPTOAI_KEYS", "data/keys.json"),
+            limits=root / given.get("CRYPTOAI_LIMITS", "data/limits.bin"),
             device_candles=root / given.get("CRYPTOAI_DEVICE_CANDLES", f"data/{market}/device_candles"),
             told=root / given.get("CRYPTOAI_TOLD", f"data/{market}"),
             requests_a_minute=int(given.get("CRYPTOAI_REQUESTS_A_MINUTE", REQUESTS_A_MINUTE)),
             signal_confidence=float(given.get("CRYPTOAI_SIGNAL_CONFIDENCE", SIGNAL_CONFIDENCE)),
             cache_seconds=float(given.get("CRYPTOAI_CACHE_SECONDS", LIFETIME.total_seconds())),
+            workers=int(given.get("CRYPTOAI_WORKERS", 1)),
+            # Named by BentoML, and read by prometheus_client itself when it is imported.
+            metrics_folder=Path(shared) if (shared := given.get("PROMETHEUS_MULTIPROC_DIR")) else None,
             cors_origins=tuple(given.get("CRYPTOAI_CORS_ORIGINS", "").replace(",", " ").split()),
         )
 
@@ -124,6 +139,7 @@ class ServingSettings:
             alerts=folder / "data" / "alerts.db",
             requests=folder / "data" / "requests.db",
             keys=folder / "data" / "keys.json",
+            limits=folder / "data" / "limits.bin",
             device_candles=folder / "data" / market / "device_candles",
             told=folder / "data" / market,
             poll_seconds=poll_seconds,

@@ -1,4 +1,4 @@
-"""The online store's back end in a SQLite file."""
+"""The online store's back end in a SQLite file: a symbol's bars are one value, whose end is read at once."""
 
 import sqlite3
 from collections.abc import Collection, Hashable, Mapping, Sequence
@@ -7,15 +7,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from cryptoai_serving.bar_shelf import BAR, KEPT_BARS, SLOT, BarShelf, Packed
+from cryptoai_serving.bar_shelf import BAR, KEPT_BARS, SLOT, BarShelf, Packed, merged, unpacked
 from cryptoai_serving.database import Database
 from edge_bundle.facts import FACT_SCHEMA
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS bars (
-    symbol TEXT NOT NULL, open_time INTEGER NOT NULL, bar BLOB NOT NULL,
-    PRIMARY KEY (symbol, open_time)
-) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS packed_bars (symbol TEXT PRIMARY KEY, bars BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS no_trade (
     symbol TEXT NOT NULL, open_time INTEGER NOT NULL, known_at INTEGER NOT NULL,
     PRIMARY KEY (symbol, open_time)
@@ -28,25 +25,23 @@ CREATE TABLE IF NOT EXISTS facts (
 
 
 class SqliteShelf(BarShelf):
-    """Bars, a row each, in a file; nothing is opened before the first call."""
+    """Bars in a file; nothing is opened before the first call."""
 
     def __init__(self, path: Path) -> None:
-        self._database = Database(path, schema=_SCHEMA, version=1)
+        self._database = Database(path, schema=_SCHEMA, version=2, upgrade=_pack_rows)
 
     def put_bars(self, bars: Mapping[str, Packed]) -> None:
         """Add bars or replace them, and keep the newest."""
         with self._database.transaction() as connection:
             for symbol, own in bars.items():
-                rows = zip([symbol] * len(own), own["open_time"].tolist(), _payloads(own), strict=True)
-                connection.executemany("INSERT OR REPLACE INTO bars VALUES (?, ?, ?)", rows)
-                oldest = connection.execute(
-                    "SELECT open_time FROM bars WHERE symbol = ? ORDER BY open_time DESC LIMIT 1 OFFSET ?",
-                    (symbol, KEPT_BARS - 1),
-                ).fetchone()
-                for table in ("bars", "no_trade") if oldest else ():
+                newest = merged(_latest(connection, symbol, KEPT_BARS), own)[-KEPT_BARS:]
+                connection.execute(
+                    "INSERT OR REPLACE INTO packed_bars VALUES (?, ?)", (symbol, newest.tobytes())
+                )
+                if len(newest) == KEPT_BARS:
                     connection.execute(
-                        f"DELETE FROM {table} WHERE symbol = ? AND open_time < ?",  # noqa: S608 — two own names
-                        (symbol, *oldest),
+                        "DELETE FROM no_trade WHERE symbol = ? AND open_time < ?",
+                        (symbol, int(newest["open_time"][0])),
                     )
 
     def put_slots(self, slots: Mapping[str, Packed]) -> None:
@@ -73,13 +68,13 @@ class SqliteShelf(BarShelf):
     def latest(self, symbols: Sequence[str], bars: int) -> dict[str, Packed]:
         """At most the newest `bars` bars of each symbol."""
         with self._database.transaction() as connection:
-            return _latest(connection, symbols, bars)
+            return {symbol: _latest(connection, symbol, bars) for symbol in sorted(set(symbols))}
 
     def window(self, symbols: Sequence[str], bars: int) -> tuple[dict[str, Packed], dict[str, Packed]]:
         """The same, and the slots after the oldest of them, in one transaction."""
         query = "SELECT open_time, known_at FROM no_trade WHERE symbol = ? AND open_time > ?"
         with self._database.transaction() as connection:
-            found = _latest(connection, symbols, bars)
+            found = {symbol: _latest(connection, symbol, bars) for symbol in sorted(set(symbols))}
             slots = {
                 symbol: connection.execute(query, (symbol, int(own["open_time"][0]))).fetchall()
                 for symbol, own in found.items()
@@ -96,16 +91,17 @@ class SqliteShelf(BarShelf):
         self._database.close()
 
 
-def _payloads(values: Packed) -> list[bytes]:
-    packed = values.tobytes()
-    return [packed[start : start + BAR.itemsize] for start in range(0, len(packed), BAR.itemsize)]
+def _latest(connection: sqlite3.Connection, symbol: str, bars: int) -> Packed:
+    """At most the newest bars of a symbol, in order."""
+    query = "SELECT substr(bars, ?) FROM packed_bars WHERE symbol = ?"
+    row = connection.execute(query, (-min(bars, KEPT_BARS) * BAR.itemsize, symbol)).fetchone()
+    return unpacked(row[0] if row else None, BAR)
 
 
-def _latest(connection: sqlite3.Connection, symbols: Sequence[str], bars: int) -> dict[str, Packed]:
-    """Bars by symbol, both in order."""
-    query = "SELECT bar FROM bars WHERE symbol = ? ORDER BY open_time DESC LIMIT ?"
-    packed = {
-        symbol: b"".join([bar for (bar,) in connection.execute(query, (symbol, bars))])
-        for symbol in sorted(set(symbols))
-    }
-    return {symbol: np.frombuffer(newest_first, BAR)[::-1] for symbol, newest_first in packed.items()}
+def _pack_rows(connection: sqlite3.Connection) -> None:
+    """Take over a file of version 1, which had a row for each bar."""
+    query = "SELECT bar FROM bars WHERE symbol = ? ORDER BY open_time"
+    for (symbol,) in connection.execute("SELECT DISTINCT symbol FROM bars").fetchall():
+        packed = b"".join(bar for (bar,) in connection.execute(query, (symbol,)))
+        connection.execute("INSERT OR REPLACE INTO packed_bars VALUES (?, ?)", (symbol, packed))
+    connection.execute("DROP TABLE bars")

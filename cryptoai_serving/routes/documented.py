@@ -27,6 +27,7 @@ BODY = (
     | _refusal(415, "A body with a content-encoding, or of a kind that is not read")
 )
 SYMBOL = _refusal(404, "A symbol that the model does not know")
+ALERT = _refusal(404, "No alert has this id")
 RELEASE = _refusal(404, "A model, version or file that is not released")
 RANGE: Responses = {
     206: {"description": "The part that was asked for"},
@@ -36,6 +37,9 @@ RANGE: Responses = {
 
 SymbolPath = Annotated[
     str, Path(pattern=r"^[A-Z0-9]{2,20}$", description="One of those in /models", examples=["BTCUSD"])
+]
+AlertId = Annotated[
+    str, Path(pattern=r"^[0-9a-f]{16}$", description="As /alerts tells it", examples=["7d1b2c485f3c9a0e"])
 ]
 # A name never starts with a dot and never holds a slash: it names nothing outside its folder.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"

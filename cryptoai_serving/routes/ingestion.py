@@ -51,7 +51,7 @@ async def ingest_candles(
 ) -> DayKept:
     """Closed bars of one UTC day, as CSV or Parquet. The same file again changes nothing; another one of the
     same day and key takes the place of the first.
-    """  # noqa: D205 — one paragraph of the documentation that clients read
+    """
     rooms = rooms_of(request)
     kind = KINDS.get(request.headers.get("content-type", "").partition(";")[0].strip().lower())
     if kind is None:

@@ -46,7 +46,7 @@ async def price_prediction(request: Request, symbol: SymbolPath) -> PricePredict
 async def trading_signals(request: Request, symbol: SymbolPath) -> SignalsAnswer:
     """Signals, one a horizon. HOLD, with its reason, below the least confidence, while the version's scores
     are taken for a leak, and where the forecast abstains, as on stale data.
-    """  # noqa: D205 — one paragraph of the documentation that clients read
+    """
     rooms, stored = rooms_of(request), await _stored(request, symbol)
     return SignalsAnswer(
         symbol=symbol,
@@ -60,13 +60,13 @@ async def trading_signals(request: Request, symbol: SymbolPath) -> SignalsAnswer
 
 @router.get("/patterns/{symbol}", responses=SYMBOL)
 async def patterns(request: Request, symbol: SymbolPath) -> PatternsAnswer:
-    """Candlestick patterns that ended with one of the latest bars in the online store."""
+    """Candlestick patterns that ended with one of the latest bars in the online store, and the chart's."""
     rooms = rooms_of(request)
-    found = PatternsMessage.of(await rooms.desk.patterns(symbol))
+    interval = rooms.desk.served().forecaster.manifest.interval
     return PatternsAnswer(
-        **dict(found),
+        **dict(await _patterns(rooms, symbol, interval)),
         symbol=symbol,
-        interval=rooms.desk.served().forecaster.manifest.interval,
+        interval=interval,
         request_id=request_id(request),
     )
 
@@ -86,8 +86,9 @@ async def insights(
 ) -> InsightsAnswer:
     """Everything about a symbol at once; each part says up to which bar it looked."""
     rooms = rooms_of(request)
-    _check_timeframe(timeframe, rooms.desk.served().forecaster.manifest.interval)
-    stored, found = await asyncio.gather(_stored(request, symbol), rooms.desk.patterns(symbol))
+    interval = rooms.desk.served().forecaster.manifest.interval
+    _check_timeframe(timeframe, interval)
+    stored, found = await asyncio.gather(_stored(request, symbol), _patterns(rooms, symbol, interval))
     verdicts = _signals(rooms, stored)
     return InsightsAnswer(
         symbol=symbol,
@@ -96,7 +97,7 @@ async def insights(
         known_at=stored.forecast.known_at,
         prediction=PricePrediction.of(stored),
         signals=verdicts,
-        patterns=PatternsMessage.of(found),
+        patterns=found,
         confidence=max((one.confidence for one in verdicts if one.confidence is not None), default=None),
         model=ModelState.of(stored.served, rooms.champion.leak_alarm),
         request_id=request_id(request),
@@ -130,6 +131,11 @@ async def _stored(request: Request, symbol: str) -> StoredForecast:
     stored = await rooms.desk.from_store(symbol, request_id=request_id(request), user_id=user_id(request))
     rooms.metrics.forecasts((stored.forecast,), origin="store")
     return stored
+
+
+async def _patterns(rooms: Rooms, symbol: str, interval: str) -> PatternsMessage:
+    found = await rooms.desk.patterns(symbol)
+    return PatternsMessage.of(found, await rooms.charts.newest(symbol, interval=interval))
 
 
 def _signals(rooms: Rooms, stored: StoredForecast) -> list[SignalMessage]:

@@ -1,9 +1,8 @@
-"""What runs the service needs to know: is it alive, is it ready, what does it count; and its pages."""
+"""What runs the service needs to know: is it alive, is it ready, what does it count."""
 
 import asyncio
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from cryptoai_serving.access import guarded
@@ -16,8 +15,6 @@ from cryptoai_serving.messages import (
     ReadinessAnswer,
     RefusedMessage,
 )
-from cryptoai_serving.page import PAGE, PAGE_POLICY
-from cryptoai_serving.reference import REFERENCE_POLICY, reference_page
 from cryptoai_serving.refusals import request_id
 from cryptoai_serving.rooms import Rooms, rooms_of
 from cryptoai_serving.routes.documented import GUARDED
@@ -25,19 +22,6 @@ from cryptoai_serving.routes.documented import GUARDED
 # These say nothing that needs a key, and whoever watches over the service has none.
 public = APIRouter(tags=["operations"])
 router = APIRouter(route_class=guarded("read"), responses=GUARDED, tags=["operations"])
-
-
-@public.get("/", response_class=HTMLResponse, include_in_schema=False)
-async def front_page() -> Response:
-    """Page that shows what is loaded and its latest forecasts."""
-    return HTMLResponse(PAGE, headers={"content-security-policy": PAGE_POLICY})
-
-
-@public.get("/api/docs", response_class=HTMLResponse, include_in_schema=False)
-async def documentation(request: Request) -> Response:
-    """Page of the OpenAPI document."""
-    page = reference_page(request.app.openapi(), server=str(request.base_url).rstrip("/"))
-    return HTMLResponse(page, headers={"content-security-policy": REFERENCE_POLICY})
 
 
 @public.get("/livez")

@@ -7,7 +7,6 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Request
 
 from cryptoai_serving.access import guarded
-from cryptoai_serving.errors import ReleaseNotFoundError
 from cryptoai_serving.refusals import request_id
 from cryptoai_serving.release_messages import PromotionFiled, PromotionRequest
 from cryptoai_serving.release_requests import ReleaseRequest, RequestKind
@@ -37,10 +36,7 @@ async def roll_back(
 
 async def _filed(request: Request, kind: RequestKind, model: str, body: PromotionRequest) -> PromotionFiled:
     rooms = rooms_of(request)
-    if model != rooms.settings.model:
-        raise ReleaseNotFoundError(
-            f"{model} is not served here", where="model", cure=f"ask about {rooms.settings.model}"
-        )
+    rooms.check_served(model)
     wanted = ReleaseRequest(
         id=secrets.token_hex(8),
         kind=kind,

@@ -8,8 +8,8 @@ from fastapi.responses import FileResponse
 
 from cryptoai_serving.access import guarded
 from cryptoai_serving.refusals import request_id
-from cryptoai_serving.release_messages import LAST_VERSION, ReleaseMessage, ReleasesAnswer
-from cryptoai_serving.released_files import check_range, released_file, releases_of
+from cryptoai_serving.release_messages import LAST_VERSION, ReleaseMessage, ReleasesAnswer, StopOrderMessage
+from cryptoai_serving.released_files import check_range, released_file, releases_of, stop_order_of
 from cryptoai_serving.rooms import rooms_of
 from cryptoai_serving.routes.documented import GUARDED, NAME, RANGE, RELEASE, ModelName
 
@@ -18,11 +18,14 @@ router = APIRouter(prefix="/releases", route_class=guarded("device"), responses=
 
 @router.get("/{model}", responses=RELEASE)
 async def releases(request: Request, model: ModelName) -> ReleasesAnswer:
-    """Versions of a model that may run, and their files with their hashes."""
-    found = await asyncio.to_thread(releases_of, rooms_of(request).settings.releases, model)
+    """Versions of a model that may run, their files with their hashes, and the newest stop order."""
+    root = rooms_of(request).settings.releases
+    found = await asyncio.to_thread(releases_of, root, model)
+    order = await asyncio.to_thread(stop_order_of, root, model)
     return ReleasesAnswer(
         model=model,
         releases=[ReleaseMessage.of(release) for release in found],
+        stop_order=StopOrderMessage(**order.to_dict()) if order else None,
         request_id=request_id(request),
     )
 

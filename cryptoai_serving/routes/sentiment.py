@@ -22,7 +22,7 @@ router = APIRouter(prefix="/sentiment", route_class=guarded("read"), responses=G
 async def sentiment_of_symbol(request: Request, symbol: SymbolPath) -> SymbolSentimentAnswer:
     """What the news say of a symbol: means, counts, trending topics, and a word with its reasons. HOLD, with
     its reason, where they are few, at odds, or known too long ago.
-    """  # noqa: D205 — one paragraph of the documentation that clients read
+    """
     own, market, told = await rooms_of(request).sentiment.of_symbol(symbol)
     return SymbolSentimentAnswer.of(symbol, own, told, market=market, request_id=request_id(request))
 

@@ -28,12 +28,13 @@ from cryptoai_assets.defs.release.recipes import DECISION_NAME
 from cryptoai_assets.defs.resources import MarketResource, configured_alerts, configured_resource
 from cryptoai_assets.defs.training.config import TrainingConfig
 from cryptoai_assets.defs.training.recipes import SCORES_NAME, STRETCH_SCORES_NAME
+from cryptoai_assets.defs.upkeep.killed_runs import PROCESS_TAG, bury_killed_runs
 from cryptoai_assets.lib.candidate import Candidate, bundle_folder
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.models.zoo import ModelChoiceError
 from cryptoai_assets.lib.planner import together
 from cryptoai_assets.lib.releases import champion_forecaster
-from cryptoai_assets.lib.store import process_lives, read_stored_parquet
+from cryptoai_assets.lib.store import read_stored_parquet
 from cryptoai_serving.bars import BarStore
 from edge_bundle.features.catalog import catalog
 from edge_bundle.features.sources import facts_read
@@ -42,8 +43,6 @@ from edge_bundle.releases import read_channel
 LATENCY_CALLS = 50
 # What compares with a champion, and has nothing to do where the gate refused the first version.
 AFTER_RELEASE = ("drift_report",)
-# Process of a run that this program executes itself.
-PROCESS_TAG = "cryptoai/process"
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
@@ -163,15 +162,6 @@ def _run(
 def _tags(first: str, last: str) -> Mapping[str, str]:
     span = {RANGE_START: first, RANGE_END: last} if first != last else {}
     return {**span, PROCESS_TAG: str(os.getpid())}
-
-
-def bury_killed_runs(instance: dg.DagsterInstance) -> None:
-    """End the runs of this program that were killed, which would keep their venue's pool for ever."""
-    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
-        process = run.tags.get(PROCESS_TAG)
-        if process is not None and not process_lives(int(process)):
-            instance.report_run_failed(run, "its process was killed")
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
 
 def _tell(asset: str, count: int, what: str) -> None:

@@ -1,28 +1,16 @@
 """`make edge`: the archive that a Raspberry Pi is installed from, with the champion and its wheels inside."""
 
 import argparse
-import importlib.metadata
-import shutil
 import sys
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 
 from cryptoai_assets.defs.resources import configured_resource
-from cryptoai_assets.lib.edge_archive import (
-    AARCH64,
-    EdgeArchiveError,
-    MadeArchive,
-    device_requirements,
-    fetch_wheels,
-    make_archive,
-    own_wheel,
-)
-from cryptoai_assets.lib.release_signing import ReleaseSigner, SigningKeyError
-from cryptoai_assets.lib.releases import champion_forecaster
+from cryptoai_assets.lib.edge_archive import EdgeArchiveError, champions_archive
+from cryptoai_assets.lib.release_signing import SigningKeyError
 from edge_bundle.errors import EdgeBundleError
 
-CONSTRAINTS, TARGET, WHEELS = Path("constraints.txt"), Path("edge"), Path("build/edge-wheels")
+CONSTRAINTS = Path("constraints.txt")
 MEBIBYTE = 2**20
 
 
@@ -34,7 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        made = edge_archive(here=options.here)
+        _say("Fetching the wheels …")
+        home = configured_resource().home
+        made = champions_archive(
+            home, home.edge, workshop=home.edge_wheels, constraints=CONSTRAINTS, here=options.here
+        )
     except (EdgeArchiveError, EdgeBundleError, SigningKeyError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -45,37 +37,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _say(f"SHA-256 {made.sha256}\n\nCopy it to the device, and there:")
     _say(f"  tar xf {made.path.name} && sudo ./cryptoai-edge/install.sh")
     return 0
-
-
-def edge_archive(*, here: bool) -> MadeArchive:
-    """Archive of the market's champion.
-
-    Raises
-    ------
-    EdgeArchiveError
-        When there is no champion, or its wheels are not to be had.
-    """
-    home = configured_resource().home
-    champion = champion_forecaster(home.releases, home.market.model)
-    if champion is None:
-        raise EdgeArchiveError(
-            f"{home.market.model} has no champion yet: run make demo, or promote a version"
-        )
-    wheels = WHEELS / ("here" if here else "aarch64")
-    shutil.rmtree(wheels, ignore_errors=True)
-    _say("Fetching the wheels …")
-    platforms = () if here else AARCH64
-    fetch_wheels(wheels, constraints=CONSTRAINTS, requirements=device_requirements(), platforms=platforms)
-    at = datetime.fromisoformat(champion.manifest.as_of)
-    own_wheel(wheels, version=importlib.metadata.version("cryptoai"), at=at)
-    return make_archive(
-        TARGET,
-        releases=home.releases,
-        model=home.market.model,
-        wheels=wheels,
-        signer=ReleaseSigner(home.signing_key),
-        platform="here" if here else "aarch64",
-    )
 
 
 def _say(line: str) -> None:

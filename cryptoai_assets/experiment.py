@@ -7,7 +7,7 @@ from typing import get_args
 
 from cryptoai_assets.defs.resources import MarketResource, configured_resource
 from cryptoai_assets.lib.experiment_analysis import ExperimentError
-from cryptoai_assets.lib.experiment_desk import begin, end
+from cryptoai_assets.lib.experiment_desk import Ended, begin, end
 from cryptoai_assets.lib.releases import PromotionError
 from cryptoai_assets.lib.store import StoreError
 from edge_bundle.experiment import Metric, Mode
@@ -19,7 +19,8 @@ def main(arguments: Sequence[str] | None = None, market: MarketResource | None =
     resource = market or configured_resource()
     try:
         if options.command == "end":
-            sys.stdout.write(f"{end(resource.home)} has ended\n")
+            ended = Ended(resource.clock(), "the command line", options.reason)
+            sys.stdout.write(f"{end(resource.home, ended)} has ended\n")
             return 0
         begun = begin(
             resource.home,
@@ -47,7 +48,8 @@ def main(arguments: Sequence[str] | None = None, market: MarketResource | None =
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m cryptoai_assets.experiment", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("end", help="end the one that runs")
+    stop = commands.add_parser("end", help="end the one that runs; before its length there is no verdict")
+    stop.add_argument("--reason", default="by hand", help="kept with it: %(default)s")
     start = commands.add_parser("begin", help="begin one; nothing of it can be changed later")
     start.add_argument("name", help="of letters, digits, - and _; used once")
     start.add_argument("--challenger", type=int, required=True, help="registered version")

@@ -42,7 +42,8 @@ def acknowledge(ledger: Ledger, *, model: str, version: int, name: str, reason: 
     LedgerError
         When name or reason is empty, or when the gate stopped no such version for an alarm.
     """
-    alarms = ledger.unanswered_alarms(model, version)
+    stopped = ledger.stopped(model, version)
+    alarms = (*ledger.unanswered_alarms(model, version), *([stopped] if stopped else []))
     if not alarms:
         raise LedgerError(f"no unanswered alarm stops {model} version {version}; `show` lists what happened")
     return ledger.append(

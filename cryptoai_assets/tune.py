@@ -1,7 +1,8 @@
 """`python -m cryptoai_assets.tune FOLDER`: make the weights of the sentiment transformer again.
 
-With `--folds 5` it makes none: it scores the tuning on the tweets instead, each fifth by what was tuned on
-the other four. Killed, it goes on with the fold that was not done.
+With `--votes` the encoder stays as it is, and only the votes beside it are learnt again, in a minute. With
+`--folds 5` it makes none: it scores the tuning on the tweets instead, each fifth by what was tuned on the
+other four. Killed, it goes on with the fold that was not done.
 
 It needs PyTorch (``make networks``) and the encoder's package, which is not read at any other time. On two
 cores that do nothing else it takes under an hour.
@@ -20,8 +21,10 @@ from cryptoai_assets.lib.sentiment_methods.shipment import ShipmentError
 from cryptoai_assets.lib.sentiment_methods.tuning import (
     MEMBERS,
     SPLIT_SEED,
+    VOTES,
     labelled_sets,
     shipped,
+    shipped_anew,
     tuned_member,
 )
 from cryptoai_assets.lib.sentiment_methods.tuning_problem import Progress
@@ -38,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("texts", type=Path, help="folder of the labelled texts, which are not shipped")
     parser.add_argument("--into", type=Path, default=WEIGHTS, help="folder of the weights")
+    parser.add_argument("--votes", action="store_true", help="learn the votes alone again")
     parser.add_argument("--folds", type=int, help="score the tuning on the tweets by so many folds instead")
     options = parser.parse_args(arguments)
     try:
@@ -46,17 +50,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _score_by_folds(options.texts, encoder, count=options.folds)
             return 0
         sets = labelled_sets(options.texts, encoder, seed=SPLIT_SEED)
-        weights = [tuned_member(sets, member, encoder, after_epoch=_say) for member in MEMBERS]
-        record = shipped(sets, MEMBERS, weights, encoder=encoder, folder=options.into, command=COMMAND)
+        if options.votes:
+            record = shipped_anew(sets, encoder=encoder, folder=options.into)
+        else:
+            weights = [tuned_member(sets, member, encoder, after_epoch=_say) for member in MEMBERS]
+            record = shipped(sets, MEMBERS, weights, encoder=encoder, folder=options.into, command=COMMAND)
     except (EncoderAbsentError, LabelledTextError, ShipmentError, OSError) as error:
         parser.error(str(error))
-    sys.stdout.write(f"fp32 {record['fp32']}\nint8 {record['int8']}\n")
+    sys.stdout.writelines(f"{name} {record[name]}\n" for name in ("fp32", "int8", "with_votes"))
     return 0
 
 
 def _score_by_folds(texts: Path, encoder: Path, *, count: int) -> None:
     tweets, besides = unlike_tweets(texts, encoder)
-    scoring = TweetFolds(tweets, besides, encoder, FOLD_MEMBERS, count, SPLIT_SEED, kept=KEPT)
+    scoring = TweetFolds(tweets, besides, encoder, FOLD_MEMBERS, VOTES, count, SPLIT_SEED, kept=KEPT)
     found = []
     for fold, scored in scoring.qualities(after_epoch=_say):
         found.append(scored)

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from cryptoai_assets.defs.resources import configured_resource
+from cryptoai_assets.defs.resources import configured_resource, links_lead_to
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.sources.exchange import SIMULATED_HEADER
 from cryptoai_assets.record import is_recorded
@@ -35,6 +35,7 @@ GRACE_SECONDS = 15.0
 LAST_LINES = 15
 # Raw messages of books and trades, from which bars can be made again.
 KEPT_DAYS = 2
+WATCHDOG_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +245,11 @@ def main(arguments: list[str] | None = None) -> int:
         if is_simulated(address):
             _tell(f"{'Simulated venues':<18} {address}   (running already)")
             options.sandbox_port = None
+    links_lead_to(
+        dagster=f"http://{HOST}:{options.dagster_port}",
+        mlflow=f"http://{HOST}:{options.mlflow_port}",
+        serving=f"http://{HOST}:{options.serving_port}",
+    )
     return run(programs(**vars(options), sandbox_start=newest_close(home)), tasks_beside(home))
 
 
@@ -266,11 +272,13 @@ def newest_close(home: Home) -> datetime | None:
 
 
 def tasks_beside(home: Home) -> tuple[Task, ...]:
-    """Return what a market that grows needs: its streams, and a first training until one is released."""
-    if not home.market.grows:
-        return ()
+    """Return the watchdog; of a market that grows its streams, and a first training until one is released."""
     python = (sys.executable, "-m")
-    tasks = [Task("stream", "Stream of bars", (*python, "cryptoai_assets.stream"))]
+    watchdog = (*python, "cryptoai_assets.watchdog", "--every", str(WATCHDOG_SECONDS))
+    tasks = [Task("watchdog", "Watchdog", watchdog)]
+    if not home.market.grows:
+        return tuple(tasks)
+    tasks.append(Task("stream", "Stream of bars", (*python, "cryptoai_assets.stream")))
     if is_recorded(home.market.venue):
         keep = ("--keep-days", str(KEPT_DAYS))
         tasks.append(Task("record", "Recorder of books", (*python, "cryptoai_assets.record", *keep)))

@@ -1,23 +1,28 @@
 """Every resource of the platform; the only reader of environment variables in this package."""
 
 import asyncio
+import json
 import logging
 import os
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import get_args
+from urllib.parse import quote
 
 import dagster as dg
 
+from cryptoai_assets.lib.expenses import Prices
 from cryptoai_assets.lib.gaps import GapTable
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.market import Market, beyond_candles, market_of
 from cryptoai_assets.lib.market_data import MarketStores
 from cryptoai_assets.lib.models.zoo import long_enough
+from cryptoai_assets.lib.probation import Probation
 from cryptoai_assets.lib.s3_path import S3Settings
 from cryptoai_assets.lib.sources.archive import ArchiveSource
 from cryptoai_assets.lib.sources.candle_source import CandleSource, SourceRefusedError
@@ -30,8 +35,19 @@ from cryptoai_assets.lib.sources.patience import Patience
 from cryptoai_assets.lib.sources.sample import sample_file
 from cryptoai_assets.lib.sources.web import WebClient
 from cryptoai_assets.lib.store import Place, place
+from cryptoai_assets.lib.trouble import Limits
 from cryptoai_serving.bar_shelf import bars_place
-from edge_bundle.alerts import Channel, LoggedChannel, SlackChannel
+from edge_bundle.alert_links import AlertLinks
+from edge_bundle.alerts import Channel, Outbox, Severity
+from edge_bundle.channels import (
+    SLACK_API,
+    LoggedChannel,
+    MailChannel,
+    SlackBotChannel,
+    SlackChannel,
+    WebhookChannel,
+)
+from edge_bundle.experiment import Mode
 
 SANDBOX = "http://127.0.0.1:3800"
 SANDBOX_REQUESTS_PER_SECOND = 100.0
@@ -39,6 +55,9 @@ TIMEOUT_SECONDS = 10.0
 # Folder of the markets that are described in files.
 MARKETS = "markets"
 ARCHIVES = ("sample", "archive")
+APPROVALS = ("automatic", "manual", *get_args(Mode))
+# A probation that must find this difference of log loss takes some weeks of half hours.
+TOLERATED_LOSS = 0.005
 # Variables with another address than a source's own.
 ADDRESSES = {
     "coin_metrics": "CRYPTOAI_COIN_METRICS_ADDRESS",
@@ -52,6 +71,21 @@ PATIENCE = Patience(tries=6, first_seconds=1.0, longest_seconds=120.0, sleep=tim
 RECONNECTING = Reconnecting(
     silence_seconds=30.0, first_seconds=0.5, longest_seconds=30.0, sleep=asyncio.sleep, jitter=random.random
 )
+UPKEEP = {
+    "least_free_gigabytes": "CRYPTOAI_LEAST_DISK_GB",
+    "queue_minutes": "CRYPTOAI_QUEUE_MINUTES",
+    "slowest_ms": "CRYPTOAI_SLOWEST_MS",
+    "abstentions": "CRYPTOAI_ABSTENTIONS",
+    "server_errors": "CRYPTOAI_SERVER_ERRORS",
+    "slowest_answer_ms": "CRYPTOAI_SLOWEST_ANSWER_MS",
+    "news_silence_hours": "CRYPTOAI_NEWS_SILENCE_HOURS",
+    "price_a_minute": "CRYPTOAI_PRICE_A_MINUTE",
+    "monthly_budget": "CRYPTOAI_MONTHLY_BUDGET",
+    "run_budget": "CRYPTOAI_RUN_BUDGET",
+}
+# What is open is told again after this time; 0 is never.
+REMIND_CRITICAL_HOURS, REMIND_WARNING_HOURS = 1.0, 24.0
+LOOK_SECONDS = 30
 # At successive bars, before the stream goes on without one; the hole is then a gap, which REST works off.
 LOOKS_AT_A_HOLE = 3
 
@@ -105,6 +139,11 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
         Address of a running Ollama.
     tries
         Of one question to a source, the first one included.
+    approval
+        Who has the last word on what the gate admits: nobody with ``automatic``, a person with ``manual``,
+        and with ``shadow`` or ``split`` a probation of that mode.
+    tolerated_loss
+        By which a version's mean log loss on probation may be higher than the champion's.
     fred_key_variable
         Environment variable that holds the API key of FRED, which no configuration shows.
     studies_variable
@@ -123,18 +162,20 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
     s3_endpoint: str | None = None
     time: str | None = None
     sandbox: str = SANDBOX
-    beyond: list[str] = []  # noqa: RUF012 — a field of pydantic, copied for each resource
-    models: list[str] = []  # noqa: RUF012 — likewise
+    beyond: list[str] = []
+    models: list[str] = []
     files: str | None = None
-    addresses: dict[str, str] = {}  # noqa: RUF012 — likewise
-    news_feeds: dict[str, str] = {}  # noqa: RUF012 — a field of pydantic, copied for each resource
-    article_texts: list[str] = []  # noqa: RUF012 — likewise
-    telegram_channels: list[str] = []  # noqa: RUF012 — likewise
+    addresses: dict[str, str] = {}
+    news_feeds: dict[str, str] = {}
+    article_texts: list[str] = []
+    telegram_channels: list[str] = []
     sentiment: str = "released"
-    sentiment_compared: list[str] = []  # noqa: RUF012 — likewise
+    sentiment_compared: list[str] = []
     labelled_texts: str | None = None
     ollama: str = "http://127.0.0.1:11434"
     tries: int = PATIENCE.tries
+    approval: str = "automatic"
+    tolerated_loss: float = TOLERATED_LOSS
     fred_key_variable: str = "CRYPTOAI_FRED_KEY"
     studies_variable: str = "CRYPTOAI_STUDIES"
     bars_variable: str = "CRYPTOAI_BARS"
@@ -145,6 +186,25 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
         """Settings of the preset or the file, with the families and the kinds of model that are set."""
         market = beyond_candles(market_of(self.name, Path(self.root) / MARKETS), self.beyond)
         return long_enough(replace(market, models=tuple(self.models)) if self.models else market)
+
+    @property
+    def asks_a_person(self) -> bool:
+        """Whether what the gate admits waits for a person."""
+        self._check_approval()
+        return self.approval == "manual"
+
+    @property
+    def probation(self) -> Probation | None:
+        """How what the gate admits is tried before it is promoted; None when it is not."""
+        self._check_approval()
+        mode = next((mode for mode in get_args(Mode) if mode == self.approval), None)
+        return Probation(mode, self.tolerated_loss) if mode else None
+
+    def _check_approval(self) -> None:
+        if self.approval not in APPROVALS:
+            raise ValueError(f"approval {self.approval!r}: set CRYPTOAI_APPROVAL to {' or '.join(APPROVALS)}")
+        if not self.tolerated_loss > 0:
+            raise ValueError(f"{self.tolerated_loss:g}: set CRYPTOAI_TOLERATED_LOSS to a log loss over 0")
 
     @property
     def patience(self) -> Patience:
@@ -315,6 +375,8 @@ def configured_resource() -> MarketResource:
         sentiment_compared=_listed("CRYPTOAI_SENTIMENT_COMPARED"),
         labelled_texts=os.environ.get("CRYPTOAI_LABELLED_TEXTS") or None,
         ollama=os.environ.get("CRYPTOAI_OLLAMA_ADDRESS", "http://127.0.0.1:11434"),
+        approval=os.environ.get("CRYPTOAI_APPROVAL") or "automatic",
+        tolerated_loss=float(os.environ.get("CRYPTOAI_TOLERATED_LOSS") or TOLERATED_LOSS),
     )
 
 
@@ -324,34 +386,193 @@ def _listed(variable: str) -> list[str]:
 
 
 class AlertsResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # generic only for resources that make others
-    """Where alerts go.
+    """Where alerts go, and where their links lead.
 
     Parameters
     ----------
     slack_webhook
-        Address of Slack's incoming webhook; messages are shown in the log when it is None.
-    dagster_address
-        Of the Dagster UI, for links.
+        Address of Slack's incoming webhook.
+    slack_channel, slack_address
+        Id of the channel to which a bot posts, and Slack's API.
+    mail_from, mail_to
+        Sender and recipients of e-mail.
+    dagster_address, mlflow_address, serving_address
+        Of the Dagster UI, of MLflow's, and of the service that has the alerts' pages.
+    remind_hours
+        By severity, after how long what is still open is told again; a severity that is absent is not.
+    slack_bot_variable, smtp_variable, webhook_variable
+        Environment variables that hold the bot's token, the mail server with its password, and the address
+        that takes alerts as JSON; no configuration shows them.
     """
 
     slack_webhook: str | None = None
+    slack_channel: str | None = None
+    slack_address: str = SLACK_API
+    mail_from: str = "cryptoai@localhost"
+    mail_to: list[str] = []
     dagster_address: str = "http://127.0.0.1:3000"
+    mlflow_address: str = "http://127.0.0.1:5000"
+    serving_address: str = "http://127.0.0.1:3600"
+    remind_hours: dict[str, float] = {}
+    slack_bot_variable: str = "CRYPTOAI_SLACK_TOKEN"
+    smtp_variable: str = "CRYPTOAI_SMTP"
+    webhook_variable: str = "CRYPTOAI_ALERT_WEBHOOK"
 
     def channels(self, show: Callable[[str], None]) -> list[Channel]:
         """Return the channels that are set, or the one that shows messages."""
-        return [SlackChannel(self.slack_webhook)] if self.slack_webhook else [LoggedChannel(show)]
+        token, mail, webhook = (
+            os.environ.get(name)
+            for name in (self.slack_bot_variable, self.smtp_variable, self.webhook_variable)
+        )
+        found: list[Channel] = []
+        if token and self.slack_channel:
+            found.append(SlackBotChannel(token, self.slack_channel, address=self.slack_address))
+        elif self.slack_webhook:
+            found.append(SlackChannel(self.slack_webhook))
+        if mail and self.mail_to:
+            found.append(MailChannel(mail, self.mail_from, tuple(self.mail_to)))
+        if webhook:
+            found.append(WebhookChannel(webhook))
+        return found or [LoggedChannel(show)]
+
+    def deliver(self, home: Home, show: Callable[[str], None], now: datetime) -> list[str]:
+        """Remind of what is open, and send what waits; return a line for each message that was not taken."""
+        outbox, links = Outbox(home.alerts_database), AlertLinks.beside(home.alerts_database)
+        every = {
+            severity: timedelta(hours=self.remind_hours[severity])
+            for severity in get_args(Severity)
+            if self.remind_hours.get(severity)
+        }
+        outbox.remind(every, now)
+        return outbox.deliver(
+            self.channels(show), now, page=lambda alert: links.page(self.serving_address, alert, now)
+        )
 
     def run_address(self, run_id: str) -> str:
         """Return the page of a run."""
         return f"{self.dagster_address}/runs/{run_id}"
+
+    def asset_address(self, asset: str) -> str:
+        """Return the page of an asset, with its newest metadata."""
+        return f"{self.dagster_address}/assets/{asset}"
+
+    def drift_links(self, home: Home, run_id: str) -> dict[str, str]:
+        """Return where to look when the market drifts; versions are compared where there are two."""
+        newest = home.tracking.versions(home.market.model)[-2:]
+        runs = {found.run_id: found.version for found in newest}
+        compared = {"MLflow comparison": self.comparison_address(home.market.model, runs)}
+        return {
+            "Dagster run": self.run_address(run_id),
+            "Evidently report": self.asset_address("drift_report"),
+            **(compared if len(runs) == 2 else {}),
+        }
+
+    def comparison_address(self, model: str, runs: Mapping[str, int]) -> str:
+        """Return MLflow's page that compares versions of a model.
+
+        Parameters
+        ----------
+        runs
+            Version by the id of its run.
+        """
+        versions = json.dumps({run: str(version) for run, version in runs.items()}, separators=(",", ":"))
+        return (
+            f"{self.mlflow_address}/#/compare-model-versions"
+            f"?name={quote(json.dumps(quote(model)))}&runs={quote(versions)}"
+        )
 
 
 def configured_alerts() -> AlertsResource:
     """Return where this environment's alerts go."""
     return AlertsResource(
         slack_webhook=os.environ.get("CRYPTOAI_SLACK_WEBHOOK") or None,
+        slack_channel=os.environ.get("CRYPTOAI_SLACK_CHANNEL") or None,
+        slack_address=os.environ.get("CRYPTOAI_SLACK_ADDRESS") or SLACK_API,
+        mail_from=os.environ.get("CRYPTOAI_MAIL_FROM") or "cryptoai@localhost",
+        mail_to=_listed("CRYPTOAI_MAIL_TO"),
         dagster_address=os.environ.get("CRYPTOAI_DAGSTER_ADDRESS", "http://127.0.0.1:3000"),
+        mlflow_address=os.environ.get("CRYPTOAI_MLFLOW_ADDRESS", "http://127.0.0.1:5000"),
+        serving_address=os.environ.get("CRYPTOAI_SERVING_ADDRESS", "http://127.0.0.1:3600"),
+        remind_hours={
+            "critical": float(os.environ.get("CRYPTOAI_REMIND_CRITICAL_HOURS", REMIND_CRITICAL_HOURS)),
+            "warning": float(os.environ.get("CRYPTOAI_REMIND_WARNING_HOURS", REMIND_WARNING_HOURS)),
+        },
     )
+
+
+def links_lead_to(*, dagster: str, mlflow: str, serving: str) -> None:
+    """Let links of messages lead there, of this process and those that it starts, unless others are set."""
+    os.environ.setdefault("CRYPTOAI_DAGSTER_ADDRESS", dagster)
+    os.environ.setdefault("CRYPTOAI_MLFLOW_ADDRESS", mlflow)
+    os.environ.setdefault("CRYPTOAI_SERVING_ADDRESS", serving)
+
+
+class UpkeepResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # generic only for resources that make others
+    """What the platform may run on and cost, and from when on that is told.
+
+    Parameters
+    ----------
+    queue_minutes
+        How long a run may wait for its turn.
+    slowest_ms
+        Within which nineteen of twenty forecasts answer.
+    abstentions
+        Share of an hour's forecasts that may abstain.
+    server_errors
+        Share of an hour's answers of the service that may have a status from 500 on.
+    slowest_answer_ms
+        Within which ninety-nine of a hundred answers of the service come.
+    news_silence_hours
+        How long a source of news may bring nothing new, by default a long weekend; 0 is for ever.
+    serving_key
+        With which the service is asked for its numbers; None where it asks for none.
+    price_a_minute
+        Of computing, in any currency; 0 for a machine that is paid for anyway.
+    monthly_budget, run_budget
+        In the same currency; None for none.
+    """
+
+    least_free_gigabytes: float = 5.0
+    queue_minutes: float = 60.0
+    slowest_ms: float = 250.0
+    abstentions: float = 0.5
+    server_errors: float = 0.02
+    slowest_answer_ms: float = 1000.0
+    news_silence_hours: float = 96.0
+    serving_key: str | None = None
+    price_a_minute: float = 0.0
+    monthly_budget: float | None = None
+    run_budget: float | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """From when on something is told."""
+        return Limits(
+            free_gigabytes=self.least_free_gigabytes,
+            queued=timedelta(minutes=self.queue_minutes),
+            slowest_ms=self.slowest_ms,
+            abstentions=self.abstentions,
+            errors=self.server_errors,
+            slowest_answers=timedelta(milliseconds=self.slowest_answer_ms),
+            news_silence=timedelta(hours=self.news_silence_hours),
+        )
+
+    @property
+    def prices(self) -> Prices:
+        """What computing costs and may cost."""
+        return Prices(self.price_a_minute, self.monthly_budget, self.run_budget)
+
+
+def configured_upkeep() -> UpkeepResource:
+    """Return this environment's limits; what is not set is as the class says."""
+    given = {name: os.environ.get(variable) for name, variable in UPKEEP.items()}
+    limits = {name: float(value) for name, value in given.items() if value}
+    return UpkeepResource(serving_key=os.environ.get("CRYPTOAI_SERVING_KEY") or None, **limits)
+
+
+def look_seconds() -> int:
+    """Return the time between two looks of a sensor at what it follows; more of it spares a small machine."""
+    return int(os.environ.get("CRYPTOAI_LOOK_SECONDS", LOOK_SECONDS))
 
 
 @dg.logger
@@ -387,6 +608,7 @@ def resources() -> dg.Definitions:
         resources={
             "market": configured_resource(),
             "alerts": configured_alerts(),
+            "upkeep": configured_upkeep(),
         },
         executor=dg.in_process_executor,
         loggers={"console": dg.colored_console_logger, "progress": progress_logger},

@@ -1,4 +1,4 @@
-"""`make evaluate [ONLY=room] [FULL=1] [MINUTES=30]`: quality on real data, as measured, kept as JSON."""
+"""`make evaluate [ONLY=room] [FULL=1] [MINUTES=25]`: quality on real data, as measured, kept as JSON."""
 
 import argparse
 import sys
@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptoai_assets.defs.resources import configured_resource
-from cryptoai_assets.evaluate import charts, forecasting
+from cryptoai_assets.evaluate import charts, drift, forecasting, loop, then_from_now
 from cryptoai_assets.evaluate.comparison import ROOM as FORECASTING
-from cryptoai_assets.evaluate.rows import EvaluationRow, row_line, write_rows
+from cryptoai_assets.evaluate.loop_market import FULL_PLAN, LoopError
+from cryptoai_assets.evaluate.loop_market import ROOM as LOOP
+from cryptoai_assets.evaluate.rows import COMMAND, EvaluationRow, row_line, write_rows
 from cryptoai_assets.lib.candle_patterns import weights
 from cryptoai_assets.lib.candle_patterns.plan import CANDLES
 from cryptoai_assets.lib.charts.plan import FULL_CHARTS
@@ -55,11 +57,49 @@ def _charts(_asked: Asked) -> Iterator[EvaluationRow]:
     yield from charts.candle_rows(candles, CANDLES, weights.SHIPPED / weights.BUNDLE_NAME)
 
 
+def _drift(_asked: Asked) -> Iterator[EvaluationRow]:
+    yield from drift.DriftStudy(drift.FULL_PLAN, FOLDER).rows(_say)
+    yield from then_from_now.full_study(FOLDER).rows(_say)
+
+
+def _loop(asked: Asked) -> Iterator[EvaluationRow]:
+    archive = minutes_archive(configured_resource().archive)
+    study = loop.LoopStudy.read(archive, FULL_PLAN, FOLDER)
+    yield from study.rows(_say, results=RESULTS, commit=asked.commit)
+
+
+def minutes_archive(named: str | None) -> Path:
+    """File of the minutes that the loop is replayed on.
+
+    Raises
+    ------
+    LoopError
+        When none is named.
+    """
+    if not named:
+        market = FULL_PLAN.market
+        raise LoopError(
+            f"the loop is replayed on minutes of {', '.join(market.symbols)}, {market.history_start} to "
+            f"{market.history_end}, which are not shipped: "
+            f"{COMMAND} ONLY={LOOP} CRYPTOAI_ARCHIVE=/path/candles.parquet"
+        )
+    return Path(named)
+
+
 # Each room measures a part that fits into minutes, or all.
 ROOMS: Mapping[str, Callable[[Asked], Iterator[EvaluationRow]]] = {
     FORECASTING: _forecasting,
     charts.ROOM: _charts,
+    drift.ROOM: _drift,
+    LOOP: _loop,
 }
+# They read a file that only some have, and are measured when they are asked for.
+BY_NAME_ONLY = (LOOP,)
+
+
+def rooms_asked(name: str | None) -> list[str]:
+    """The one that is named, or all that need no file of one's own."""
+    return [name] if name else [room for room in ROOMS if room not in BY_NAME_ONLY]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = Asked(options.full, options.minutes, git_commit())
     rows: list[EvaluationRow] = []
     status = 0
-    for room in [options.room] if options.room else list(ROOMS):
+    for room in rooms_asked(options.room):
         _say(f"{room}: measuring; the first rows come after some minutes")
         try:
             for row in ROOMS[room](asked):
@@ -86,6 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (
             charts.ChartEvaluationError,
             forecasting.EvaluationError,
+            LoopError,
             ModelChoiceError,
             SourceError,
         ) as error:

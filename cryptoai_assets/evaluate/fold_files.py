@@ -71,16 +71,7 @@ class EvaluatedMarket:
     @classmethod
     def read(cls, market: Market, archive: Path) -> "EvaluatedMarket":
         """Read the candles of a file, and compute what is learnt from."""
-        source = ArchiveSource(archive, market.interval, market.source)
-        span = (_midnight(market.history_start), _midnight(market.history_end or OPEN_END))
-        fetched = [source.fetch(symbol, *span) for symbol in market.symbols]
-        candles = pl.concat(part.candles for part in fetched).sort(*_KEYS[::-1])
-        grid = bar_grid(
-            candles,
-            interval=market.interval,
-            max_missing_bars=market.max_missing_bars,
-            no_trade=no_trade_slots(pl.concat(part.facts for part in fetched)),
-        )
+        candles, grid = archive_grid(market, archive)
         names = list(short_memory())
         targets = target_frame(grid, horizons=market.horizons)
         features = feature_frame(grid, names)
@@ -94,6 +85,27 @@ class EvaluatedMarket:
             embargo_bars=0,
         )
         return cls(market, archive, candles, data, tuple(folds))
+
+
+def archive_grid(market: Market, archive: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Candles of a market's file, and their grid of bars, as the platform's assets would hold them.
+
+    Raises
+    ------
+    SourceError
+        When the file is absent, or does not hold a symbol of the market.
+    """
+    source = ArchiveSource(archive, market.interval, market.source)
+    span = (_midnight(market.history_start), _midnight(market.history_end or OPEN_END))
+    fetched = [source.fetch(symbol, *span) for symbol in market.symbols]
+    candles = pl.concat(part.candles for part in fetched).sort(*_KEYS[::-1])
+    grid = bar_grid(
+        candles,
+        interval=market.interval,
+        max_missing_bars=market.max_missing_bars,
+        no_trade=no_trade_slots(pl.concat(part.facts for part in fetched)),
+    )
+    return candles, grid
 
 
 def _midnight(day: date) -> datetime:

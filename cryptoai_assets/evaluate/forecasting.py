@@ -14,7 +14,7 @@ from cryptoai_assets.lib.models.zoo import long_enough, refuse_untrainable
 from cryptoai_assets.lib.training import FULL
 
 # Folds begin while the last of them would likely end within these.
-MINUTES = 30.0
+MINUTES = 25.0
 SHORT_PLAN = Plan(
     kinds=("xgboost", "lightgbm", "tree_ensemble"), trials=3, seeds=(FULL.seed,), threads=FULL.threads
 )

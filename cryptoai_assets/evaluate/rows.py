@@ -67,9 +67,14 @@ def markdown(title: str, rows: Sequence[EvaluationRow], *, commit: str, hours: f
         f"`{COMMAND} FULL=1` at `{commit}`, {hours:.2f} hours. Part of the one-bar score is bid-ask bounce, "
         "which nobody can trade. Not investment advice.",
         "",
-        "| score | value | interval | goal | | beside |",
-        "|---|---|---|---|---|---|",
+        *table_lines(rows),
     ]
+    return "\n".join(lines) + "\n"
+
+
+def table_lines(rows: Sequence[EvaluationRow]) -> list[str]:
+    """Rows as a table of Markdown."""
+    lines = ["| score | value | interval | goal | | beside |", "|---|---|---|---|---|---|"]
     for row in rows:
         interval = "" if row.lower is None else f"{row.lower:.4f} to {row.upper:.4f}"
         goal = "" if row.goal is None else f"{row.goal:g}"
@@ -78,4 +83,4 @@ def markdown(title: str, rows: Sequence[EvaluationRow], *, commit: str, hours: f
         if row.reference_value is not None:
             beside += f" {row.reference_value:.4f}"
         lines.append(f"| {row.name} | {row.value:.4f} {row.unit} | {interval} | {goal} | {met} | {beside} |")
-    return "\n".join(lines) + "\n"
+    return lines

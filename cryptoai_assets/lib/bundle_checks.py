@@ -1,5 +1,8 @@
 """What a bundle says of itself, checked before it may be released: precision, what it reads, its size."""
 
+from collections import Counter
+from pathlib import Path
+
 import onnx
 
 from cryptoai_assets.lib.gate import CanaryResult
@@ -24,6 +27,12 @@ def bundle_checks(forecaster: Forecaster, *, for_devices: bool) -> tuple[CanaryR
         *((candles_suffice(forecaster),) if for_devices else ()),
         bundle_is_small(forecaster),
     )
+
+
+def graph_operators(graph: Path) -> dict[str, int]:
+    """How often a graph has each operator, by name."""
+    found = Counter(node.op_type for node in onnx.load(graph).graph.node)
+    return dict(sorted(found.items()))
 
 
 def precision_is_named_truly(forecaster: Forecaster) -> CanaryResult:

@@ -20,7 +20,7 @@ class BundleModel(pyfunc_base()):  # type: ignore[misc]  # a base that is loaded
         """Verify and load the bundle among the artifacts."""
         self.forecaster = Forecaster.load(Path(context.artifacts[BUNDLE_ARTIFACT]))
 
-    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:  # noqa: ARG002 — MLflow's signature
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
         """Forecast after the newest of the candles, whose columns the signature states.
 
         Returns

@@ -24,7 +24,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import edge_bundle
+from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.release_signing import ReleaseSigner
+from cryptoai_assets.lib.releases import champion_forecaster
 from edge_bundle.manifest import Manifest
 from edge_bundle.releases import (
     CHANNEL_NAME,
@@ -37,6 +39,9 @@ from edge_bundle.releases import (
 
 TOP = "cryptoai-edge"
 DISTRIBUTION = "cryptoai-edge"
+# What comes without its own requirements: those of tokenizers are a client of Hugging Face, 32 MB, which
+# nothing here asks.
+ALONE = ("tokenizers",)
 CONTENTS, CHECKSUMS = "CONTENTS.json", "SHA256SUMS"
 SYSTEM = Path(edge_bundle.__file__).parent / "device" / "system"
 AARCH64 = tuple(
@@ -59,7 +64,7 @@ cryptoai-edge = "edge_bundle.device.__main__:main"
 [tool.setuptools.packages.find]
 include = ["edge_bundle*"]
 [tool.setuptools.package-data]
-"edge_bundle" = ["device/page/*", "sentiment/weights/*"]
+"edge_bundle" = ["page/*.css", "page/*.js", "device/page/*", "sentiment/weights/*"]
 """
 
 
@@ -84,15 +89,17 @@ class MadeArchive:
 
 def device_requirements() -> list[str]:
     """What a device needs besides this project: the base requirements and those of the extra ``device``."""
+    return [line for line in _requirements() if not line.startswith(ALONE)]
+
+
+def _requirements() -> list[str]:
     required = importlib.metadata.requires("cryptoai") or []
     own = [line for line in required if "extra ==" not in line or re.search(r'extra == "device"', line)]
     return sorted(line.partition(";")[0].strip() for line in own)
 
 
-def fetch_wheels(
-    folder: Path, *, constraints: Path, requirements: Sequence[str], platforms: Sequence[str] = AARCH64
-) -> None:
-    """Bring the wheels of requirements for a platform into a folder, in the versions of the constraints.
+def fetch_wheels(folder: Path, *, constraints: Path, platforms: Sequence[str] = AARCH64) -> None:
+    """Bring the wheels of a device's requirements into a folder, in the versions of the constraints.
 
     Parameters
     ----------
@@ -105,15 +112,37 @@ def fetch_wheels(
         When one of them is not to be had as a wheel.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    other = [*(f"--platform={tag}" for tag in platforms), "--python-version=3.11", "--implementation=cp"]
-    other += [f"--abi={abi}" for abi in ("cp311", "abi3", "none")]
     command = [
         *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
         *("--only-binary=:all:", f"--dest={folder}", f"--constraint={constraints}"),
-        *(other if platforms else []),
-        *requirements,
+        *(_of_machine(platforms) if platforms else []),
     ]
-    _run(command, "the wheels are not to be had")
+    _run([*command, *device_requirements()], "the wheels are not to be had")
+    alone = [line for line in _requirements() if line.startswith(ALONE)]
+    _run([*command, "--no-deps", *alone], "the wheels are not to be had")
+
+
+def install_wheels(wheels: Path, site: Path, *, platforms: Sequence[str]) -> None:
+    """Install the device's wheel and what it needs for another machine, from a folder of wheels alone.
+
+    Raises
+    ------
+    EdgeArchiveError
+        When a wheel is absent, or none is of that machine.
+    """
+    command = [
+        *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+        *("--no-index", "--no-compile", "--only-binary=:all:", f"--find-links={wheels}", f"--target={site}"),
+        *_of_machine(platforms),
+    ]
+    _run([*command, DISTRIBUTION], "the wheels cannot be installed")
+    _run([*command, "--no-deps", *ALONE], "the wheels cannot be installed")
+
+
+def _of_machine(platforms: Sequence[str]) -> list[str]:
+    abis = [f"--abi={abi}" for abi in ("cp311", "abi3", "none")]
+    tags = [f"--platform={tag}" for tag in platforms]
+    return [*tags, "--python-version=3.11", "--implementation=cp", *abis]
 
 
 def own_wheel(folder: Path, *, version: str, at: datetime) -> Path:
@@ -208,6 +237,44 @@ def make_archive(
     draft.write_bytes(body)
     draft.replace(path)
     return MadeArchive(path, hashlib.sha256(body).hexdigest(), contents)
+
+
+def champions_archive(
+    home: Home, target: Path, *, workshop: Path, constraints: Path, here: bool
+) -> MadeArchive:
+    """Archive of a market's champion, with its wheels fetched anew.
+
+    Parameters
+    ----------
+    workshop
+        Folder for the wheels.
+    here
+        For this machine's processor instead of a 64-bit Raspberry Pi's.
+
+    Raises
+    ------
+    EdgeArchiveError
+        When there is no champion, or its wheels are not to be had.
+    """
+    champion = champion_forecaster(home.releases, home.market.model)
+    if champion is None:
+        raise EdgeArchiveError(
+            f"{home.market.model} has no champion yet: run make demo, or promote a version"
+        )
+    platform = "here" if here else "aarch64"
+    wheels = workshop / platform
+    shutil.rmtree(wheels, ignore_errors=True)
+    fetch_wheels(wheels, constraints=constraints, platforms=() if here else AARCH64)
+    at = datetime.fromisoformat(champion.manifest.as_of)
+    own_wheel(wheels, version=importlib.metadata.version("cryptoai"), at=at)
+    return make_archive(
+        target,
+        releases=home.releases,
+        model=home.market.model,
+        wheels=wheels,
+        signer=ReleaseSigner(home.signing_key),
+        platform=platform,
+    )
 
 
 def _packed(files: Mapping[str, bytes], seconds: int) -> bytes:

@@ -14,7 +14,9 @@ from scipy.stats import chisquare, norm
 from cryptoai_assets.lib.scoring import BootstrapSettings, Float64Array, Score, log_loss
 from edge_bundle.experiment import Experiment, Metric
 
-Recommendation = Literal["running", "invalid", "promote the challenger", "keep the control", "no difference"]
+Recommendation = Literal[
+    "running", "stopped", "invalid", "promote the challenger", "keep the control", "no difference"
+]
 # Users who were drawn for a version in other shares than were set by a chance this small were not drawn so.
 SAMPLE_RATIO_LIMIT = 0.001
 RESAMPLES, SEED = 2000, 23

@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from edge_bundle.experiment import (
     Metric,
     Mode,
     check_name,
+    ended_path,
     experiment_path,
     parsed_experiment,
     read_experiment,
@@ -119,7 +120,31 @@ def begin(
     return experiment
 
 
-def end(home: Home) -> str:
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """That somebody ended an experiment: when, who and why."""
+
+    ended_at: datetime
+    actor: str
+    reason: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Content of its file."""
+        return asdict(self) | {"ended_at": self.ended_at.isoformat()}
+
+
+def running_name(home: Home) -> str | None:
+    """Name of the experiment that runs; None when none does, and an empty text when it cannot be read."""
+    try:
+        name = json.loads(running_path(home.releases, home.market.model).read_bytes())["name"]
+        return check_name(name)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, ReleaseRefusedError):
+        return ""
+
+
+def end(home: Home, ended: Ended) -> str:
     """End what runs; its file and its forecasts stay, and its name cannot be used again.
 
     Raises
@@ -127,15 +152,31 @@ def end(home: Home) -> str:
     ExperimentError
         When nothing runs.
     """
-    running = running_path(home.releases, home.market.model)
+    root, model, name = home.releases, home.market.model, running_name(home)
+    if name is None:
+        raise ExperimentError("no experiment runs")
+    if name and not (path := ended_path(root, model, name)).exists():
+        write_json(path, ended.to_dict())
+    running_path(root, model).unlink()
+    return name or "an experiment whose name cannot be read"
+
+
+def ended_experiment(home: Home, name: str) -> Ended | None:
+    """When, by whom and why an experiment was ended; None where nobody ended it.
+
+    Raises
+    ------
+    ExperimentError
+        When its file cannot be read.
+    """
+    path = ended_path(home.releases, home.market.model, name)
     try:
-        name = str(json.loads(running.read_bytes())["name"])
-    except FileNotFoundError as error:
-        raise ExperimentError("no experiment runs") from error
-    except (ValueError, KeyError, TypeError):
-        name = "an experiment whose name cannot be read"
-    running.unlink()
-    return name
+        record = json.loads(path.read_bytes())
+        return Ended(**record | {"ended_at": datetime.fromisoformat(record["ended_at"])})
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ExperimentError(f"{path} cannot be read: {error}") from error
 
 
 def newest_experiment(home: Home) -> Experiment | None:
@@ -166,7 +207,11 @@ def reckoned(home: Home, experiment: Experiment, outcomes: pl.DataFrame) -> Expe
         logged = log.read(model=experiment.model, experiment=experiment.key)
         users = log.users(experiment=experiment.key)
     known = outcomes.with_columns(known_at=pl.col("open_time") + home.market.bar)
-    return experiment_result(experiment, logged, known, users)
+    result = experiment_result(experiment, logged, known, users)
+    if result.recommendation == "running" and ended_experiment(home, experiment.name) is not None:
+        # Whoever ends it when he likes what he sees would find effects where there are none.
+        return replace(result, recommendation="stopped")
+    return result
 
 
 def record(home: Home, experiment: Experiment, result: ExperimentResult) -> str:
@@ -196,9 +241,10 @@ def record(home: Home, experiment: Experiment, result: ExperimentResult) -> str:
     return run
 
 
-def result_record(experiment: Experiment, result: ExperimentResult) -> dict[str, Any]:
+def result_record(experiment: Experiment, result: ExperimentResult, ended: Ended | None) -> dict[str, Any]:
     """JSON-ready form of an experiment with its result."""
-    return {"experiment": experiment.to_dict(), "result": asdict(result)}
+    told = ended.to_dict() if ended else None
+    return {"experiment": experiment.to_dict(), "result": asdict(result), "ended": told}
 
 
 def _plan(experiment: Experiment) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from cryptoai_assets.lib.market import Market
+from cryptoai_assets.lib.market import CHARTS, Market
 from edge_bundle.features.catalog import SHORT_MEMORY_BARS, catalog, family_of, short_memory, sourced_catalog
 
 
@@ -16,7 +16,7 @@ def trained_features(market: Market, facts: tuple[str, ...]) -> tuple[str, ...]:
         Names of the facts whose source is configured; features of others are absent.
     """
     own = short_memory()
-    offered = sourced_catalog(symbols=market.symbols, facts=facts)
+    offered = sourced_catalog(symbols=market.symbols, facts=facts, charts=CHARTS in market.beyond)
     beyond = [
         name
         for name, feature in offered.items()

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from datetime import date
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,7 @@ from cryptoai_assets.lib.datasets import Float64Array
 from cryptoai_assets.lib.experiment_analysis import ExperimentResult
 from cryptoai_assets.lib.quantization import Variant
 from cryptoai_assets.lib.strategy import Backtest
+from cryptoai_monitoring.then_from_now import ToldApart
 from edge_bundle.experiment import Experiment
 
 CALIBRATION_BINS = 15
@@ -174,6 +176,49 @@ def drift_figure(drift: pl.DataFrame, *, shown: int = 20) -> Figure:
     return figure
 
 
+def telling_figure(apart: ToldApart, *, shown: int = 10) -> Figure:
+    """Which features tell the newest week from the training rows, a panel a question."""
+    figure = _figure("What tells the newest week from the training rows", height=4.0)
+    for place, row in enumerate(apart.table.iter_rows(named=True)):
+        largest = apart.shares.filter(question=row["question"]).head(shown).reverse()
+        axes = figure.add_subplot(1, apart.table.height, place + 1)
+        colour = WARNING if row["told"] else ACCENT
+        axes.barh(largest["feature"].to_list(), largest["share"].to_list(), color=colour)
+        axes.tick_params(axis="y", labelsize=7)
+        axes.set(xlabel=f"share; {row['question']}: area {row['area']:.3f} of {row['threshold']:.3f}")
+    return figure
+
+
+def live_score_figure(scores: pl.DataFrame, *, metric: str, symbol: str) -> Figure:
+    """One live score of each version and variant by window, with interval, promise and best baseline.
+
+    Parameters
+    ----------
+    scores
+        From `cryptoai_assets.lib.live_scores.live_scores`.
+    """
+    found = scores.filter(metric=metric, symbol=symbol)
+    horizons = found["horizon_bars"].unique().sort().to_list()
+    figure = _figure(f"Live {metric.replace('_', ' ')}", width=max(5.0, 3.4 * len(horizons)))
+    for place, horizon in enumerate(horizons):
+        rows = found.filter(horizon_bars=horizon).reverse()
+        axes = figure.add_subplot(1, len(horizons), place + 1)
+        labels = [
+            f"v{row['version']} {row['variant']}, {row['window']}" for row in rows.iter_rows(named=True)
+        ]
+        value = rows["value"].to_numpy()
+        reach = np.abs(np.stack([value - rows["lower"].to_numpy(), rows["upper"].to_numpy() - value]))
+        at = np.arange(len(labels))
+        axes.errorbar(value, at, xerr=reach, fmt="o", color=ACCENT, markersize=4, label="live")
+        for name, mark, colour in (("promised", "|", WARNING), ("baseline", "x", GREY)):
+            axes.plot(rows[name].to_numpy(), at, mark, color=colour, markersize=10, label=name)
+        axes.set_yticks(at, labels if place == 0 else [""] * len(labels), fontsize=7)
+        axes.set_title(f"{horizon} bars ahead", fontsize=9)
+        if place == 0 and labels:
+            axes.legend(fontsize=7)
+    return figure
+
+
 def equity_figure(found: Backtest) -> Figure:
     """Capital over the final stretch: after costs, before them, and that of who bought and kept."""
     lead = found.chosen.rule.lead
@@ -270,6 +315,46 @@ def line_figure(lines: Mapping[str, Sequence[float | None]], *, title: str, x: s
         axes.plot(np.array(values, dtype=np.float64), marker="o", markersize=3, label=name)
     axes.set(xlabel=x, ylabel=y)
     axes.legend()
+    return figure
+
+
+def retraining_figure(
+    days: Sequence[date],
+    gained: Mapping[str, Float64Array],
+    trained: Mapping[str, Mapping[date, bool]],
+    *,
+    beside: str,
+    title: str,
+) -> Figure:
+    """Right directions beyond even odds, added up day by day, and below how many more than one line has.
+
+    Parameters
+    ----------
+    gained
+        (days,) of each line.
+    trained
+        Days on which a line was trained again, and whether the result was promoted: a full mark; or an
+        empty one.
+    beside
+        Name of the line that the others are compared with.
+    """
+    figure = _figure(title, height=6.4)
+    above, below = figure.subplots(2, 1, sharex=True)
+    for name, values in gained.items():
+        total = np.cumsum(values)
+        lead = total - np.cumsum(gained[beside])
+        (line,) = above.plot(days, total, label=name, linewidth=1.2)
+        below.plot(days, lead, color=line.get_color(), linewidth=1.2)
+        for promoted in (True, False):
+            at = [k for k, day in enumerate(days) if trained.get(name, {}).get(day) is promoted]
+            face = line.get_color() if promoted else "white"
+            below.scatter(
+                [days[k] for k in at], lead[at], s=22, color=face, edgecolors=line.get_color(), zorder=3
+            )
+    above.set(ylabel="right, beyond even odds")
+    below.set(ylabel=f"right, more than {beside}")
+    below.tick_params(axis="x", rotation=30, labelsize=7)
+    above.legend(fontsize=7)
     return figure
 
 

@@ -64,6 +64,18 @@ class GatePolicy:
     bootstrap: BootstrapSettings
 
 
+# Set before any score is known: a refresh may lose half a percent of log loss; coverage and calibration
+# may be off by five points.
+REFRESH_MARGIN = Margin(0.005, relative=True)
+COVERAGE_TOLERANCE = 0.05
+CALIBRATION_LIMIT = 0.05
+
+
+def platform_policy(bootstrap: BootstrapSettings) -> GatePolicy:
+    """What this platform asks of a challenger."""
+    return GatePolicy(REFRESH_MARGIN, COVERAGE_TOLERANCE, CALIBRATION_LIMIT, bootstrap)
+
+
 @dataclass(frozen=True, slots=True)
 class Bound:
     """A measured quantity that must stay within a limit."""

@@ -166,6 +166,11 @@ class Home:
         return self.root / "data" / "alerts.db"
 
     @property
+    def expenses(self) -> Path:
+        """What runs computed, by run."""
+        return self.root / "data" / "expenses.db"
+
+    @property
     def requests_database(self) -> Path:
         """Requests for promotions that the service has filed."""
         return self.root / "data" / "requests.db"
@@ -190,6 +195,21 @@ class Home:
     def release_desk(self) -> ReleaseDesk:
         """Where versions become releases."""
         return ReleaseDesk(self.releases, self.tracking, self.ledger, ReleaseSigner(self.signing_key))
+
+    @property
+    def edge(self) -> Path:
+        """Folder of the archives that devices are installed from."""
+        return self.root / "edge"
+
+    @property
+    def edge_wheels(self) -> Path:
+        """Folder of the wheels that go into them."""
+        return self.root / "build" / "edge-wheels"
+
+    @property
+    def emulated_pi(self) -> Path:
+        """Debian's files of an emulated Raspberry Pi."""
+        return self.root / "build" / "emulated-pi"
 
     @property
     def signing_key(self) -> Path:

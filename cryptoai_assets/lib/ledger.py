@@ -1,21 +1,35 @@
-"""The ledger: an append-only record of every promotion, refusal, rollback and acknowledgement."""
+"""The ledger: an append-only record of every promotion, refusal, rollback, stop and acknowledgement."""
 
 import json
 import math
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from edge_bundle.sqlite_file import transaction
+
 EntryKind = Literal[
-    "intent", "promotion", "refusal", "rollback", "abandoned", "acknowledgement", "stretch_use"
+    "intent",
+    "promotion",
+    "refusal",
+    "rollback",
+    "stop",
+    "abandoned",
+    "acknowledgement",
+    "stretch_use",
+    "admission",  # the gate would promote; a person has the last word
+    "probation",  # the gate would promote; what is served has the last word
+    "retraining",  # its version is the champion that was found wanting
 ]
 CLOSING_KINDS = ("promotion", "rollback", "abandoned")
+# A run that was killed is begun again within it; a person who asks again an hour later is answered again.
+SAME_REFUSAL = timedelta(hours=1)
 
 # A replaced row fires no delete trigger, so a taken id is refused as well.
 _SCHEMA = """
@@ -80,19 +94,8 @@ class Ledger:
 
     path: Path
 
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self.path, timeout=30)
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-            connection.execute("PRAGMA foreign_keys=ON")
-            connection.executescript(_SCHEMA)
-            with connection:
-                yield connection
-        finally:
-            connection.close()
+    def _connection(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self.path, _prepare)
 
     def append(
         self,
@@ -144,6 +147,41 @@ class Ledger:
             )
             return int(cursor.lastrowid or 0)
 
+    def refuse(
+        self,
+        *,
+        model: str,
+        version: int,
+        actor: str,
+        reason: str,
+        at: datetime,
+        numbers: Mapping[str, Any],
+        previous: int | None = None,
+    ) -> None:
+        """Write a refusal, once: who is killed after it, and begins anew, adds no second line.
+
+        It is the same one when the newest line of the version is a refusal by the same actor, for the same
+        reason and with the same numbers, of less than `SAME_REFUSAL` ago.
+        """
+        newest = next((e for e in reversed(self.entries(model)) if e.version == version), None)
+        if (
+            newest is not None
+            and (newest.kind, newest.actor, newest.reason) == ("refusal", actor.strip(), reason.strip())
+            and newest.numbers == json.loads(json.dumps(_json_ready(numbers)))
+            and at - newest.at < SAME_REFUSAL
+        ):
+            return
+        self.append(
+            "refusal",
+            model=model,
+            version=version,
+            previous=previous,
+            actor=actor,
+            reason=reason,
+            numbers=numbers,
+            at=at,
+        )
+
     def entries(self, model: str | None = None) -> list[Entry]:
         """Lines in the order in which they were written."""
         if not self.path.exists():
@@ -171,6 +209,12 @@ class Ledger:
         """Newest acknowledgement of a version's alarm by a person, if there is one."""
         found = [e for e in self.entries(model) if e.kind == "acknowledgement" and e.version == version]
         return found[-1] if found else None
+
+    def stopped(self, model: str, version: int) -> str | None:
+        """Why a version has to abstain; None when it never had to, or somebody answered for it since."""
+        kinds = ("stop", "acknowledgement")
+        found = [e for e in self.entries(model) if e.version == version and e.kind in kinds]
+        return found[-1].reason if found and found[-1].kind == "stop" else None
 
     def unanswered_alarms(self, model: str, version: int) -> tuple[str, ...]:
         """Leak alarms that the gate refused a version for, and that nobody has acknowledged."""
@@ -237,3 +281,9 @@ def _entry(row: tuple[Any, ...]) -> Entry:
         numbers=json.loads(numbers),
         intent=intent,
     )
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.executescript(_SCHEMA)

@@ -16,9 +16,11 @@ from edge_bundle.features.microstructure import FACTS, PREFIX
 # A taker's fee at a venue's lowest level, and a narrow book; an account of one's own has other numbers.
 TAKER = Costs(fee_bps=20.0, spread_bps=4.0, slippage_bps=1.0)
 Clock = Literal["data", "wall", "venue"]
-# What a model may read besides the candles of its own symbol; each is a family of features.
-Beyond = Literal["context", "outside", "microstructure"]
+# What a model may read besides the catalog of its own symbol's candles; each is a family of features.
+Beyond = Literal["context", "outside", "microstructure", "chart_patterns"]
 BEYOND: tuple[Beyond, ...] = get_args(Beyond)
+# The one that is made of those candles all the same.
+CHARTS: Beyond = "chart_patterns"
 
 
 class MarketError(Exception):
@@ -110,7 +112,7 @@ class Market:
     @property
     def for_devices(self) -> bool:
         """Whether its champion must make do with the candles of one symbol."""
-        return not self.beyond
+        return not set(self.beyond) - {CHARTS}
 
     @property
     def live(self) -> bool:

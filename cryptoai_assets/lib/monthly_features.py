@@ -152,3 +152,35 @@ def joined_dataset(home: Home) -> pl.DataFrame:
     targets = target_frame(stored_grid(home), horizons=home.market.horizons)
     features = home.features.read(home.market.symbols)
     return features.join(targets, on=["open_time", "symbol"], how="left", maintain_order="left")
+
+
+def newest_dataset(home: Home, stored: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Stored dataset with the bars that came since it was made, their outcomes known where they are by now.
+
+    Parameters
+    ----------
+    stored
+        From `joined_dataset`.
+    names
+        Features of the newer bars; other features of theirs are null.
+    """
+    market = home.market
+    last = stored["open_time"].max()
+    if not isinstance(last, datetime):
+        return stored
+    newest = home.stores.clean_candles.read(market.symbols, last)["open_time"].max()
+    if not isinstance(newest, datetime) or newest <= last:
+        return stored
+    first, end = f"{last:%Y-%m}", f"{newest:%Y-%m}"
+    months = [first]
+    while months[-1] < end:
+        months.append(month_after(months[-1]))
+    later = [
+        month_features(home, symbol, month, names).filter(pl.col("open_time") > last)
+        for symbol in market.symbols
+        for month in months
+    ]
+    targets = target_frame(stored_grid(home), horizons=market.horizons)
+    features = stored.drop(name for name in targets.columns if name not in ("open_time", "symbol"))
+    known = pl.concat([features, *later], how="diagonal_relaxed").sort("symbol", "open_time")
+    return known.join(targets, on=["open_time", "symbol"], how="left", maintain_order="left")

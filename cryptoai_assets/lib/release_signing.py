@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from edge_bundle.errors import ReleaseRefusedError
 from edge_bundle.releases import ReleasedVersion, Signature, public_key_id, signed_bytes
+from edge_bundle.stop_orders import StopOrder, stop_order_bytes
 
 
 class SigningKeyError(Exception):
@@ -50,12 +51,25 @@ class ReleaseSigner:
         SigningKeyError
             When the key cannot be read.
         """
-        milliseconds = int(at.astimezone(UTC).timestamp() * 1000)
-        sequence = max(milliseconds, _sequence(after) + 1)
-        key = self._key()
-        signed = key.sign(signed_bytes(model, released, sequence))
-        signature = Signature(_id(key), sequence, base64.urlsafe_b64encode(signed).decode())
-        return replace(released, signature=signature.text)
+        sequence = _later(at, after.signature if after else None)
+        signature = self._signature(signed_bytes(model, released, sequence), sequence)
+        return replace(released, signature=signature)
+
+    def ordered(self, order: StopOrder, *, after: StopOrder | None, at: datetime) -> StopOrder:
+        """Vouch for a stop order as the newest one of its model.
+
+        Parameters
+        ----------
+        after
+            Order until now, whose place in the row is passed.
+
+        Raises
+        ------
+        SigningKeyError
+            When the key cannot be read.
+        """
+        sequence = _later(at, after.signature if after else None)
+        return replace(order, signature=self._signature(stop_order_bytes(order, sequence), sequence))
 
     def public_key(self) -> str:
         """Key that a device trusts: 32 bytes in base64.
@@ -66,6 +80,10 @@ class ReleaseSigner:
             When the key cannot be read.
         """
         return base64.b64encode(_public(self._key())).decode()
+
+    def _signature(self, signed: bytes, sequence: int) -> str:
+        key = self._key()
+        return Signature(_id(key), sequence, base64.urlsafe_b64encode(key.sign(signed)).decode()).text
 
     def _key(self) -> Ed25519PrivateKey:
         if not self.path.exists():
@@ -98,13 +116,14 @@ def _for_its_owner(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _sequence(released: ReleasedVersion | None) -> int:
-    if released is None or released.signature is None:
-        return 0
+def _later(at: datetime, signature: str | None) -> int:
+    """Milliseconds since 1970, and beyond the place of the one before, if that can be read."""
+    milliseconds = int(at.astimezone(UTC).timestamp() * 1000)
     try:
-        return Signature.of(released.signature).sequence
+        passed = Signature.of(signature).sequence if signature else 0
     except ReleaseRefusedError:
-        return 0
+        passed = 0
+    return max(milliseconds, passed + 1)
 
 
 def _public(key: Ed25519PrivateKey) -> bytes:

@@ -19,7 +19,7 @@ from cryptoai_assets.lib.ledger import CLOSING_KINDS, Entry, Ledger
 from cryptoai_assets.lib.release_signing import ReleaseSigner
 from cryptoai_assets.lib.replayed_bundles import replayed_bundle
 from cryptoai_assets.lib.tracking import CHAMPION, Tracking, TrackingError
-from edge_bundle.errors import EdgeBundleError
+from edge_bundle.errors import EdgeBundleError, ReleaseRefusedError
 from edge_bundle.forecaster import Forecaster
 from edge_bundle.releases import (
     Channel,
@@ -28,7 +28,9 @@ from edge_bundle.releases import (
     leak_alarm_path,
     read_channel,
     release_folder,
+    stop_path,
 )
+from edge_bundle.stop_orders import RENEWED_AFTER, StopOrder, read_stop_order, stop_order_path
 
 LOCK_NAME = ".lock"
 PLATFORM = "the platform"
@@ -159,7 +161,7 @@ class ReleaseDesk:
         channel = read_channel(self.root, model)
         released = channel.champion if channel else None
         if released is not None:
-            self._tell_leak_alarm(model, released.version)
+            self._tell_doubts(model, released, at)
         before = None if released is None else released.version
         if wanted is None or wanted.version == before:
             return None
@@ -176,9 +178,8 @@ class ReleaseDesk:
                 kind="rollback" if was_champion else "promotion",
             )
         except PromotionError as error:
-            self._point_alias(model, released)
-            self.ledger.append(
-                "refusal",
+            # In this order: who is killed in between finds the alias where it was, and refuses it again.
+            self.ledger.refuse(
                 model=model,
                 version=wanted.version,
                 previous=before,
@@ -187,16 +188,67 @@ class ReleaseDesk:
                 numbers={},
                 at=at,
             )
+            self._point_alias(model, released)
             raise
 
-    def _tell_leak_alarm(self, model: str, version: int) -> None:
-        """Let readers know that the gate came to doubt a version that runs, until somebody answers for it."""
-        alarms = self.ledger.unanswered_alarms(model, version)
-        path = leak_alarm_path(self.root, model)
-        if alarms:
-            write_json(path, {"version": version, "reason": "; ".join(alarms)})
-        else:
-            path.unlink(missing_ok=True)
+    def stop(
+        self, model: str, version: int, *, actor: str, reason: str, numbers: Mapping[str, Any], at: datetime
+    ) -> bool:
+        """Let the champion abstain until somebody answers for it, or another version is champion.
+
+        False when nothing was changed: another version is champion, this one is stopped already, or somebody
+        has answered for it. Who is killed after the ledger's line has stopped it: `reconcile` tells readers.
+        """
+        with self._only_writer():
+            channel = read_channel(self.root, model)
+            if channel is None or channel.champion is None or channel.champion.version != version:
+                return False
+            fresh = self.ledger.acknowledged(model, version) is None and not self.ledger.stopped(
+                model, version
+            )
+            if fresh:
+                self.ledger.append(
+                    "stop",
+                    model=model,
+                    version=version,
+                    actor=actor,
+                    reason=reason,
+                    numbers=numbers,
+                    at=at,
+                )
+            self._tell_doubts(model, channel.champion, at)
+            return fresh
+
+    def _tell_doubts(self, model: str, released: ReleasedVersion, at: datetime) -> None:
+        """Let readers know of a leak alarm or a stop of what runs, until somebody answers for it."""
+        version = released.version
+        alarms = "; ".join(self.ledger.unanswered_alarms(model, version))
+        stopped = self.ledger.stopped(model, version)
+        for path, doubt in (
+            (leak_alarm_path(self.root, model), alarms),
+            (stop_path(self.root, model), stopped),
+        ):
+            if doubt:
+                write_json(path, {"version": version, "reason": doubt})
+            else:
+                path.unlink(missing_ok=True)
+        self._order_devices(model, released, stopped or "", at)
+
+    def _order_devices(self, model: str, released: ReleasedVersion, reason: str, at: datetime) -> None:
+        """Sign for the devices that a bundle has to be silent, anew each day, and once that it may speak."""
+        if self.signer is None:
+            return
+        try:
+            before = read_stop_order(self.root, model)
+            told = before.reason if before is not None and before.sha256 == released.sha256 else ""
+            old = before is not None and at - before.signed_at >= RENEWED_AFTER
+        except ReleaseRefusedError:  # whatever it said is said anew
+            before, told, old = None, None, True
+        if reason == told and not (reason and old):
+            return
+        order = StopOrder(model, released.sha256, reason, signature="")
+        order = self.signer.ordered(order, after=before, at=at)
+        write_json(stop_order_path(self.root, model), order.to_dict())
 
     @contextmanager
     def _only_writer(self) -> Iterator[None]:

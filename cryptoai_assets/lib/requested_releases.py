@@ -37,14 +37,13 @@ def carry_out(desk: ReleaseDesk, request: ReleaseRequest, at: datetime) -> str:
     except (PromotionError, TrackingError) as error:
         channel = read_channel(desk.root, request.model)
         champion = channel.champion if channel else None
-        desk.ledger.append(
-            "refusal",
+        desk.ledger.refuse(
             model=request.model,
             version=request.version,
             previous=champion.version if champion else None,
             actor=request.actor,
             reason=f"{reason}; refused: {error}",
-            numbers={},
+            numbers={"request": request.id},
             at=at,
         )
         return f"refused: {error}"

@@ -234,7 +234,11 @@ def record_stretch(tracking: Tracking, candidate: Candidate, result: StretchResu
     tags = {
         f"{STRETCH_GROUP}{score.name}": f"{score.value:.4f} [{score.lower:.4f}, {score.upper:.4f}]"
         for score in result.scores
-        if score.name.endswith(("/accuracy", "/volatility_rank_ic"))
+        if score.name.endswith(("/accuracy", "/brier", "/rank_ic", "/volatility_rank_ic"))
+    }
+    tags |= {
+        f"{STRETCH_GROUP}h{horizon}/calibration_error": f"{error:.4f}"
+        for horizon, error in zip(_horizons(result), result.calibration, strict=True)
     }
     tracking.tag_version(candidate.model, candidate.version, tags | {f"{STRETCH_GROUP}uses": str(uses)})
 

@@ -2,112 +2,276 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 
+from cryptoai_assets.lib.datasets import dataset
+from cryptoai_assets.lib.export import graph_predictions
 from cryptoai_assets.lib.home import Home
+from cryptoai_assets.lib.hourly_watch import judged_newest_hour, newest_close, watched_features
+from cryptoai_assets.lib.live_scores import promises, scored_log
 from cryptoai_assets.lib.market import Market
+from cryptoai_assets.lib.releases import write_json
+from cryptoai_assets.lib.scoring import BootstrapSettings, log_loss, paired_interval
 from cryptoai_assets.lib.store import write_parquet_atomically
 from cryptoai_monitoring.drift import drift_table
-from cryptoai_monitoring.live_score import degraded_horizons, live_scores, scored_forecasts
+from cryptoai_monitoring.live_score import shortfalls, standing
 from cryptoai_monitoring.reports import DriftReport, draw_drift_report
-from cryptoai_monitoring.thresholds import Calibration
-from cryptoai_monitoring.verdict import Judged, Verdict, VerdictPolicy, verdict
-from cryptoai_serving.forecast_log import ForecastLog
+from cryptoai_monitoring.then_from_now import ToldApart, told_apart
+from cryptoai_monitoring.thresholds import DAYS_A_MONTH, AlarmRate, Calibration
+from cryptoai_monitoring.verdict import Evidence, Judged, Verdict, VerdictPolicy, verdict
 from edge_bundle.alerts import Alert, Outbox
-from edge_bundle.features.catalog import family_of
 from edge_bundle.forecaster import Forecaster
+from edge_bundle.releases import release_folder
 
 VERDICT_NAME = "verdict.json"
 HISTORY_NAME = "verdicts.json"
 DRIFT_NAME = "drift.parquet"
+ACTOR = "monitoring"
 WINDOW = timedelta(days=7)
-# One false alarm in twenty windows of a week, over all features together.
-CALIBRATION = Calibration(false_alarm_rate=0.05, windows=300, seed=11)
-POLICY = VerdictPolicy(persistence=3, cool_down=timedelta(days=7))
-DEGRADED_STANDARD_ERRORS = 3.0
+# Days with a false alarm, of the hours' statistics, the weeks' and the classifier together, and what of them
+# the last two have.
+FALSE_ALARMS_A_MONTH = 1.0
+WEEKLY_SHARE, CLASSIFIER_SHARE = 0.125, 0.125
+POLICY = VerdictPolicy(
+    persistence=3, windows=4, cool_down=timedelta(days=7), release=0.8, fallback=timedelta(days=7)
+)
+SAGS, FELL, HARMFUL = 1.0, 3.0, 3.0
 DEGRADED_MINIMUM_ROWS = 500
+# After a promotion the version before is scored on the same rows; the judged interval is drawn anew each day.
+WATCH_PERIOD = timedelta(days=7)
+WATCH_CONFIDENCE, WATCH_RESAMPLES, WATCH_SEED, WATCH_LEAST_ROWS = 0.99, 500, 37, 100
 SHOWN_FEATURES = 8
+# Features that are named of what tells then from now.
+TELLING_FEATURES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What was found in the newest window."""
+    """What was found in the newest window.
+
+    Parameters
+    ----------
+    hourly
+        What the newest hour showed; None while too few days are known before it.
+    apart
+        How well a classifier tells the newest week from the training rows; None while either is too short.
+    """
 
     verdict: Verdict
     drift: pl.DataFrame
-    live: pl.DataFrame
+    hourly: pl.DataFrame | None
+    apart: ToldApart | None
     report: DriftReport
 
 
-def watched_features(forecaster: Forecaster) -> list[str]:
-    """Features that can drift; the calendar cannot."""
-    return [name for name in forecaster.manifest.features if family_of(name) != "calendar"]
+def weekly_calibration(false_alarms_a_month: float) -> Calibration:
+    """Thresholds of a week's window that is judged every day."""
+    return Calibration(WEEKLY_SHARE * false_alarms_a_month / DAYS_A_MONTH, windows=300, seed=11)
+
+
+def classifier_calibration(false_alarms_a_month: float) -> Calibration:
+    """Thresholds of the classifier, which is asked about a week's window every day."""
+    return Calibration(CLASSIFIER_SHARE * false_alarms_a_month / DAYS_A_MONTH, windows=300, seed=11)
+
+
+def hourly_rate(false_alarms_a_month: float) -> AlarmRate:
+    """False alarms that are left to the hours' statistics."""
+    share = 1 - WEEKLY_SHARE - CLASSIFIER_SHARE
+    return AlarmRate(share * false_alarms_a_month, block_days=10, draws=300, seed=11)
 
 
 def watch(
-    home: Home,
-    forecaster: Forecaster,
-    features: pl.DataFrame,
-    promised: Mapping[int, float],
-    outcomes: pl.DataFrame,
+    home: Home, forecaster: Forecaster, features: pl.DataFrame, *, false_alarms_a_month: float
 ) -> Watched:
     """Judge the newest window of the market against what the champion was trained on.
 
     Parameters
     ----------
     features
-        Of every stored bar, sorted by symbol and open time.
-    promised
-        Accuracy of the champion on its final stretch, by horizon.
-    outcomes
-        ``symbol``, ``open_time``, ``horizon_bars``, ``return_bps`` of every bar whose outcome is known.
+        Features and targets of every stored bar, sorted by symbol and open time.
     """
     names = watched_features(forecaster)
     ordered = features.sort("open_time", "symbol")
-    window_end = ordered["open_time"][-1] + home.market.bar
+    window_end = newest_close(features, home.market)
     trained_until = datetime.fromisoformat(forecaster.manifest.trained_until)
     reference = ordered.filter(pl.col("open_time") < trained_until)
     window = ordered.filter(pl.col("open_time") >= max(window_end - WINDOW, trained_until))
-    drift = drift_table(reference, window, names, CALIBRATION)
-    with ForecastLog(home.forecasts_database) as log:
-        scored = scored_forecasts(log.read(model=home.market.model), outcomes)
-        happened = scored.select("symbol", "known_at", "horizon_bars", "return_bps").unique()
-        log.write_outcomes(home.market.model, happened)
-    fallen = degraded_horizons(
-        scored.filter(pl.col("bundle") == forecaster.digest),
-        promised,
-        standard_errors=DEGRADED_STANDARD_ERRORS,
-        minimum_rows=DEGRADED_MINIMUM_ROWS,
+    drift = drift_table(reference, window, names, weekly_calibration(false_alarms_a_month))
+    hourly = judged_newest_hour(home, forecaster, features, hourly_rate(false_alarms_a_month))
+    apart = told_apart(
+        reference,
+        window,
+        names,
+        outcome=f"return_{home.market.horizons[0]}",
+        calibration=classifier_calibration(false_alarms_a_month),
     )
-    found = verdict(
-        drift,
-        model=home.market.model,
+    scored = scored_log(home, features).filter(pl.col("bundle") == forecaster.digest)
+    found = judged(
+        drift=drift,
+        hourly=hourly,
+        told_apart=apart.named(TELLING_FEATURES) if apart else (),
+        scored=scored,
+        promised=_accuracies(promises(home, forecaster.digest)),
+        worse_than=better_predecessor(home, scored, features, window_end),
         window_end=window_end,
-        degraded=bool(fallen),
+        champion=forecaster.digest,
+        market=home.market,
         earlier=_history(home.monitoring),
-        policy=POLICY,
     )
     report = draw_drift_report(home.monitoring, reference, window, drift)
     write_parquet_atomically(drift, home.monitoring / DRIFT_NAME)
     _remember(home.monitoring, found)
-    return Watched(found, drift, live_scores(scored), report)
+    return Watched(found, drift, hourly, apart, report)
 
 
-def outcomes_of(dataset: pl.DataFrame, market: Market) -> pl.DataFrame:
-    """Known forward returns in basis points, one row per symbol, bar and horizon."""
-    return pl.concat(
-        dataset.select(
-            "symbol",
-            "open_time",
-            horizon_bars=pl.lit(horizon, pl.Int64),
-            return_bps=pl.col(f"return_{horizon}") * 1e4,
-        ).drop_nulls()
-        for horizon in market.horizons
+def judged(
+    *,
+    drift: pl.DataFrame,
+    hourly: pl.DataFrame | None,
+    told_apart: tuple[str, ...],
+    scored: pl.DataFrame,
+    promised: Mapping[int, float],
+    worse_than: int | None,
+    window_end: datetime,
+    champion: str,
+    market: Market,
+    earlier: Sequence[Judged],
+) -> Verdict:
+    """Judge what a window showed, by the platform's limits.
+
+    Parameters
+    ----------
+    drift, hourly
+        From `drift_table` and `cryptoai_assets.lib.hourly_watch.judged_hour`.
+    told_apart
+        See `Evidence`.
+    scored
+        From `cryptoai_monitoring.live_score.scored_forecasts`, of the champion.
+    promised
+        Accuracy at promotion, by horizon.
+    worse_than
+        Version before, when it was found to be better.
+    """
+    even = dict.fromkeys(market.horizons, 0.5)
+    return verdict(
+        Evidence(
+            window_end=window_end,
+            champion=champion,
+            drifted=_drifted(drift, hourly),
+            excess=max(drift["excess"][0], 0.0 if hourly is None else hourly["excess"][0]),
+            watched=drift.height + (0 if hourly is None else hourly.height),
+            standing=standing(
+                shortfalls(scored, promised, minimum_rows=DEGRADED_MINIMUM_ROWS), sags=SAGS, fell=FELL
+            ),
+            worse_than=worse_than,
+            harmful=standing(
+                shortfalls(scored, even, minimum_rows=DEGRADED_MINIMUM_ROWS), sags=HARMFUL, fell=HARMFUL
+            )
+            == "fell",
+            told_apart=told_apart,
+        ),
+        model=market.model,
+        earlier=earlier,
+        policy=POLICY,
     )
+
+
+def _drifted(drift: pl.DataFrame, hourly: pl.DataFrame | None) -> tuple[str, ...]:
+    """Names beyond their thresholds, the largest excess first; a column of one symbol with its symbol."""
+    excess = dict(drift.filter("drifted").select("feature", "excess").iter_rows())
+    if hourly is not None:
+        for row in hourly.filter("drifted").iter_rows(named=True):
+            excess[f"{row['column']} of {row['symbol']}"] = row["excess"]
+    return tuple(sorted(excess, key=lambda name: -excess[name]))
+
+
+def better_predecessor(
+    home: Home, scored: pl.DataFrame, features: pl.DataFrame, window_end: datetime
+) -> int | None:
+    """Version before, when it is better than a champion that was promoted lately, on the rows served since.
+
+    Its forecasts of the same bars are made by its bundle from the stored features. None beyond the time of
+    watch, after a rollback, and where nothing is shown.
+
+    Parameters
+    ----------
+    scored
+        From `cryptoai_monitoring.live_score.scored_forecasts`, of the champion.
+    """
+    model = home.market.model
+    lines = [e for e in home.ledger.entries(model) if e.kind in ("promotion", "rollback")]
+    first = scored["known_at"].min()
+    if not lines or lines[-1].kind != "promotion" or lines[-1].previous is None:
+        return None
+    folder = release_folder(home.releases, model, lines[-1].previous)
+    if not isinstance(first, datetime) or window_end - first > WATCH_PERIOD or not folder.is_dir():
+        return None
+    before = Forecaster.load(folder)
+    manifest = before.manifest
+    rows = dataset(features, features, manifest.features, lookback=manifest.lookback, bar=home.market.bar)
+    rows = rows.between(first - home.market.bar, None)
+    if not len(rows):
+        return None
+    said = graph_predictions(before, rows).probability_up
+    answered = scored.filter(pl.col("abstention").is_null(), pl.col("return_bps") != 0)
+    for place, horizon in enumerate(home.market.horizons):
+        same = answered.filter(horizon_bars=horizon).join(
+            rows.keys.with_columns(before=pl.Series(said[:, place])), on=["open_time", "symbol"]
+        )
+        if scores_higher(same, horizon):
+            return lines[-1].previous
+    return None
+
+
+def scores_higher(same: pl.DataFrame, horizon: int) -> bool:
+    """Whether the version before is shown to have the lower log loss, on enough rows.
+
+    Parameters
+    ----------
+    same
+        ``open_time``, ``return_bps`` (known, and no zero), ``probability_up`` of the champion, ``before`` of
+        the other.
+    """
+    if same["open_time"].n_unique() < max(WATCH_LEAST_ROWS, 2 * horizon):
+        return False
+    up = (same["return_bps"] > 0).cast(pl.Float64).to_numpy()
+    ours, theirs = (log_loss(same[name].to_numpy(), up) for name in ("probability_up", "before"))
+    bootstrap = BootstrapSettings(10 * horizon, WATCH_RESAMPLES, WATCH_SEED, WATCH_CONFIDENCE)
+    return paired_interval(ours, theirs, same["open_time"], bootstrap).lower > 0
+
+
+def act(home: Home, found: Verdict, *, version: int, at: datetime) -> str:
+    """Carry out a rollback or a stop; a retrain is asked for by a sensor. Done again, it changes nothing.
+
+    Returns
+    -------
+    str
+        What was done, or an empty text.
+
+    Raises
+    ------
+    PromotionError
+        When the version before may not be released any more.
+    """
+    desk, model, numbers = home.release_desk, home.market.model, found.to_dict()
+    if found.action == "roll_back" and found.evidence.worse_than is not None:
+        before = found.evidence.worse_than
+        desk.promote(model, before, actor=ACTOR, reason=found.reason, numbers=numbers, at=at, kind="rollback")
+        return f"rolled back from version {version} to {before}"
+    if found.action == "stop":
+        desk.stop(model, version, actor=ACTOR, reason=found.reason, numbers=numbers, at=at)
+        return f"version {version} abstains until somebody answers for it, or another one is released"
+    return ""
+
+
+def _accuracies(promised: Mapping[str, float]) -> dict[int, float]:
+    return {
+        int(name.split("/")[0][1:]): value for name, value in promised.items() if name.endswith("/accuracy")
+    }
 
 
 def _history(folder: Path) -> list[Judged]:
@@ -115,56 +279,61 @@ def _history(folder: Path) -> list[Judged]:
     if not path.is_file():
         return []
     return [
-        Judged(datetime.fromisoformat(end), drifted, retrain)
-        for end, (drifted, retrain) in sorted(json.loads(path.read_bytes()).items())
+        Judged(**{**record, "window_end": datetime.fromisoformat(end)})
+        for end, record in sorted(json.loads(path.read_bytes()).items())
+        if isinstance(record, dict)  # what an earlier version of this code kept says too little
     ]
 
 
 def _remember(folder: Path, found: Verdict) -> None:
     """Keep one line a window; a window that is judged again replaces its line."""
-    history = {judged.window_end.isoformat(): [judged.drifted, judged.retrain] for judged in _history(folder)}
-    history[found.window_end.isoformat()] = [bool(found.drifted), found.action == "retrain"]
-    for name, record in ((HISTORY_NAME, history), (VERDICT_NAME, found.to_dict())):
-        draft = folder / f".{name}.tmp"
-        draft.write_text(json.dumps(record, indent=1))
-        draft.replace(folder / name)
+    history = {judged.window_end.isoformat(): _line(judged) for judged in _history(folder)}
+    history[found.evidence.window_end.isoformat()] = _line(found.judged)
+    write_json(folder / HISTORY_NAME, history)
+    write_json(folder / VERDICT_NAME, found.to_dict())
+
+
+def _line(judged: Judged) -> dict[str, object]:
+    record = asdict(judged)
+    del record["window_end"]
+    return record
 
 
 def newest_verdict(home: Home) -> Verdict | None:
     """Read the newest verdict; None before the first."""
     path = home.monitoring / VERDICT_NAME
-    if not path.is_file():
-        return None
-    record = json.loads(path.read_bytes())
-    return Verdict(
-        **{
-            **record,
-            "window_end": datetime.fromisoformat(record["window_end"]),
-            "drifted": tuple(record["drifted"]),
-        }
-    )
+    return Verdict.from_dict(json.loads(path.read_bytes())) if path.is_file() else None
 
 
 def drift_alert(home: Home, found: Verdict, *, links: Mapping[str, str], now: datetime) -> Alert:
     """What a person is told: what drifted, how much, what follows, and where to look."""
-    drift = pl.read_parquet(home.monitoring / DRIFT_NAME).filter("drifted").head(SHOWN_FEATURES)
+    drift = pl.read_parquet(home.monitoring / DRIFT_NAME).filter("drifted")
     facts = [
         (
             row["feature"],
             f"PSI {row['psi']:.2f}, threshold {row['threshold']:.2f}; mean {row['reference_mean']:.3g} → "
             f"{row['window_mean']:.3g} (deviation {row['reference_deviation']:.3g})",
         )
-        for row in drift.iter_rows(named=True)
+        for row in drift.head(SHOWN_FEATURES).iter_rows(named=True)
     ]
+    hourly = [name for name in found.evidence.drifted if name not in set(drift["feature"])]
+    facts += [(name, "beyond its hourly threshold") for name in hourly[:SHOWN_FEATURES]]
+    told = [("then is told from now by", by) for by in found.evidence.told_apart]
     return Alert(
         cause=found.cause,
-        severity="critical" if found.action == "retrain" else "warning",
-        title=f"{'Drift' if found.drifted else 'Fallen score'} in {home.market.name}: {found.action}",
+        severity="warning" if found.action == "watch" else "critical",
+        title=f"{_subject(found)} in {home.market.name}: {found.action.replace('_', ' ')}",
         summary=found.reason,
-        facts=(("window ends", f"{found.window_end:%Y-%m-%d %H:%M} UTC"), *facts),
+        facts=(("window ends", f"{found.evidence.window_end:%Y-%m-%d %H:%M} UTC"), *facts, *told),
         links=tuple(links.items()),
         raised_at=now,
     )
+
+
+def _subject(found: Verdict) -> str:
+    if found.action == "roll_back" or found.evidence.standing == "fell" or found.evidence.harmful:
+        return "Drift and fallen score" if found.drifting else "Fallen score"
+    return "Drift" if found.drifting or found.evidence.told_apart else "Training due"
 
 
 def failure_alert(
@@ -197,7 +366,14 @@ def failure_alert(
         facts=(*failed.items(), *started),
         links=tuple(links.items()),
         raised_at=now,
+        kind=failure_kind(home, kind),
+        about=tuple(failed),
     )
+
+
+def failure_kind(home: Home, kind: str) -> str:
+    """What alerts about failures of one kind have in common."""
+    return f"failed {kind} in {home.market.name}"
 
 
 def recovery_alert(

@@ -10,7 +10,7 @@ from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.feature_report import TABLES
 from cryptoai_assets.lib.feature_set import trained_features
 from cryptoai_assets.lib.home import Home
-from cryptoai_assets.lib.market import month_after, month_start
+from cryptoai_assets.lib.market import CHARTS, Market, month_after, month_start
 from cryptoai_assets.lib.monthly_features import months_read, symbols_read
 from cryptoai_assets.lib.planner import Recipe
 from cryptoai_assets.lib.store import Place
@@ -69,7 +69,7 @@ def features_recipe(market: MarketResource, partition_key: str) -> Recipe:
             "greatest_age": {fact: settings.greatest_age[fact] for fact in facts_read(names)},
         },
         code=(
-            "edge_bundle.features",
+            *_feature_code(settings),
             "edge_bundle.windows",
             "edge_bundle.candles",
             "edge_bundle.facts",
@@ -78,9 +78,15 @@ def features_recipe(market: MarketResource, partition_key: str) -> Recipe:
     )
 
 
+def _feature_code(market: Market) -> tuple[str, ...]:
+    charts = ("edge_bundle.chart", "edge_bundle.chart_rule") if CHARTS in market.beyond else ()
+    return ("edge_bundle.features", *charts)
+
+
 def audited_names(market: MarketResource) -> tuple[str, ...]:
     """Every feature that the market's sources allow, whether a model is trained on it or not."""
-    return tuple(sourced_catalog(symbols=market.settings.symbols, facts=facts_of_features(market)))
+    settings, facts = market.settings, facts_of_features(market)
+    return tuple(sourced_catalog(symbols=settings.symbols, facts=facts, charts=CHARTS in settings.beyond))
 
 
 def audit_path(home: Home) -> Path:
@@ -107,7 +113,7 @@ def feature_audit_recipe(market: MarketResource) -> Recipe:
             "catalog": fingerprint(names),
         },
         code=(
-            "edge_bundle.features",
+            *_feature_code(settings),
             "edge_bundle.windows",
             "edge_bundle.candles",
             "cryptoai_assets.lib.feature_audit",

@@ -14,6 +14,7 @@ from cryptoai_assets.lib.coverage import coverage
 from cryptoai_assets.lib.market import month_window
 from cryptoai_assets.lib.market_data import awaited_bars
 from cryptoai_assets.lib.quality import SENTENCES, absent_bars, verdicts
+from cryptoai_assets.lib.source_changes import bars_by_source, foreign_shares
 from edge_bundle.facts import no_trade_slots
 
 SHOWN_ROWS = 100
@@ -99,6 +100,35 @@ def candles_are_fresh(context: dg.AssetCheckExecutionContext, market: MarketReso
         severity=dg.AssetCheckSeverity.ERROR,
         description=f"{settings.venue} does not give what is due: {', '.join(told)}" if told else None,
         metadata={"symbols_checked": len(running), "stale_symbols": stale.height},
+    )
+
+
+@dg.asset_check(asset=clean_candles)
+def candles_keep_their_source(
+    context: dg.AssetCheckExecutionContext, market: MarketResource
+) -> dg.AssetCheckResult:
+    """The newest bars of each symbol are of the market's own source, but for single ones that were mended."""
+    stores, settings, now = market.stores, market.settings, market.now()
+    if not settings.grows:
+        return dg.AssetCheckResult(passed=True, metadata={"state": "the market ends with its data"})
+    source = market.source().name
+    running = [place for place in _months(context, market) if place[1] == f"{now:%Y-%m}"]
+    bars = [
+        bars_by_source(
+            stores.clean_candles.month(*place), stores.clean_facts.month_or_empty(*place), source=source
+        )
+        for place in running
+    ]
+    foreign = foreign_shares(pl.concat(bars), source=source) if bars else pl.DataFrame()
+    told = [
+        f"{share:.0%} of the bars of {symbol} in {hours} h are of {other}, not of {source}"
+        for symbol, other, hours, _, share in foreign.rows()
+    ]
+    return dg.AssetCheckResult(
+        passed=foreign.is_empty(),
+        severity=dg.AssetCheckSeverity.ERROR,
+        description="; ".join(told) or None,
+        metadata={"symbols_checked": len(running), "sources": table(foreign, SHOWN_ROWS)},
     )
 
 

@@ -20,7 +20,10 @@ def drift_report_recipe(market: MarketResource) -> Recipe:
         },
         writes=(home.monitoring / VERDICT_NAME, home.monitoring / DRIFT_NAME),
         settings={},
-        code=("cryptoai_monitoring", "cryptoai_assets.lib.watch"),
+        code=(
+            "cryptoai_monitoring",
+            *(f"cryptoai_assets.lib.{name}" for name in ("hourly_watch", "live_scores", "watch")),
+        ),
     )
 
 

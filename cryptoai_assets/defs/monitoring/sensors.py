@@ -1,20 +1,46 @@
 """From a verdict to a training, from whatever failed to the outbox, and from the outbox to a person."""
 
+import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import dagster as dg
+from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import TickStatus
+from dagster._core.storage.tags import WILL_RETRY_TAG
 
 from cryptoai_assets.defs.monitoring.outcomes import check_outcomes, step_outcomes, what_went_wrong
-from cryptoai_assets.defs.resources import AlertsResource, MarketResource
+from cryptoai_assets.defs.resources import AlertsResource, MarketResource, look_seconds
+from cryptoai_assets.lib.decisions import decision_alert, note_retraining, settle
+from cryptoai_assets.lib.home import Home
+from cryptoai_assets.lib.ledger import Entry
 from cryptoai_assets.lib.live_bars import StreamRecord, missed
-from cryptoai_assets.lib.watch import failure_alert, newest_verdict, news_of, raise_alert, recovery_alert
-from edge_bundle.alerts import Outbox
+from cryptoai_assets.lib.watch import (
+    failure_alert,
+    failure_kind,
+    newest_verdict,
+    news_of,
+    raise_alert,
+    recovery_alert,
+)
+from edge_bundle.alerts import Outbox, alert_id
 
+LOOK_SECONDS = look_seconds()
 CAUSE_TAG = "cryptoai/cause"
+# With the cause's digest behind it: a cause that a run trains for beside its own.
+MERGED_TAG = "cryptoai/merged-cause-"
+RETRY_TAG = "cryptoai/retry-of"
+RETRIED_WITHIN = timedelta(days=1)
+TOLD_WITHIN = timedelta(days=1)
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
 RUNS_AT_ONCE = 500
 # Runs that end at the same time may be seen in another order than that of their times.
 LOOK_BACK = timedelta(minutes=1)
@@ -42,24 +68,68 @@ def training_config(cause: str) -> dict[str, object]:
 
 @dg.sensor(
     job=retraining_job,
-    minimum_interval_seconds=30,
+    minimum_interval_seconds=LOOK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
-def drift_asks_for_training(market: MarketResource) -> dg.SensorResult | dg.SkipReason:
-    """Ask for a training when the newest verdict says so; once per cause, whatever happens in between."""
+def drift_asks_for_training(
+    context: dg.SensorEvaluationContext, market: MarketResource
+) -> dg.SensorResult | dg.SkipReason:
+    """Ask for a training when the newest verdict says so; once per cause, whatever happens in between.
+
+    A cause that comes while a training waits or runs is merged with that one's. A training that failed is
+    tried once more.
+    """
+    if failed := _failed_once(context.instance, market.clock()):
+        cause = failed.tags[CAUSE_TAG]
+        return dg.SensorResult(run_requests=[_training(cause, key=f"{cause}#2", retried=failed.run_id)])
     found = newest_verdict(market.home)
     if found is None:
         return dg.SkipReason("no verdict yet: materialize drift_report")
     if found.action != "retrain":
         return dg.SkipReason(f"verdict: {found.action}: {found.reason}")
+    note_retraining(market.home, cause=found.cause, reason=found.reason, at=market.clock())
+    if merged := _merged(context.instance, found.cause):
+        return dg.SkipReason(f"{found.cause} is merged with what run {merged} trains for")
     # Dagster starts one run per run key, across restarts of the sensor.
-    request = dg.RunRequest(
-        run_key=found.cause, run_config=training_config(found.cause), tags={CAUSE_TAG: found.cause}
-    )
-    return dg.SensorResult(run_requests=[request])
+    return dg.SensorResult(run_requests=[_training(found.cause, key=found.cause)])
 
 
-@dg.sensor(target=None, minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
+def _training(cause: str, *, key: str, retried: str | None = None) -> dg.RunRequest:
+    tags = {CAUSE_TAG: cause} | ({RETRY_TAG: retried} if retried else {})
+    return dg.RunRequest(run_key=key, run_config=training_config(cause), tags=tags)
+
+
+def _failed_once(instance: dg.DagsterInstance, now: datetime) -> dg.DagsterRun | None:
+    """The newest training, when it failed, is the first of its cause, and Dagster does not retry it."""
+    newest = instance.get_run_records(dg.RunsFilter(job_name=retraining_job.name), limit=1)
+    for record in newest:
+        run = record.dagster_run
+        failed = run.status is dg.DagsterRunStatus.FAILURE and run.tags.get(WILL_RETRY_TAG) != "true"
+        recent = now - record.update_timestamp < RETRIED_WITHIN
+        if failed and recent and is_tried_again(run):
+            return run
+    return None
+
+
+def is_tried_again(run: dg.DagsterRun) -> bool:
+    """Whether a run, should it fail, is tried once more: it trains for a cause, for the first time."""
+    return run.job_name == retraining_job.name and CAUSE_TAG in run.tags and RETRY_TAG not in run.tags
+
+
+def _merged(instance: dg.DagsterInstance, cause: str) -> str | None:
+    """Run that trains for this cause beside its own; one that waits or runs is taken for it."""
+    tag = f"{MERGED_TAG}{hashlib.sha256(cause.encode()).hexdigest()[:12]}"
+    for run in instance.get_runs(dg.RunsFilter(tags={tag: cause}), limit=1):
+        return run.run_id
+    under_way = instance.get_runs(dg.RunsFilter(job_name=retraining_job.name, statuses=UNFINISHED), limit=1)
+    for run in under_way:
+        if run.tags.get(CAUSE_TAG) != cause:
+            instance.add_run_tags(run.run_id, {tag: cause})
+            return run.run_id
+    return None
+
+
+@dg.sensor(target=None, minimum_interval_seconds=LOOK_SECONDS, default_status=dg.DefaultSensorStatus.RUNNING)
 def failed_runs_are_told(
     context: dg.SensorEvaluationContext, market: MarketResource, alerts: AlertsResource
 ) -> dg.SensorResult:
@@ -71,7 +141,7 @@ def failed_runs_are_told(
     return _ended_runs_told(context, market, alerts, kind="run", outcomes=step_outcomes)
 
 
-@dg.sensor(target=None, minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.sensor(target=None, minimum_interval_seconds=LOOK_SECONDS, default_status=dg.DefaultSensorStatus.RUNNING)
 def failed_checks_are_told(
     context: dg.SensorEvaluationContext, market: MarketResource, alerts: AlertsResource
 ) -> dg.SensorResult:
@@ -106,8 +176,12 @@ def _ended_runs_told(
         if run.run_id in before["runs"]:
             continue
         day = f"{record.update_timestamp.astimezone(UTC):%Y-%m-%d}"
-        news = news_of(told, outcomes(context.instance, run), day)
+        found = outcomes(context.instance, run)
+        well = {name: said for name, said in found.items() if said is None}
+        # A training that is tried once more has not failed yet.
+        news = news_of(told, well if kind == "run" and is_tried_again(run) else found, day)
         told = news.told
+        Outbox(market.home.alerts_database).well(failure_kind(market.home, kind), well, market.clock())
         if news.failed:
             alerted += _tell_failures(market, alerts, run, news.failed, kind=kind)
         if news.recovered:
@@ -154,13 +228,15 @@ def _tell_failures(
     *,
     kind: Literal["run", "check"],
 ) -> bool:
+    retried = run.tags.get(RETRY_TAG)
+    first_try = {"its first try": alerts.run_address(retried)} if retried else {}
     alert = failure_alert(
         market.home,
         f"{'failed' if kind == 'run' else 'failed-checks'}:{run.run_id}",
         failed,
         kind=kind,
         because=run.tags.get(CAUSE_TAG),
-        links={"Dagster run": alerts.run_address(run.run_id)},
+        links={"Dagster run": alerts.run_address(run.run_id)} | first_try,
         now=market.clock(),
     )
     return raise_alert(market.home, alert)
@@ -190,10 +266,22 @@ def failed_ticks_are_told(
             now=market.clock(),
         )
         raise_alert(market.home, alert)
+    for kind in InstigatorType:
+        _tell_mended(market, alerts, kind.value.lower(), failing)
     return dg.SkipReason(f"failing: {', '.join(failing)}" if failing else "every evaluation succeeds")
 
 
-@dg.sensor(target=None, minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
+def _tell_mended(market: MarketResource, alerts: AlertsResource, kind: str, unwell: Collection[str]) -> None:
+    """Resolve the alerts of a kind whose matter is well again, and say so."""
+    home, now = market.home, market.clock()
+    outbox = Outbox(home.alerts_database)
+    for cause in outbox.unwell(failure_kind(home, kind), unwell, now):
+        told = outbox.one(alert_id(cause)).alert
+        links = {"Dagster": f"{alerts.dagster_address}/automation"}
+        raise_alert(home, recovery_alert(home, cause, told.about, kind=kind, links=links, now=now))
+
+
+@dg.sensor(target=None, minimum_interval_seconds=LOOK_SECONDS, default_status=dg.DefaultSensorStatus.RUNNING)
 def silent_streams_are_told(
     context: dg.SensorEvaluationContext, market: MarketResource, alerts: AlertsResource
 ) -> dg.SensorResult:
@@ -218,18 +306,52 @@ def silent_streams_are_told(
             links={"Dagster": f"{alerts.dagster_address}/automation"},
             now=market.clock(),
         )
-        raise_alert(market.home, alert)
+        raise_alert(market.home, replace(alert, about=tuple(one.symbol for one in silent)))
+    _tell_mended(market, alerts, "stream", [one.symbol for one in silent])
     told = f"silent: {', '.join(one.symbol for one in silent)}" if silent else "bars come as they are due"
     return dg.SensorResult(skip_reason=told, cursor=json.dumps(record.progress(market.settings)))
 
 
-@dg.sensor(target=None, minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
+@dg.sensor(target=None, minimum_interval_seconds=LOOK_SECONDS, default_status=dg.DefaultSensorStatus.RUNNING)
+def decisions_are_told(
+    context: dg.SensorEvaluationContext, market: MarketResource, alerts: AlertsResource
+) -> dg.SensorResult:
+    """Put an alert into the outbox for each promotion, refusal, rollback and training of the ledger, once."""
+    home, now = market.home, market.clock()
+    outbox = Outbox(home.alerts_database)
+    seen, told = int(context.cursor or 0), 0
+    for entry in home.ledger.entries():
+        if entry.id <= seen:
+            continue
+        seen = entry.id
+        if now - entry.at > TOLD_WITHIN:
+            continue  # of a ledger that is older than this sensor
+        settle(outbox, entry, now)
+        alert = decision_alert(entry, links=_decision_links(home, alerts, entry), now=now)
+        told += alert is not None and raise_alert(home, alert)
+    return dg.SensorResult(skip_reason=f"decisions told: {told}", cursor=str(seen))
+
+
+def _decision_links(home: Home, alerts: AlertsResource, entry: Entry) -> dict[str, str]:
+    versions = {entry.version, entry.previous}
+    runs = {
+        found.run_id: found.version
+        for found in home.tracking.versions(entry.model)
+        if found.version in versions
+    }
+    links = {"MLflow comparison": alerts.comparison_address(entry.model, runs)} if len(runs) == 2 else {}
+    if entry.kind == "admission":
+        links["POST here to approve"] = f"{alerts.serving_address}/models/{entry.model}/promote"
+    return links | {"Dagster": alerts.asset_address("gate_decision")}
+
+
+@dg.sensor(target=None, minimum_interval_seconds=LOOK_SECONDS, default_status=dg.DefaultSensorStatus.RUNNING)
 def outbox_is_delivered(
     context: dg.SensorEvaluationContext, market: MarketResource, alerts: AlertsResource
 ) -> dg.SkipReason:
-    """Send what waits in the outbox; what a channel does not take is tried again later."""
+    """Send what waits in the outbox, and remind of what is open; what is not taken is tried again later."""
+    failures = alerts.deliver(market.home, context.log.info, market.clock())
     outbox, channels = Outbox(market.home.alerts_database), alerts.channels(context.log.info)
-    failures = outbox.deliver(channels, market.clock())
     waiting = sum(len(outbox.undelivered(channel.name)) for channel in channels)
     quiet = f"{waiting} messages wait for their next try" if waiting else "nothing waits"
     return dg.SkipReason("; ".join(failures) or quiet)

@@ -18,11 +18,11 @@ from cryptoai_assets.defs.news.recipes import (
 from cryptoai_assets.defs.news.sources import REACH, news_sources
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.defs.sentiment.methods import sentiment_choice
-from cryptoai_assets.lib.news.mood import HOUR, OF_THE_MARKET, SOURCE, WEIGHING, mood_facts, slots_between
 from cryptoai_assets.lib.news.news_store import visits
 from cryptoai_assets.lib.news.outlook import CAUTION, outlooks
-from cryptoai_assets.lib.news.scored_news import SCORED_SCHEMA, with_scores
 from cryptoai_assets.lib.store import read_stored_parquet, write_parquet_atomically
+from edge_bundle.news.mood import HOUR, OF_THE_MARKET, SOURCE, WEIGHING, mood_facts, slots_between
+from edge_bundle.news.scored_news import SCORED_SCHEMA, with_scores
 from edge_bundle.sentiment.outlook import Outlooks
 
 GROUP = "news"

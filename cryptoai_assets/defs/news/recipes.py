@@ -6,13 +6,13 @@ from pathlib import Path
 
 from cryptoai_assets.defs.news.sources import news_sources
 from cryptoai_assets.defs.resources import MarketResource
-from cryptoai_assets.lib.news.mood import WEIGHING
 from cryptoai_assets.lib.news.outlook import CAUTION
 from cryptoai_assets.lib.planner import Recipe
+from edge_bundle.news.mood import WEIGHING
 from edge_bundle.releases import channel_path
 from edge_bundle.sentiment.release import MODEL
 
-_CODE = ("cryptoai_assets.lib.news", "edge_bundle.sentiment")
+_CODE = ("cryptoai_assets.lib.news", "edge_bundle.news", "edge_bundle.sentiment")
 
 
 def visits_path(market: MarketResource) -> Path:
@@ -40,7 +40,7 @@ def raw_news_recipe(market: MarketResource) -> Recipe:
             "sources": [source.name for source in news_sources(market)],
             "asked": f"{now.replace(minute=now.minute // 15 * 15):%Y-%m-%d %H:%M}",
         },
-        code=("cryptoai_assets.lib.news", "cryptoai_assets.lib.sources"),
+        code=("cryptoai_assets.lib.news", "edge_bundle.news", "cryptoai_assets.lib.sources"),
     )
 
 

@@ -6,14 +6,16 @@ from datetime import timedelta
 from cryptoai_assets.defs.resources import TIMEOUT_SECONDS, MarketResource
 from cryptoai_assets.lib.news import social
 from cryptoai_assets.lib.news.article_texts import ArticleTexts
-from cryptoai_assets.lib.news.feeds import FEEDS, FeedSource
+from cryptoai_assets.lib.news.feeds import FeedSource
 from cryptoai_assets.lib.news.news_source import NewsSource
 from cryptoai_assets.lib.news.telegram import TelegramKey, TelegramSource, TelethonChannels
-from cryptoai_assets.lib.news.visits import USER_AGENT, Visitor
+from cryptoai_assets.lib.news.visits import Visitor
 from cryptoai_assets.lib.sources.web import WebClient
+from edge_bundle.news import news_api
+from edge_bundle.news.feed_addresses import FEEDS
+from edge_bundle.news.feed_items import USER_AGENT
 
 VISITS_PER_SECOND = 0.5
-QUERY = "bitcoin OR ethereum OR crypto"
 SUBREDDITS = ("CryptoCurrency", "Bitcoin", "ethereum")
 # Before the first visit, as far back as any source goes.
 REACH = timedelta(days=30)
@@ -74,11 +76,11 @@ def _telegram(market: MarketResource) -> NewsSource:
 
 def _news_api(market: MarketResource, home: str | None) -> NewsSource:
     key = "simulated" if home else market.secret("CRYPTOAI_NEWSAPI_KEY")
-    secrets = {social.NEWS_API_KEY: key} if key else {}
-    rate = social.NEWS_API_REQUESTS_PER_SECOND
+    secrets = {news_api.KEY_NAME: key} if key else {}
+    rate = news_api.REQUESTS_PER_SECOND
     return social.NewsApiSource(
-        _web(market, "NewsAPI", home or social.NEWS_API_URL, rate, secrets, {}, simulated=home is not None),
-        QUERY,
+        _web(market, "NewsAPI", home or news_api.URL, rate, secrets, {}, simulated=home is not None),
+        news_api.QUERY,
     )
 
 
@@ -102,7 +104,7 @@ def _x(market: MarketResource) -> NewsSource:
     token = market.secret("CRYPTOAI_X_TOKEN")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     rate = social.X_REQUESTS_PER_SECOND
-    return social.XSource(_web(market, "X", social.X_URL, rate, {}, headers, simulated=False), QUERY)
+    return social.XSource(_web(market, "X", social.X_URL, rate, {}, headers, simulated=False), news_api.QUERY)
 
 
 def _web(

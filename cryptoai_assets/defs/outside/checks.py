@@ -11,12 +11,14 @@ from cryptoai_assets.defs.outside.sources import SOURCES, fact_source, facts_giv
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.interpolation import interpolated_lookahead
 from cryptoai_assets.lib.outside_facts import absent_facts, stale_series
+from cryptoai_assets.lib.source_changes import replaced_sources
 from cryptoai_assets.lib.store import read_stored_parquet
 
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 _MEANINGS = {
     "facts_are_fresh": "No series that features may read is older than its greatest age.",
     "facts_are_of_every_symbol": "What features may read is there, for every symbol or for the whole market.",
+    "facts_keep_their_source": "No series that features may read has come from another source this week.",
     "facts_are_not_interpolated": "No value between two releases lies on a curve to the next one.",
 }
 
@@ -44,6 +46,7 @@ def _check(source: str) -> dg.AssetChecksDefinition:
             return
         yield _fresh(market, source)
         yield _complete(market, source)
+        yield _same_source(market, source)
         yield _not_interpolated(market, source)
 
     return rules
@@ -74,6 +77,22 @@ def _complete(market: MarketResource, source: str) -> dg.AssetCheckResult:
         severity=ERROR if "outside" in market.settings.beyond else WARN,
         description=f"not offered: {', '.join(absent)}; {cure}" if absent else None,
         metadata={"absent": absent},
+    )
+
+
+def _same_source(market: MarketResource, source: str) -> dg.AssetCheckResult:
+    facts = market.home.facts.read(facts_given(market, source))
+    replaced = replaced_sources(facts, now=market.now())
+    told = [
+        f"{name}{f' of {symbol}' if symbol else ''}: {by} since {since:%Y-%m-%d %H:%M}, {before} before"
+        for name, symbol, before, by, since in replaced.rows()
+    ]
+    return dg.AssetCheckResult(
+        check_name="facts_keep_their_source",
+        passed=replaced.is_empty(),
+        severity=ERROR if market.settings.grows else WARN,
+        description="; ".join(told) or None,
+        metadata={"replaced_series": replaced.height},
     )
 
 

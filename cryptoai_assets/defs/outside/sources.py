@@ -5,7 +5,6 @@ from datetime import datetime
 from pathlib import Path
 
 from cryptoai_assets.defs.resources import TIMEOUT_SECONDS, MarketResource
-from cryptoai_assets.lib.news.mood import OF_A_COIN, OF_THE_MARKET
 from cryptoai_assets.lib.sources import (
     coin_metrics,
     daily_csv,
@@ -16,6 +15,7 @@ from cryptoai_assets.lib.sources import (
 )
 from cryptoai_assets.lib.sources.fact_source import FactSource, FileSource, Witness
 from cryptoai_assets.lib.sources.web import WebClient
+from edge_bundle.news.mood import OF_A_COIN, OF_THE_MARKET
 
 TRENDS_FILE = "google_trends.csv"
 SESSIONS: Mapping[str, daily_csv.Session] = {

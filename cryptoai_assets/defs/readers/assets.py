@@ -14,7 +14,6 @@ from cryptoai_assets.defs.market_data.assets import clean_candles
 from cryptoai_assets.defs.materialization import materialized, picture, table
 from cryptoai_assets.defs.readers import recipes
 from cryptoai_assets.defs.readers.config import ReaderConfig
-from cryptoai_assets.defs.release.assets import ACTOR, CALIBRATION_LIMIT, COVERAGE_TOLERANCE, REFRESH_MARGIN
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.candle_patterns import weights as candle_weights
 from cryptoai_assets.lib.candle_patterns.candidate import candle_evidence, candle_report
@@ -39,7 +38,8 @@ from cryptoai_assets.lib.charts.plan import (
     bar_pool,
     market_plan,
 )
-from cryptoai_assets.lib.gate import Evidence, GatePolicy, decide
+from cryptoai_assets.lib.decisions import GATE
+from cryptoai_assets.lib.gate import Evidence, decide, platform_policy
 from cryptoai_assets.lib.monthly_features import stored_window
 from cryptoai_assets.lib.reader_candidates import ReaderCandidate, ReaderReport, record_of, registered_reader
 from cryptoai_assets.lib.releases import rival_folder
@@ -75,11 +75,7 @@ def trained_chart_vit(
                 plan,
                 plan.networks[0],
                 folder / BUNDLE,
-                checkpoints=market.home.checkpoints,
-                threads=THREADS,
-                as_of=market.now(),
-                git_commit=git_commit(),
-                after_epoch=lambda epoch: context.log.info(epoch.bar),
+                **_run(context, market),
             ).folder
         report = chart_report(Detector.load(bundle), data, seed=SEED)
         return _registered(context, market, origin, bundle, report, model=PATTERN_MODEL, kind="vit")
@@ -104,11 +100,7 @@ def trained_candle_cnn(
                 data,
                 plan,
                 folder / BUNDLE,
-                checkpoints=market.home.checkpoints,
-                threads=THREADS,
-                as_of=market.now(),
-                git_commit=git_commit(),
-                after_epoch=lambda epoch: context.log.info(epoch.bar),
+                **_run(context, market),
             ).folder
         report = candle_report(CandleReader.load(bundle), data, seed=SEED)
         return _registered(context, market, origin, bundle, report, model=CANDLE_MODEL, kind="candles")
@@ -147,6 +139,17 @@ def _candle_set(market: MarketResource, config: ReaderConfig) -> tuple[CandleSet
     plan = CANDLES if config.size == "full" else SMALL_CANDLES
     plan = market_candle_plan(plan, market.settings, candles)
     return candle_set(candles, plan), plan
+
+
+def _run(context: dg.AssetExecutionContext, market: MarketResource) -> dict[str, Any]:
+    """What every training is told of the run that it is made in."""
+    return {
+        "checkpoints": market.home.checkpoints,
+        "threads": THREADS,
+        "as_of": market.now(),
+        "git_commit": git_commit(),
+        "after_epoch": lambda epoch: context.log.info(epoch.bar),
+    }
 
 
 def _shipped(weights: Path, folder: Path) -> Path:
@@ -189,22 +192,18 @@ def _candidate(market: MarketResource, model: str) -> tuple[ReaderCandidate, Pat
 
 def _released(market: MarketResource, candidate: ReaderCandidate, evidence: Evidence) -> dict[str, Any]:
     home, at = market.home, market.clock()
-    policy = GatePolicy(
-        REFRESH_MARGIN, COVERAGE_TOLERANCE, CALIBRATION_LIMIT, SMALL.bootstrap(market.settings)
-    )
-    decision = decide(evidence, policy)
+    decision = decide(evidence, platform_policy(SMALL.bootstrap(market.settings)))
     numbers = record_of(decision.to_dict(), candidate)
     reason = "; ".join(decision.reasons)
     if decision.promote:
         home.release_desk.promote(
-            candidate.model, candidate.version, actor=ACTOR, reason=reason, numbers=numbers, at=at
+            candidate.model, candidate.version, actor=GATE, reason=reason, numbers=numbers, at=at
         )
     else:
-        home.ledger.append(
-            "refusal",
+        home.ledger.refuse(
             model=candidate.model,
             version=candidate.version,
-            actor=ACTOR,
+            actor=GATE,
             reason=reason,
             numbers=numbers,
             at=at,

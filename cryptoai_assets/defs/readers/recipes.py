@@ -12,7 +12,7 @@ from cryptoai_assets.lib.planner import Recipe
 from cryptoai_assets.lib.reader_candidates import RECORD_NAME
 from edge_bundle.releases import channel_path
 
-CHART_CODE = ("cryptoai_assets.lib.charts", "edge_bundle.detector")
+CHART_CODE = ("cryptoai_assets.lib.charts", "edge_bundle.chart_turns", "edge_bundle.detector")
 CANDLE_CODE = ("cryptoai_assets.lib.candle_patterns", "edge_bundle.candle_reader")
 
 

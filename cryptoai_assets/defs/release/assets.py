@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -14,11 +15,16 @@ from cryptoai_assets.defs.materialization import materialized, table
 from cryptoai_assets.defs.release import recipes
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.defs.training.assets import backtest, candidate_rows, trained_forecaster, version_scores
+from cryptoai_assets.lib.bundle_checks import graph_operators
 from cryptoai_assets.lib.candidate import Candidate, bundle_folder, gate_evidence, score_stretch
-from cryptoai_assets.lib.gate import Decision, GatePolicy, Margin, decide
+from cryptoai_assets.lib.decisions import GATE, note_admission
+from cryptoai_assets.lib.edge_archive import MadeArchive, champions_archive
+from cryptoai_assets.lib.emulated_pi import emulated_selftest, missing_packages
+from cryptoai_assets.lib.gate import Decision, GatePolicy, decide, platform_policy
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.monthly_features import stored_window
-from cryptoai_assets.lib.releases import rival
+from cryptoai_assets.lib.probation import begin_probation, note_probation
+from cryptoai_assets.lib.releases import champion_forecaster, rival
 from cryptoai_assets.lib.requested_releases import ADMITTED_TAG
 from cryptoai_assets.lib.scoring import Score
 from cryptoai_assets.lib.training import TrainingSettings
@@ -28,23 +34,16 @@ from edge_bundle.candles import newest_bars
 from edge_bundle.facts import NO_TRADE
 from edge_bundle.features.sources import facts_since
 from edge_bundle.forecaster import Forecaster
+from edge_bundle.manifest import GRAPH_NAME
 from edge_bundle.releases import read_channel
 from edge_bundle.windows import MarketWindow
 
 GROUP = "release"
-ACTOR = "gate"
-# Set before any score is known: a refresh may lose half a percent of log loss; coverage and calibration
-# may be off by five points.
-REFRESH_MARGIN = Margin(0.005, relative=True)
-COVERAGE_TOLERANCE = 0.05
-CALIBRATION_LIMIT = 0.05
 
 
 def gate_policy(market: MarketResource, settings: TrainingSettings) -> GatePolicy:
     """What this platform asks of a challenger."""
-    return GatePolicy(
-        REFRESH_MARGIN, COVERAGE_TOLERANCE, CALIBRATION_LIMIT, settings.bootstrap(market.settings)
-    )
+    return platform_policy(settings.bootstrap(market.settings))
 
 
 @dg.asset(group_name=GROUP, deps=[trained_forecaster, version_scores, backtest])
@@ -98,11 +97,10 @@ def note_decision(home: Home, model: str, version: int, decision: Decision, at: 
         {ADMITTED_TAG: str(decision.promote), "gate/door": decision.door, "gate/reasons": reasons},
     )
     if not decision.promote:
-        home.ledger.append(
-            "refusal",
+        home.ledger.refuse(
             model=model,
             version=version,
-            actor=ACTOR,
+            actor=GATE,
             reason=reasons,
             numbers=decision.to_dict(),
             at=at,
@@ -136,17 +134,28 @@ def decision_metadata(decision: Decision) -> dict[str, Any]:
 
 @dg.asset(group_name=GROUP, kinds={"mlflow"}, deps=[gate_decision])
 def released_bundle(market: MarketResource) -> dg.MaterializeResult[None]:
-    """The version that the service and the devices run: alias, release folder and ledger, all or none."""
+    """The version that the service and the devices run: alias, release folder and ledger, all or none.
+
+    Where a person has the last word, what the gate admits waits for a request through the service; where
+    probation has it, for what the asset `experiment_results` finds.
+    """
 
     def make() -> dict[str, Any]:
         home = market.home
         home.release_desk.finish_open_intents(market.clock())
         decision = json.loads((home.candidate / recipes.DECISION_NAME).read_bytes())
-        if decision["promote"]:
+        probation, waits = market.probation, ""
+        if decision["promote"] and market.asks_a_person:
+            waits = "for your approval"
+            note_admission(home, decision, version=decision["version"], at=market.clock())
+        elif decision["promote"] and probation:
+            note_probation(home, decision, probation, version=decision["version"], at=market.clock())
+            waits = begin_probation(home, probation, market.clock()) or "on probation"
+        elif decision["promote"]:
             home.release_desk.promote(
                 decision["model"],
                 decision["version"],
-                actor=ACTOR,
+                actor=GATE,
                 reason="; ".join(decision["reasons"]),
                 numbers=decision,
                 at=market.clock(),
@@ -154,7 +163,8 @@ def released_bundle(market: MarketResource) -> dg.MaterializeResult[None]:
         channel = read_channel(home.releases, decision["model"])
         champion = channel.champion if channel else None
         return {
-            "promoted": decision["promote"],
+            "promoted": decision["promote"] and not waits,
+            "waits": waits,
             "model": decision["model"],
             "champion": champion.version if champion else "none yet",
             "sha256": champion.sha256 if champion else "",
@@ -189,3 +199,72 @@ def online_bars(market: MarketResource) -> dg.MaterializeResult[None]:
         }
 
     return materialized(recipes.online_bars_recipe(market), make)
+
+
+class EdgeArchiveConfig(dg.Config):
+    """Which machine an archive is for.
+
+    Parameters
+    ----------
+    here
+        This machine's processor instead of a 64-bit Raspberry Pi's, on which the self-test is not emulated.
+    constraints
+        File of the versions of the wheels.
+    """
+
+    here: bool = False
+    constraints: str = "constraints.txt"
+
+
+@dg.asset(group_name=GROUP, kinds={"python"}, deps=[released_bundle])
+def edge_archive(config: EdgeArchiveConfig, market: MarketResource) -> dg.MaterializeResult[None]:
+    """What a Raspberry Pi is installed from, one file: wheels, the champion, units; made when asked for.
+
+    The same inputs give the same bytes. The wheels are fetched from the package index of pip.
+    """
+    home = market.home
+    champion = champion_forecaster(home.releases, market.settings.model)
+    if champion is None:
+        raise dg.Failure(f"{market.settings.model} has no champion yet: run make demo, or promote a version")
+    made = champions_archive(
+        home,
+        home.edge,
+        workshop=home.edge_wheels,
+        constraints=Path(config.constraints),
+        here=config.here,
+    )
+    lacking = ("a Raspberry Pi's archive",) if config.here else missing_packages()
+    tried = None if lacking else emulated_selftest(made.path, root=home.emulated_pi)
+    return dg.MaterializeResult(
+        metadata=edge_archive_metadata(made, champion)
+        | {"emulated_selftest": tried or f"not tried; it needs {', '.join(lacking)}"},
+        data_version=dg.DataVersion(made.sha256),
+    )
+
+
+def edge_archive_metadata(made: MadeArchive, champion: Forecaster) -> dict[str, Any]:
+    """What Dagster shows of an archive: size, contents with licences, and what the model in it is made of."""
+    contents = pl.DataFrame(
+        [
+            {
+                "file": name,
+                "bytes": entry["size"],
+                "licence": entry.get("licence", ""),
+                "sha256": entry["sha256"],
+            }
+            for name, entry in made.contents.items()
+        ]
+    )
+    operators = graph_operators(champion.folder / GRAPH_NAME)
+    variants = pl.DataFrame(champion.manifest.quantization.get("table", []))
+    return {
+        "path": dg.MetadataValue.path(made.path),
+        "sha256": made.sha256,
+        "megabytes": round(made.path.stat().st_size / 1e6, 1),
+        "model_megabytes": round(sum(path.stat().st_size for path in champion.folder.iterdir()) / 1e6, 2),
+        "contents": table(contents, contents.height),
+        "licences": sorted(set(contents["licence"]) - {""}),
+        "operators": dict(operators),
+        "precision": champion.manifest.quantization["precision"],
+        "quantization": table(variants, variants.height) if variants.height else "nothing was measured",
+    }

@@ -9,10 +9,11 @@ from typing import Any
 import dagster as dg
 
 from cryptoai_assets.defs.materialization import materialized, picture, table
-from cryptoai_assets.defs.release.assets import ACTOR, decision_metadata, note_decision
+from cryptoai_assets.defs.release.assets import decision_metadata, note_decision
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.defs.sentiment import recipes
 from cryptoai_assets.defs.sentiment.methods import compared_methods
+from cryptoai_assets.lib.decisions import GATE
 from cryptoai_assets.lib.figures import methods_figure
 from cryptoai_assets.lib.gate import Decision, decide
 from cryptoai_assets.lib.sentiment_methods.comparison import (
@@ -110,7 +111,7 @@ def _decided(market: MarketResource, row: Mapping[str, Any], champion: Sentiment
     if decision.promote:
         reason = "; ".join(decision.reasons)
         home.release_desk.promote(
-            MODEL, made.version, actor=ACTOR, reason=reason, numbers=decision.to_dict(), at=now
+            MODEL, made.version, actor=GATE, reason=reason, numbers=decision.to_dict(), at=now
         )
     return decision
 

@@ -39,16 +39,22 @@ def chosen_chart_precision(graph: onnx.ModelProto, data: ChartSet, chart: ChartF
     QuantizationError
         When there are too few of them.
     """
-    rows = np.flatnonzero(np.isin(data.part, [TEST, NATURAL]))
-    rows = rows[:: max(1, len(rows) // COMPARED)]
+    rows = compared_rows(data)
     return classifier_precision(graph, data.images(rows, chart), data.pattern[rows], PATTERN)
+
+
+def compared_rows(data: ChartSet) -> Int64Array:
+    """Windows that precisions are compared on: none was trained on."""
+    rows = np.flatnonzero(np.isin(data.part, [TEST, NATURAL]))
+    chosen: Int64Array = rows[:: max(1, len(rows) // COMPARED)]
+    return chosen
 
 
 def write_detector(
     folder: Path,
     precision: ChosenPrecision,
-    data: ChartSet,
     *,
+    data: ChartSet,
     model: str,
     kind: str,
     chart: ChartFormat,

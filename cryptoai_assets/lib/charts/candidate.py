@@ -9,6 +9,7 @@ from cryptoai_assets.lib.charts.dataset import NATURAL, TEST, TRAINING, VALIDATI
 from cryptoai_assets.lib.charts.figures import answers_figure, confusion_figure
 from cryptoai_assets.lib.charts.labels import Int64Array
 from cryptoai_assets.lib.charts.scores import class_table, confusion, pattern_scores
+from cryptoai_assets.lib.charts.weights import DECIDED
 from cryptoai_assets.lib.datasets import Float64Array
 from cryptoai_assets.lib.gate import Evidence
 from cryptoai_assets.lib.quantization import CALIBRATION_WINDOWS, LEAST_WINDOWS
@@ -45,6 +46,8 @@ def chart_report(detector: Detector, data: ChartSet, *, seed: int) -> ReaderRepo
     scored = {"all": held.any(), "stable": (held & test.stable).any()}
     own = {"all": np.ones(len(rows), dtype=bool), "stable": test.stable}
     scores = {name: pattern_scores(test[own[name]], said[own[name]]) for name, any_ in scored.items() if any_}
+    # A bundle of before the decisions were compared has none.
+    lost = detector.manifest.quantization.get(DECIDED, {})
     images = np.ascontiguousarray(data.images(np.arange(min(EXAMPLES, len(data))), detector.chart))
     return ReaderReport(
         parameters={"kind": detector.manifest.kind, "rule": detector.manifest.rule_fingerprint},
@@ -52,7 +55,8 @@ def chart_report(detector: Detector, data: ChartSet, *, seed: int) -> ReaderRepo
             f"{name}/{score}": float(getattr(found, score))
             for name, found in scores.items()
             for score in ("balanced_ten", "macro_f1", "near_points", "all_near", "windows")
-        },
+        }
+        | {f"lost_by_precision/{score}": float(value) for score, value in lost.items()},
         classes=class_table(test, said),
         figures={
             "confusion": confusion_figure(confusion(test, said), title="What is taken for what"),

@@ -8,16 +8,10 @@ import numpy as np
 
 from cryptoai_assets.lib.charts.dataset import Lessons
 from cryptoai_assets.lib.charts.drawings import drawn
-from cryptoai_assets.lib.charts.labels import (
-    BoolArray,
-    Int64Array,
-    neighbouring_patterns,
-    picture_labels,
-    turning_points,
-)
+from cryptoai_assets.lib.charts.labels import BoolArray, Int64Array, neighbouring_patterns, picture_labels
 from cryptoai_assets.lib.charts.windows import Series
 from edge_bundle.chart import CLOSE, HIGH, LOW, OPEN, VOLUME, ChartFormat, Float64Array, price_levels
-from edge_bundle.chart_rule import PatternRule
+from edge_bundle.chart_rule import PatternRule, turning_points
 from edge_bundle.detection import Pattern
 from edge_bundle.windows import Float32Array
 

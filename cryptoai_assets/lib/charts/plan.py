@@ -8,7 +8,6 @@ from typing import Any
 import polars as pl
 
 from cryptoai_assets.lib.charts.dataset import TRAINING, ChartAmounts, ChartSet, ChartSplit, chart_set
-from cryptoai_assets.lib.charts.labels import RULE
 from cryptoai_assets.lib.charts.pieces import BarPool
 from cryptoai_assets.lib.charts.settings import (
     ChartSettings,
@@ -20,7 +19,7 @@ from cryptoai_assets.lib.charts.settings import (
 from cryptoai_assets.lib.charts.windows import LabelledSeries, labelled, series_of
 from cryptoai_assets.lib.market import Market
 from edge_bundle.chart import CHART_60, ChartFormat
-from edge_bundle.chart_rule import PatternRule
+from edge_bundle.chart_rule import RULE, PatternRule
 
 PATTERN_MODEL = "cryptoai-chart-patterns"
 # Of a market's time, at which its validation and its test begin.

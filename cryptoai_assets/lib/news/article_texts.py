@@ -7,9 +7,9 @@ from urllib.parse import urljoin, urlsplit
 
 import trafilatura
 
-from cryptoai_assets.lib.news.articles import Found
 from cryptoai_assets.lib.news.visits import Mark, Visitor
 from cryptoai_assets.lib.sources.candle_source import SourceError
+from edge_bundle.news.articles import Found
 
 # Of a feed at one visit: the newest; the others keep what the feed says.
 MOST_PAGES = 20

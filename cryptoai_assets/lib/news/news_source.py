@@ -6,7 +6,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Protocol
 
-from cryptoai_assets.lib.news.articles import Found
+from edge_bundle.news.articles import Found
 
 Memory = Mapping[str, str | None]
 NOTHING: Memory = MappingProxyType({})

@@ -1,7 +1,7 @@
 """The store of news: versions of articles, added and never changed, and what sources are to be told."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,13 +10,12 @@ from urllib.parse import quote
 
 import polars as pl
 
-from cryptoai_assets.lib.news.articles import ARTICLE_SCHEMA, QUARANTINE_SCHEMA, new_versions, sifted
 from cryptoai_assets.lib.news.news_source import NewsSource
 from cryptoai_assets.lib.sources.candle_source import SourceError
-from cryptoai_assets.lib.sources.fact_source import Witness
 from cryptoai_assets.lib.store import MonthlyStore, Place
+from edge_bundle.news.articles import ARTICLE_SCHEMA, QUARANTINE_SCHEMA, new_versions, sifted
 
-_FIRST_ASKED, _LAST_ASKED, _SAID = "first_asked", "last_asked", "said"
+_FIRST_ASKED, _LAST_ASKED, _LAST_NEW, _SAID = "first_asked", "last_asked", "last_new", "said"
 VISIT_SCHEMA: dict[str, pl.DataType] = {
     "source": pl.String(),
     "state": pl.String(),
@@ -72,8 +71,10 @@ class NewsStore:
         try:
             brought = source.fetch(max(start, last), memory.get(_SAID, {}))
         except SourceError as error:
+            if not memory:  # how long it has been silent counts from here
+                self._remember(source.name, {_LAST_NEW: witness_now.isoformat()})
             return _visited(source.name, "no answer", str(error))
-        sifting = sifted(brought.found, Witness(lambda: witness_now, first))
+        sifting = sifted(brought.found, now=witness_now, live_since=first)
         added = _append(self.articles, source.name, sifting.articles, witness_now)
         aside = _append(self.quarantine, source.name, sifting.quarantine, witness_now)
         # The memory comes last: what a killed run did not write is asked for again.
@@ -82,10 +83,16 @@ class NewsStore:
             {
                 _FIRST_ASKED: (first or witness_now).isoformat(),
                 _LAST_ASKED: witness_now.isoformat(),
+                _LAST_NEW: witness_now.isoformat() if added or not memory else _newest(memory),
                 _SAID: dict(brought.memory),
             },
         )
         return _visited(source.name, "answered", brought.complaint, added, aside)
+
+    def last_new(self, source: str) -> datetime | None:
+        """When a source brought something new last, or was asked first; None when it was never asked."""
+        memory = self._memory(source)
+        return datetime.fromisoformat(_newest(memory)) if memory else None
 
     def _memory(self, source: str) -> dict[str, Any]:
         file = self._memory_file(source)
@@ -100,6 +107,11 @@ class NewsStore:
 
     def _memory_file(self, source: str) -> Path:
         return self.memories / f"{_folder(source)}.json"
+
+
+def _newest(memory: Mapping[str, Any]) -> str:
+    """What earlier versions of this code kept does not say it: then it counts from the last question."""
+    return str(memory[_LAST_NEW] if _LAST_NEW in memory else memory[_LAST_ASKED])
 
 
 def visits(

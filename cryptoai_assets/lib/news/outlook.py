@@ -10,8 +10,8 @@ from itertools import pairwise
 
 import polars as pl
 
-from cryptoai_assets.lib.news.articles import as_known
-from cryptoai_assets.lib.news.mood import COUNT, DISPERSION, MARKET, MOMENTUM, OF_A_COIN, SENTIMENT
+from edge_bundle.news.articles import as_known
+from edge_bundle.news.mood import COUNT, DISPERSION, MARKET, MOMENTUM, OF_A_COIN, SENTIMENT
 from edge_bundle.sentiment.outlook import Outlook, Outlooks, Topic
 
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
@@ -73,7 +73,7 @@ def outlooks(
     Parameters
     ----------
     facts
-        Of the moment, from `cryptoai_assets.lib.news.mood.mood_facts`.
+        Of the moment, from `edge_bundle.news.mood.mood_facts`.
     scored
         Articles; those that became known later are not read.
     method
@@ -96,7 +96,7 @@ def outlooks(
 
 
 def outlook(values: Mapping[str, float | None], caution: Caution) -> Outlook:
-    """Word on the values of `cryptoai_assets.lib.news.mood.OF_A_COIN`: a side, or HOLD with every doubt."""
+    """Word on the values of `edge_bundle.news.mood.OF_A_COIN`: a side, or HOLD with every doubt."""
     count, score = values.get(f"{COUNT}_24h") or 0.0, values.get(f"{SENTIMENT}_24h")
     if score is None or count < caution.least_articles:
         return Outlook(values, "HOLD", (f"{count:.0f} articles in a day, {caution.least_articles} needed",))

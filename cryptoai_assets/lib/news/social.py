@@ -10,15 +10,21 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from cryptoai_assets.lib.news.articles import Found
 from cryptoai_assets.lib.news.news_source import NOTHING, Brought, Memory
 from cryptoai_assets.lib.sources.candle_source import SourceError, SourceRefusedError
 from cryptoai_assets.lib.sources.fact_source import NotConfiguredError, plausible, understood
 from cryptoai_assets.lib.sources.web import WebClient
+from edge_bundle.news.articles import Found
+from edge_bundle.news.news_api import (
+    KEY_NAME,
+    PATH,
+    NewsApiRefusedError,
+    iso_moment,
+    json_text,
+    news_api_items,
+    news_api_question,
+)
 
-NEWS_API_URL, NEWS_API_KEY = "https://newsapi.org", "apiKey"
-# https://newsapi.org/docs/endpoints/everything: 100 requests a day, articles of the last month.
-NEWS_API_REQUESTS_PER_SECOND, NEWS_API_PAGE, NEWS_API_REACH = 1.0, 100, timedelta(days=29)
 REDDIT_URL, REDDIT_LOGIN_URL = "https://oauth.reddit.com", "https://www.reddit.com"
 # https://support.reddithelp.com/hc/en-us/articles/16160319875092: 100 a minute.
 REDDIT_REQUESTS_PER_SECOND, REDDIT_PAGE, REDDIT_MOST_PAGES = 1.5, 100, 10
@@ -48,37 +54,17 @@ class NewsApiSource(_OverWeb):
     @property
     def missing(self) -> str | None:
         """What must be set before it can be asked, as a sentence; None when nothing is missing."""
-        return None if NEWS_API_KEY in self.web.secrets else "no key of NewsAPI is set"
+        return None if KEY_NAME in self.web.secrets else "no key of NewsAPI is set"
 
     def fetch(self, since: datetime, memory: Memory = NOTHING) -> Brought:
         """See `NewsSource.fetch`; the newest hundred, which is what a free key gives."""
         _configured(self)
-        start = max(since, self.web.clock() - NEWS_API_REACH)
-        asked: dict[str, str | int] = {
-            "q": self.query,
-            "from": f"{start:%Y-%m-%dT%H:%M:%S}",
-            "sortBy": "publishedAt",
-            "pageSize": NEWS_API_PAGE,
-        }
+        asked = news_api_question(self.query, since=since, now=self.web.clock())
         with understood(self.name):
-            answer = self.web.json("/v2/everything", asked)
-            if answer["status"] != "ok":
-                raise SourceRefusedError(f"{self.name} refuses ({str(answer.get('message'))[:120]})")
-            return Brought(tuple(map(_news_api_item, answer["articles"])), memory)
-
-
-def _news_api_item(article: Mapping[str, Any]) -> Found:
-    return Found(
-        address=_text(article["url"]),
-        identity=_text(article["url"]),
-        source=_text((article.get("source") or {}).get("name")) or "NewsAPI",
-        channel="news",
-        author=_text(article.get("author")) or None,
-        title=_text(article["title"]),
-        text=_text(article.get("description")),
-        language=None,
-        published=_iso(article.get("publishedAt")),
-    )
+            try:
+                return Brought(news_api_items(self.web.json(PATH, asked)), memory)
+            except NewsApiRefusedError as error:
+                raise SourceRefusedError(f"{self.name} {error}") from error
 
 
 class RedditKey(NamedTuple):
@@ -152,15 +138,15 @@ class RedditSource(_OverWeb):
 
 
 def _reddit_item(post: Mapping[str, Any], source: str) -> Found:
-    permalink = _text(post["permalink"])
+    permalink = json_text(post["permalink"])
     return Found(
         address=f"https://reddit.com{permalink}",
-        identity=_text(post["name"]),
+        identity=json_text(post["name"]),
         source=source,
         channel="reddit",
-        author=_text(post.get("author")) or None,
-        title=_text(post["title"]),
-        text=_text(post.get("selftext")),
+        author=json_text(post.get("author")) or None,
+        title=json_text(post["title"]),
+        text=json_text(post.get("selftext")),
         language=None,
         published=plausible(datetime.fromtimestamp(float(post["created_utc"]), UTC)),
     )
@@ -200,7 +186,7 @@ class XSource(_OverWeb):
 
 
 def _x_item(post: Mapping[str, Any], source: str) -> Found:
-    identity = _text(post["id"])
+    identity = json_text(post["id"])
     return Found(
         address=f"https://x.com/i/status/{identity}",
         identity=identity,
@@ -208,35 +194,12 @@ def _x_item(post: Mapping[str, Any], source: str) -> Found:
         channel="x",
         author=None,
         title="",
-        text=_text(post["text"]),
-        language=_text(post.get("lang")) or None,
-        published=_iso(post.get("created_at")),
+        text=json_text(post["text"]),
+        language=json_text(post.get("lang")) or None,
+        published=iso_moment(post.get("created_at")),
     )
 
 
 def _configured(source: NewsApiSource | RedditSource | XSource) -> None:
     if source.missing:
         raise NotConfiguredError(f"{source.name} is not configured: {source.missing}")
-
-
-def _text(raw: object) -> str:
-    """Text of a JSON value; empty for null.
-
-    Raises
-    ------
-    ValueError
-        When it is neither text nor null.
-    """
-    if raw is None:
-        return ""
-    if not isinstance(raw, str):
-        raise ValueError(f"{str(raw)[:40]!r} is no text")
-    return raw
-
-
-def _iso(raw: object) -> datetime | None:
-    """Time of an ISO 8601 text with its zone; None where there is none."""
-    if not raw:
-        return None
-    moment = datetime.fromisoformat(_text(raw))
-    return plausible(moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC))

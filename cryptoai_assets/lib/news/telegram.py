@@ -11,10 +11,10 @@ from telethon.errors import FloodWaitError, RPCError
 from telethon.sessions import StringSession
 from telethon.tl.custom import Message
 
-from cryptoai_assets.lib.news.articles import Found
 from cryptoai_assets.lib.news.news_source import NOTHING, Brought, Memory
 from cryptoai_assets.lib.sources.candle_source import SourceError, SourceRefusedError
 from cryptoai_assets.lib.sources.fact_source import NotConfiguredError, plausible
+from edge_bundle.news.articles import Found
 
 TELEGRAM = "Telegram"
 # Of one channel at one visit; the newest are asked for first.

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from threading import Lock
 from urllib.robotparser import RobotFileParser
 
@@ -14,11 +15,10 @@ import httpx
 from cryptoai_assets.lib.sources.candle_source import SourceError, SourceRefusedError
 from cryptoai_assets.lib.sources.patience import Patience, SourceUnavailableError, asked_wait
 from cryptoai_assets.lib.sources.web import MAX_REDIRECTS, PASSING
+from edge_bundle.news.feed_items import ACCEPTED, robot_file
 
-USER_AGENT = "CryptoAI/0.1 (reads news feeds)"
-_ACCEPTED = "application/rss+xml, application/atom+xml, application/xml;q=0.9, */*;q=0.5"
+FOR_GOOD = frozenset({httpx.codes.MOVED_PERMANENTLY, httpx.codes.PERMANENT_REDIRECT})
 _GZIP = b"\x1f\x8b"
-_MOST_ROBOTS = 500 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,25 +78,21 @@ class Visitor:
     _turn: Lock = field(default_factory=Lock, init=False, repr=False)
 
     def page(self, address: str, mark: Mark) -> Page:
-        """Return a page if it has changed.
+        """Return a page if it has changed; where it leads on, each site is asked for its leave anew.
 
         Raises
         ------
         SourceRefusedError
-            When robots.txt forbids it, or asking again is of no use.
+            When a robots.txt forbids it, or asking again is of no use.
         SourceError
             When there was no answer, or no whole one, try after try.
         """
-        self._ask_for_leave(address)
-        headers = {"Accept": _ACCEPTED}
+        headers = {"Accept": ACCEPTED}
         if mark.etag:
             headers["If-None-Match"] = mark.etag
         if mark.last_modified:
             headers["If-Modified-Since"] = mark.last_modified
-        try:
-            response, body, moved = self.patience.call(lambda: self._got(address, headers))
-        except SourceUnavailableError as error:
-            raise SourceError(f"{error}; at most {self.patience.tries} tries: try again later") from error
+        response, body, moved = self._led_on(address, headers)
         if response.status_code == httpx.codes.NOT_MODIFIED:
             return Page(None, str(response.url), moved, "", mark)
         if response.status_code != httpx.codes.OK:
@@ -104,6 +100,21 @@ class Visitor:
         told = response.headers
         new = Mark(told.get("ETag"), told.get("Last-Modified"))
         return Page(body, str(response.url), moved, told.get("Content-Type", ""), new)
+
+    def _led_on(self, address: str, headers: Mapping[str, str]) -> tuple[httpx.Response, bytes, bool]:
+        """Answer of the last page that an address leads to, and whether all of the way is for good."""
+        at, steps = address, list[int]()
+        for _ in range(MAX_REDIRECTS + 1):
+            self._ask_for_leave(at)
+            try:
+                response, body = self.patience.call(partial(self._got, at, headers, follows=False))
+            except SourceUnavailableError as error:
+                raise SourceError(f"{error}; at most {self.patience.tries} tries: try again later") from error
+            if response.next_request is None:
+                return response, body, bool(steps) and FOR_GOOD.issuperset(steps)
+            steps.append(response.status_code)
+            at = str(response.next_request.url)
+        raise SourceRefusedError(f"{address} leads on more than {MAX_REDIRECTS} times: is it right?")
 
     def _ask_for_leave(self, address: str) -> None:
         url = httpx.URL(address)
@@ -120,19 +131,21 @@ class Visitor:
         Source: RFC 9309, Robots Exclusion Protocol, section 2.3.1.
         """
         try:
-            response, body, _ = self.patience.call(lambda: self._got(f"{site}/robots.txt", {}))
+            response, body = self.patience.call(lambda: self._got(f"{site}/robots.txt", {}, follows=True))
         except SourceUnavailableError as error:
             raise SourceError(f"{error}: without its robots.txt nothing may be read there") from error
         return robot_rules(site, body if response.status_code == httpx.codes.OK else b"")
 
-    def _got(self, address: str, headers: Mapping[str, str]) -> tuple[httpx.Response, bytes, bool]:
+    def _got(
+        self, address: str, headers: Mapping[str, str], *, follows: bool
+    ) -> tuple[httpx.Response, bytes]:
         with self._turn:
             self._await_turn(httpx.URL(address), self.requests_per_second)
             deadline = self.stopwatch() + self.timeout_seconds
             try:
                 with (
                     httpx.Client(
-                        timeout=self.timeout_seconds, follow_redirects=True, max_redirects=MAX_REDIRECTS
+                        timeout=self.timeout_seconds, follow_redirects=follows, max_redirects=MAX_REDIRECTS
                     ) as client,
                     client.stream("GET", address, headers={**self._who, **headers}) as response,
                 ):
@@ -144,9 +157,7 @@ class Visitor:
             wait = asked_wait(response.headers.get("Retry-After"), self.clock())
             told = f"{address} answered with status {response.status_code}"
             raise SourceUnavailableError(told, wait_seconds=wait)
-        for_good = {httpx.codes.MOVED_PERMANENTLY, httpx.codes.PERMANENT_REDIRECT}
-        moved = bool(response.history) and all(step.status_code in for_good for step in response.history)
-        return response, body, moved
+        return response, body
 
     @property
     def _who(self) -> Mapping[str, str]:
@@ -191,11 +202,9 @@ def robot_rules(site: str, body: bytes) -> RobotFileParser:
     SourceRefusedError
         When it cannot be read: then nothing says what is allowed.
     """
-    rules = RobotFileParser()
     try:
-        rules.parse(body[:_MOST_ROBOTS].decode(errors="replace").splitlines())
+        return robot_file(body)
     except ValueError as error:  # of a delay in other digits, or an address that is none
         raise SourceRefusedError(
             f"{site}/robots.txt cannot be read ({error}): leave this feed out"
         ) from error
-    return rules

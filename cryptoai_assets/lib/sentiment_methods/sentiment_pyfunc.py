@@ -16,7 +16,7 @@ class SentimentModel(pyfunc_base()):  # type: ignore[misc]  # a base that is loa
         """Verify and load the bundle among the artifacts."""
         self.bundle = SentimentBundle.load(Path(context.artifacts[BUNDLE_ARTIFACT]))
 
-    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:  # noqa: ARG002 — MLflow's signature
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
         """Score the texts of the column ``text``."""
         said = self.bundle.method.scores(model_input["text"].tolist())
         return pd.DataFrame(

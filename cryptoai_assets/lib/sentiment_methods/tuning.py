@@ -3,6 +3,7 @@
 Source of the mean: Wortsman et al., Model soups, ICML 2022.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,13 +11,14 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 
 from cryptoai_assets.lib.quantization import with_integer_products
 from cryptoai_assets.lib.sentiment_methods.encoder import EncoderWeights, pretrained_weights, words_file
 from cryptoai_assets.lib.sentiment_methods.encoder_gradients import meanings, tuned_weights
 from cryptoai_assets.lib.sentiment_methods.encoder_graph import encoder_graph
-from cryptoai_assets.lib.sentiment_methods.label_quality import Quality, quality
+from cryptoai_assets.lib.sentiment_methods.label_quality import quality
 from cryptoai_assets.lib.sentiment_methods.labelled import (
     HEADLINES,
     NEAR_DUPLICATE,
@@ -28,9 +30,22 @@ from cryptoai_assets.lib.sentiment_methods.labelled import (
     tweets,
     unlike_earlier,
 )
-from cryptoai_assets.lib.sentiment_methods.shipment import write_weights
+from cryptoai_assets.lib.sentiment_methods.shipment import ShipmentError, write_weights
 from cryptoai_assets.lib.sentiment_methods.tuning_problem import Progress, TuningProblem, TuningSettings
-from edge_bundle.sentiment.transformer import TransformerSentiment, piece_ids, word_table
+from cryptoai_assets.lib.sentiment_methods.votes import (
+    VoteSettings,
+    encoder_alone,
+    learnt_votes,
+    with_votes,
+    word_count,
+)
+from edge_bundle.sentiment.transformer import (
+    GRAPH_NAME,
+    RECORD_NAME,
+    TransformerSentiment,
+    piece_ids,
+    word_table,
+)
 from edge_bundle.windows import Float32Array
 
 TEST_SHARE, SPLIT_SEED = 0.2, 7
@@ -64,6 +79,9 @@ MEMBERS = (
     Member(replace(_FIRST, rate=1e-4), ("agreeing", "opposed"), seed=0),
     Member(replace(_FIRST, epochs=3, rate=1.2e-4, smoothing=0.1), ("agreeing", "tweets"), seed=1),
 )
+
+# Chosen on a quarter of the tweets that the first fold trains on.
+VOTES = VoteSettings(slots=2**16, least_texts=2, strength=0.3, share=0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,22 +128,29 @@ def tuned_member(
     sets: LabelledSets, member: Member, encoder: Path, *, after_epoch: Callable[[Progress], None]
 ) -> EncoderWeights:
     """Weights of one member."""
-    return tuned_on(texts_of(sets, member), member.settings, member.seed, encoder, after_epoch=after_epoch)
+    pieces, labels = as_read(texts_of(sets, member), encoder)
+    problem = TuningProblem(member.settings, pretrained_weights(encoder), pieces, labels, member.seed)
+    return tuned_weights(problem, after_epoch=after_epoch)
 
 
-def tuned_on(
-    texts: Sequence[LabelledText],
-    settings: TuningSettings,
-    seed: int,
-    encoder: Path,
-    *,
-    after_epoch: Callable[[Progress], None],
-) -> EncoderWeights:
-    """Weights of the encoder, tuned on labelled texts."""
+def as_read(texts: Sequence[LabelledText], encoder: Path) -> tuple[list[list[int]], npt.NDArray[np.int64]]:
+    """Pieces of labelled texts, and (texts,) their labels."""
     pieces = piece_ids(word_table(words_file(encoder)), [one.text for one in texts])
-    labels = np.array([one.label for one in texts])
-    start = pretrained_weights(encoder)
-    return tuned_weights(TuningProblem(settings, start, pieces, labels, seed), after_epoch=after_epoch)
+    return pieces, np.array([one.label for one in texts])
+
+
+def voting_graph(
+    graph: onnx.ModelProto,
+    posts: Sequence[LabelledText],
+    others: Sequence[LabelledText],
+    *,
+    settings: VoteSettings,
+    encoder: Path,
+) -> onnx.ModelProto:
+    """Graph of a tuned encoder, in any precision, with the votes that posts and headlines teach."""
+    pieces, labels = as_read([*posts, *others], encoder)
+    are_posts = np.arange(len(labels)) < len(posts)
+    return with_votes(graph, learnt_votes(pieces, labels, are_posts, settings, words=word_count(graph)))
 
 
 def mean_weights(members: Sequence[EncoderWeights]) -> dict[str, Float32Array]:
@@ -145,7 +170,10 @@ def shipped(
     folder: Path,
     command: str,
 ) -> Mapping[str, Any]:
-    """Write the mean of the members as INT8 with its record; scores are those of the very files.
+    """Write the mean of the members as INT8, with the votes beside it, and its record.
+
+    ``fp32`` and ``int8`` are scores of the encoder alone, ``with_votes`` those of the very files.
+
 
     Raises
     ------
@@ -153,32 +181,59 @@ def shipped(
         When they are heavier than is allowed.
     """
     plain = encoder_graph(mean_weights(weights))
+    integer = with_integer_products(plain)
     hashes = sorted({text_hash(one.text) for member in members for one in texts_of(sets, member)})
-    record: dict[str, Any] = {
+    record = {
         "command": command,
         "split": {"seed": SPLIT_SEED, "test_share": TEST_SHARE, "near_duplicate_cosine": NEAR_DUPLICATE},
         "members": [asdict(member) for member in members],
         "training_texts": len(hashes),
         "testing_texts": len(sets.testing),
+        "fp32": _told(plain, sets, encoder),
+        "int8": _told(integer, sets, encoder),
+        "training_text_hashes": hashes,
     }
-    words = words_file(encoder)
-    with TemporaryDirectory() as drafts:
-        record["fp32"] = _told(_written(Path(drafts) / "fp32", plain, words, {}, sets))
-        integer = with_integer_products(plain)
-        record["int8"] = _told(_written(Path(drafts) / "int8", integer, words, {}, sets))
-    record["training_text_hashes"] = hashes
-    write_weights(folder, integer, words, record=record)
-    return record
+    return _shipped_with_votes(integer, record, sets, encoder, folder)
 
 
-def _written(
-    folder: Path, graph: onnx.ModelProto, words: Path, record: Mapping[str, Any], sets: LabelledSets
-) -> Quality:
-    write_weights(folder, graph, words, record=record, bounded=False)
-    return quality(TransformerSentiment.load(folder), sets.testing)
+def shipped_anew(sets: LabelledSets, *, encoder: Path, folder: Path) -> Mapping[str, Any]:
+    """Learn the votes again beside the tuned encoder that a folder holds, and write both with their record.
+
+    Raises
+    ------
+    ShipmentError
+        When the encoder was tuned on other texts, or both are heavier than is allowed.
+    """
+    record = json.loads((folder / RECORD_NAME).read_text())
+    read = [*sets.besides["tweets"], *_voting_headlines(sets)]
+    if unread := {text_hash(one.text) for one in read} - {*record["training_text_hashes"]}:
+        raise ShipmentError(
+            f"the encoder of {folder.name} was not tuned on {len(unread)} of the texts: tune it anew"
+        )
+    graph = encoder_alone(onnx.load(folder / GRAPH_NAME))
+    return _shipped_with_votes(graph, record, sets, encoder, folder)
 
 
-def _told(found: Quality) -> Mapping[str, Any]:
+def _voting_headlines(sets: LabelledSets) -> list[LabelledText]:
+    """What the votes learn from beside the tweets: not what says two things, for they do not know of whom."""
+    return [*sets.training, *sets.besides["agreeing"]]
+
+
+def _shipped_with_votes(
+    graph: onnx.ModelProto, record: Mapping[str, Any], sets: LabelledSets, encoder: Path, folder: Path
+) -> Mapping[str, Any]:
+    joined = voting_graph(
+        graph, sets.besides["tweets"], _voting_headlines(sets), settings=VOTES, encoder=encoder
+    )
+    told = {**record, "votes": asdict(VOTES), "with_votes": _told(joined, sets, encoder)}
+    write_weights(folder, joined, words_file(encoder), record=told)
+    return told
+
+
+def _told(graph: onnx.ModelProto, sets: LabelledSets, encoder: Path) -> Mapping[str, Any]:
+    with TemporaryDirectory() as folder:
+        write_weights(Path(folder), graph, words_file(encoder), record={}, bounded=False)
+        found = quality(TransformerSentiment.load(Path(folder)), sets.testing)
     return {
         "accuracy": round(found.accuracy, 4),
         "macro_f1": round(found.macro_f1, 4),

@@ -2,17 +2,18 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import load_file, save
 
 from cryptoai_assets.lib.fingerprints import code_fingerprint, settings_fingerprint
 from cryptoai_assets.lib.quantization import with_integer_products
-from cryptoai_assets.lib.sentiment_methods.encoder import pretrained_weights, words_file
-from cryptoai_assets.lib.sentiment_methods.encoder_gradients import meanings
+from cryptoai_assets.lib.sentiment_methods.encoder import EncoderWeights, pretrained_weights, words_file
+from cryptoai_assets.lib.sentiment_methods.encoder_gradients import meanings, tuned_weights
 from cryptoai_assets.lib.sentiment_methods.encoder_graph import encoder_graph
 from cryptoai_assets.lib.sentiment_methods.label_quality import Quality, quality
 from cryptoai_assets.lib.sentiment_methods.labelled import (
@@ -26,29 +27,40 @@ from cryptoai_assets.lib.sentiment_methods.labelled import (
     unlike_earlier,
 )
 from cryptoai_assets.lib.sentiment_methods.shipment import write_weights
-from cryptoai_assets.lib.sentiment_methods.tuning import MEMBERS, mean_weights, tuned_on
-from cryptoai_assets.lib.sentiment_methods.tuning_problem import AfterEpoch, TuningSettings
+from cryptoai_assets.lib.sentiment_methods.tuning import MEMBERS, as_read, mean_weights, voting_graph
+from cryptoai_assets.lib.sentiment_methods.tuning_problem import AfterEpoch, TuningProblem, TuningSettings
+from cryptoai_assets.lib.sentiment_methods.votes import VoteSettings
 from edge_bundle.sentiment.transformer import TransformerSentiment, piece_ids, word_table
 
-_CODE = (
+_TUNING_CODE = (
     "cryptoai_assets.lib.sentiment_methods.encoder_gradients",
+    "cryptoai_assets.lib.sentiment_methods.tuning_problem",
+)
+_SCORING_CODE = (
     "cryptoai_assets.lib.sentiment_methods.encoder_graph",
     "cryptoai_assets.lib.sentiment_methods.tweet_folds",
+    "cryptoai_assets.lib.sentiment_methods.votes",
     "cryptoai_assets.lib.quantization",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class FoldMember:
-    """One tuning of those whose weights are averaged; `besides` is whether it reads the other texts too."""
+    """One tuning of those whose weights are averaged.
 
+    Parameters
+    ----------
+    first
+        How the other texts are read before the tweets, once for all folds; None where they are not.
+    """
+
+    first: TuningSettings | None
     settings: TuningSettings
-    besides: bool
     seed: int
 
 
-# The first of what is shipped. Averaged with one on the tweets alone it labelled a fold less well.
-FOLD_MEMBERS = (FoldMember(MEMBERS[0].settings, besides=True, seed=0),)
+_SETTINGS = replace(MEMBERS[0].settings, epochs=3, batch=64, rate=1e-4)
+FOLD_MEMBERS = (FoldMember(replace(_SETTINGS, rate=1.3e-4, head_rate=2e-3), _SETTINGS, seed=0),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +71,9 @@ class TweetFolds:
     ----------
     besides
         Other labelled texts, for training alone.
+    votes
+        How the votes beside the encoder are learnt, from the training tweets and the other texts; None for
+        none.
     kept
         Folder of the folds that are done; a scoring of other texts, settings or code has its own.
     """
@@ -67,6 +82,7 @@ class TweetFolds:
     besides: Sequence[LabelledText]
     encoder: Path
     members: Sequence[FoldMember]
+    votes: VoteSettings | None
     count: int
     seed: int
     kept: Path
@@ -74,11 +90,12 @@ class TweetFolds:
     @property
     def _results(self) -> Path:
         made_of = {
-            "texts": [(text_hash(one.text), one.label) for one in self.texts],
-            "besides": [(text_hash(one.text), one.label) for one in self.besides],
+            "texts": _known(self.texts),
+            "besides": _known(self.besides),
             "members": [asdict(member) for member in self.members],
+            "votes": asdict(self.votes) if self.votes else None,
             "folds": (self.count, self.seed),
-            "code": code_fingerprint(*_CODE),
+            "code": code_fingerprint(*_TUNING_CODE, *_SCORING_CODE),
         }
         return self.kept / f"tweet_folds_{settings_fingerprint(made_of)[:12]}.json"
 
@@ -93,26 +110,52 @@ class TweetFolds:
                     for rows in (numbers != fold, numbers == fold)
                 )
                 done[str(fold)] = self._tested(training, testing, after_epoch)._asdict()
-                _write(self._results, done)
+                _replaced(self._results, json.dumps(done, indent=1).encode())
             yield fold, Quality(**done[str(fold)])
 
     def _tested(
         self, training: Sequence[LabelledText], testing: Sequence[LabelledText], after_epoch: AfterEpoch
     ) -> Quality:
-        weights = [
-            tuned_on(
-                [*training, *(self.besides if member.besides else ())],
-                member.settings,
-                member.seed,
-                self.encoder,
-                after_epoch=after_epoch,
-            )
-            for member in self.members
-        ]
+        weights = [self._member_weights(member, training, after_epoch) for member in self.members]
         graph = with_integer_products(encoder_graph(mean_weights(weights)))
+        if self.votes:
+            graph = voting_graph(graph, training, self.besides, settings=self.votes, encoder=self.encoder)
         with TemporaryDirectory() as folder:
             write_weights(Path(folder), graph, words_file(self.encoder), record={}, bounded=False)
             return quality(TransformerSentiment.load(Path(folder)), testing)
+
+    def _member_weights(
+        self, member: FoldMember, training: Sequence[LabelledText], after_epoch: AfterEpoch
+    ) -> EncoderWeights:
+        start = pretrained_weights(self.encoder)
+        if member.first is None:
+            return self._tuned(training, member.settings, member.seed, (), start, after_epoch)
+        first = (_known(self.besides), asdict(member.first))
+        begun = self._tuned(self.besides, member.first, member.seed, (), start, after_epoch)
+        return self._tuned(training, member.settings, member.seed, first, begun, after_epoch)
+
+    def _tuned(
+        self,
+        texts: Sequence[LabelledText],
+        settings: TuningSettings,
+        seed: int,
+        before: tuple[object, ...],
+        start: EncoderWeights,
+        after_epoch: AfterEpoch,
+    ) -> EncoderWeights:
+        """Weights of a tuning, which are kept; `before` is what made its start of the published weights."""
+        made_of = {
+            "texts": _known(texts),
+            "settings": (asdict(settings), seed),
+            "before": before,
+            "code": code_fingerprint(*_TUNING_CODE),
+        }
+        file = self.kept / f"tuned_{settings_fingerprint(made_of)[:12]}.safetensors"
+        if not file.is_file():
+            pieces, labels = as_read(texts, self.encoder)
+            problem = TuningProblem(settings, start, pieces, labels, seed)
+            _replaced(file, save(dict(tuned_weights(problem, after_epoch=after_epoch))))
+        return load_file(file)
 
 
 def unlike_tweets(folder: Path, encoder: Path) -> tuple[tuple[LabelledText, ...], tuple[LabelledText, ...]]:
@@ -135,8 +178,12 @@ def _read(file: Path) -> dict[str, Any]:
     return dict(json.loads(file.read_text())) if file.is_file() else {}
 
 
-def _write(file: Path, done: dict[str, Any]) -> None:
+def _known(texts: Sequence[LabelledText]) -> list[tuple[str, int]]:
+    return [(text_hash(one.text), one.label) for one in texts]
+
+
+def _replaced(file: Path, content: bytes) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_suffix(".tmp")
-    draft.write_text(json.dumps(done, indent=1))
+    draft.write_bytes(content)
     draft.replace(file)

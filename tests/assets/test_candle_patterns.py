@@ -11,9 +11,10 @@ from fakes.chart_problem import walk_pool
 
 from cryptoai_assets.lib.candle_patterns.examples import examples_of, made_bars, noisy
 from cryptoai_assets.lib.candle_patterns.network import SEEN_BARS, CandleModule, CandleSolver, candle_graph
-from cryptoai_assets.lib.candle_patterns.scores import candle_scores, said_of
+from cryptoai_assets.lib.candle_patterns.scores import candle_scores, f1_intervals, said_of
 from cryptoai_assets.lib.models.networks.problem import Epoch
 from cryptoai_assets.lib.quantization import QuantizationError, labels_precision
+from cryptoai_assets.lib.scoring import BootstrapSettings
 from edge_bundle.candle_reader import PRESENT, WINDOW_BARS, CandleReader
 from edge_bundle.chart import CLOSE, HIGH, LOW, OPEN, Float64Array
 from edge_bundle.features import candlesticks
@@ -142,6 +143,20 @@ def test_scores_are_counted_by_pattern(tmp_path: Path) -> None:
     assert row["windows"] == data.present[:, 0].sum()
     assert row["recall"] == pytest.approx(both / data.present[:, 0].sum())
     assert scores.windows == len(data)
+
+
+def test_intervals_are_of_the_same_scores_and_wider_for_longer_blocks(tmp_path: Path) -> None:
+    reader, data = CandleReader.load(written_reader(tmp_path)), walk_examples()
+    scores, slots = candle_scores(reader, data), pl.Series(np.arange(len(data)))
+    settings = BootstrapSettings(block_bars=1, resamples=200, seed=1, confidence=0.95)
+    macro, patterns = f1_intervals(reader, data, settings.over(slots))
+    assert macro.value == pytest.approx(scores.macro_f1)
+    assert macro.lower < macro.value < macro.upper
+    told = [None if np.isnan(one.value) else one.value for one in patterns]
+    assert [one.name for one in patterns] == scores.classes["pattern"].to_list()
+    assert told == pytest.approx(scores.classes["f1"].to_list())
+    stretches, _ = f1_intervals(reader, data, settings.over(slots // (len(data) // 8)))
+    assert stretches.upper - stretches.lower > macro.upper - macro.lower
 
 
 def test_precision_is_chosen_on_windows_enough() -> None:

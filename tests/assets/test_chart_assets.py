@@ -5,23 +5,18 @@ from collections.abc import Iterator
 import dagster as dg
 import polars as pl
 import pytest
+from fakes.chart_market import chart_market, metadata_of
 
 from cryptoai_assets.defs.charts.assets import chart_images, chart_pattern_labels, chart_pattern_study
 from cryptoai_assets.defs.charts.recipes import events_path, set_path, study_path
-from cryptoai_assets.defs.market_data.assets import clean_candles, raw_candles
 from cryptoai_assets.defs.recipes import IN_ORDER, stale_partitions
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.charts.dataset import TRAINING, ChartSet
 from cryptoai_assets.lib.charts.events import EVENT_SCHEMA
-from cryptoai_assets.lib.charts.labels import RULE
 from cryptoai_assets.lib.store import read_stored_parquet
 from edge_bundle.candles import interval_duration
+from edge_bundle.chart_rule import RULE
 from edge_bundle.detector import pattern_names
-
-RANGE = {
-    "dagster/asset_partition_range_start": "2018-01-01|BTCUSD",
-    "dagster/asset_partition_range_end": "2018-08-01|BTCUSD",
-}
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +28,8 @@ def instance() -> Iterator[dg.DagsterInstance]:
 @pytest.fixture(scope="module")
 def market(tmp_path_factory: pytest.TempPathFactory, instance: dg.DagsterInstance) -> MarketResource:
     """Eight real months of one symbol, and their charts."""
-    market = MarketResource(name="sample", root=str(tmp_path_factory.mktemp("charts")))
-    made = dg.materialize(
-        [raw_candles, clean_candles], resources={"market": market}, instance=instance, tags=RANGE
-    )
-    assert made.success
-    return market
-
-
-def metadata_of(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, dg.MetadataValue]:
-    [materialization] = result.asset_materializations_for_node(asset)
-    return dict(materialization.metadata)
+    folder = tmp_path_factory.mktemp("charts")
+    return chart_market(folder, instance, first="2018-01-01", last="2018-08-01")
 
 
 def test_charts_come_before_what_is_trained() -> None:

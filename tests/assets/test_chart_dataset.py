@@ -24,10 +24,11 @@ from cryptoai_assets.lib.charts.dataset import (
     packed,
     unpacked,
 )
-from cryptoai_assets.lib.charts.labels import RULE, picture_labels
+from cryptoai_assets.lib.charts.labels import picture_labels
 from cryptoai_assets.lib.charts.problem import ChartProblem
 from cryptoai_assets.lib.charts.windows import LabelledSeries, labelled, series_of
 from edge_bundle.chart import CHART_20, CHART_60, chart_images
+from edge_bundle.chart_rule import RULE
 from edge_bundle.detection import Pattern
 
 START, BAR = datetime(2018, 1, 1, tzinfo=UTC), timedelta(minutes=30)

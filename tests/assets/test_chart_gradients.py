@@ -11,11 +11,11 @@ from fakes.chart_problem import SETTINGS, chart_problem, walk_set
 
 from cryptoai_assets.lib.charts.dataset import Lessons
 from cryptoai_assets.lib.charts.gradients import ChartModule, ChartSolver, chart_graph, pixels
-from cryptoai_assets.lib.charts.labels import RULE, picture_labels
+from cryptoai_assets.lib.charts.labels import picture_labels
 from cryptoai_assets.lib.charts.problem import ChartProblem, chart_batch
 from cryptoai_assets.lib.models.networks.problem import Epoch
 from edge_bundle.chart import CHART_60, closing_levels
-from edge_bundle.chart_rule import last_turns
+from edge_bundle.chart_rule import RULE, last_turns
 from edge_bundle.detection import NO_BAR, Pattern
 from edge_bundle.detector import PATTERN, POINTERS, TURNS
 from edge_bundle.session import ModelSession

@@ -10,17 +10,15 @@ from hypothesis import strategies as st
 from cryptoai_assets.lib.charts.drawings import mirrored
 from cryptoai_assets.lib.charts.labels import (
     BLOCK,
-    RULE,
     Float64Array,
     PatternLabels,
     height_labels,
     neighbouring_patterns,
     picture_labels,
     raw_labels,
-    turning_points,
 )
 from edge_bundle.chart import CHART_60
-from edge_bundle.chart_rule import PatternRule, Turn
+from edge_bundle.chart_rule import RULE, PatternRule, Turn, turning_points
 from edge_bundle.detection import NO_BAR, Pattern
 
 SCALE = float(CHART_60.top_level)

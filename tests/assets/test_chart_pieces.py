@@ -7,11 +7,12 @@ from fakes.chart_problem import walk_pool
 from fakes.chart_walks import walk
 
 from cryptoai_assets.lib.charts.dataset import unpacked
-from cryptoai_assets.lib.charts.labels import RULE, height_labels, neighbouring_patterns
+from cryptoai_assets.lib.charts.labels import height_labels, neighbouring_patterns
 from cryptoai_assets.lib.charts.pieces import PIECE_BARS, BarPool, TurnLessons, fresh_lessons
 from cryptoai_assets.lib.charts.plan import bar_pool
 from cryptoai_assets.lib.charts.windows import Series
 from edge_bundle.chart import CHART_60, CLOSE, HIGH, LOW, OPEN, closing_levels
+from edge_bundle.chart_rule import RULE
 from edge_bundle.detection import Pattern
 
 

@@ -7,7 +7,19 @@ import pytest
 from fakes.chart_problem import walk_set
 
 from cryptoai_assets.lib.charts.dataset import ChartSet
-from cryptoai_assets.lib.charts.scores import ceiling, class_table, confusion, macro_f1, pattern_scores
+from cryptoai_assets.lib.charts.scores import (
+    OTHERWISE,
+    ceiling,
+    class_table,
+    confusion,
+    drawn_weeks,
+    lost_intervals,
+    macro_f1,
+    natural_interval,
+    pattern_intervals,
+    pattern_scores,
+    recall_intervals,
+)
 from edge_bundle.detection import Pattern
 from edge_bundle.detector import ChartReading
 
@@ -81,9 +93,71 @@ def test_class_table_and_confusion_agree(data: ChartSet) -> None:
     assert macro_f1(data.pattern, answer.pattern, none_as_one=False) == pytest.approx(table["f1"].mean())
 
 
+@pytest.fixture
+def unsure(data: ChartSet) -> ChartReading:
+    """Who is wrong about a third of the windows, and lays three points in ten of the others elsewhere."""
+    random = np.random.default_rng(2)
+    said = np.where(random.random(len(data)) < 0.7, data.pattern, random.integers(0, 11, len(data)))
+    shift = 5 * (random.random(data.key_points.shape) < 0.3)
+    return reading(said, data.key_points + shift)
+
+
+def test_every_score_lies_in_its_interval(data: ChartSet, unsure: ChartReading) -> None:
+    scores = pattern_scores(data, unsure)
+    for name, found in pattern_intervals(data, unsure).items():
+        assert found.value == pytest.approx(getattr(scores, name)), name
+        assert found.lower < found.value < found.upper, name
+    natural = natural_interval(data, unsure)
+    assert natural.value == pytest.approx(macro_f1(data.pattern, unsure.pattern, none_as_one=False))
+    recalls = {found.name: found for found in recall_intervals(data, unsure)}
+    for row in class_table(data, unsure).iter_rows(named=True):
+        found = recalls[row["pattern"]]
+        assert found.value == pytest.approx(row["recall"])
+        assert found.lower < found.value < found.upper
+
+
+def test_interval_is_that_of_scores_over_weeks_drawn_anew(data: ChartSet, unsure: ChartReading) -> None:
+    draw = drawn_weeks(data.window_end)
+    days = draw.slot
+    assert (np.bincount(days) == 48).mean() > 0.9  # of half hours
+    drawn = []
+    for starts in draw.starts[:200]:
+        chosen = ((starts[:, None] + np.arange(7)) % draw.slots).ravel()
+        rows = np.concatenate([np.flatnonzero(days == day) for day in chosen])
+        drawn.append(
+            pattern_scores(data[rows], ChartReading(unsure.probabilities[rows], unsure.key_points[rows]))
+        )
+    for name, found in pattern_intervals(data, unsure).items():
+        lower, upper = np.quantile([getattr(own, name) for own in drawn], [0.025, 0.975])
+        assert (found.lower, found.upper) == (pytest.approx(lower, abs=0.01), pytest.approx(upper, abs=0.01))
+
+
+def test_windows_that_are_alike_add_nothing_to_what_is_known(data: ChartSet, unsure: ChartReading) -> None:
+    """Four windows at each time, as of four symbols that move together."""
+    rows = np.tile(np.arange(len(data)), 4)
+    same = ChartReading(unsure.probabilities[rows], unsure.key_points[rows])
+    once, fourfold = pattern_intervals(data, unsure), pattern_intervals(data[rows], same)
+    for name, found in once.items():
+        assert (fourfold[name].lower, fourfold[name].upper) == pytest.approx((found.lower, found.upper))
+
+
+def test_what_is_lost_is_the_difference_of_the_scores(data: ChartSet, unsure: ChartReading) -> None:
+    plain = reading(data.pattern, data.key_points)
+    lost = lost_intervals(data, plain, unsure)
+    scores = pattern_scores(data, unsure)
+    for name in ("balanced_ten", "macro_f1", "near_points", "all_near"):
+        assert lost[name].value == pytest.approx(1 - getattr(scores, name))
+        assert 0 < lost[name].lower < lost[name].value < lost[name].upper
+    assert lost[OTHERWISE].value == pytest.approx((unsure.pattern != data.pattern).mean())
+    nothing = lost_intervals(data, unsure, unsure)
+    assert all((own.value, own.lower, own.upper) == (0, 0, 0) for own in nothing.values())
+
+
 def test_ceiling_is_below_one_where_pixels_change_the_rule(data: ChartSet) -> None:
     found = ceiling(data)
-    assert 0.8 < found.balanced_ten < 1.0
-    assert 0.5 < found.macro_f1 < found.balanced_ten
+    balanced, f1 = found["balanced_ten"], found["macro_f1"]
+    assert 0.8 < balanced.lower < balanced.value < balanced.upper < 1.0
+    assert 0.5 < f1.value < balanced.value
+    assert f1.value == pytest.approx(macro_f1(data.raw_pattern, data.pattern, none_as_one=True))
     same = ceiling(replace(data, raw_pattern=data.pattern))
-    assert (same.balanced_ten, same.macro_f1) == (1.0, 1.0)
+    assert (same["balanced_ten"].value, same["macro_f1"].value) == (1.0, 1.0)

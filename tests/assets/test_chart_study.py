@@ -5,7 +5,6 @@ import polars as pl
 import pytest
 from fakes.chart_plan import plan_candles
 
-from cryptoai_assets.lib.charts.labels import RULE
 from cryptoai_assets.lib.charts.study import (
     AROUND_BARS,
     BROWNIAN,
@@ -24,6 +23,7 @@ from cryptoai_assets.lib.charts.study import (
 from cryptoai_assets.lib.charts.windows import Series, series_of
 from cryptoai_assets.lib.scoring import BootstrapSettings
 from edge_bundle.chart import CHART_60
+from edge_bundle.chart_rule import RULE
 from edge_bundle.detection import Pattern
 
 SETTINGS = StudySettings((6, 24), 46.0, BootstrapSettings(5, 1000, 1, 0.95))

@@ -3,51 +3,42 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
 import pytest
+from fakes.experiment_market import AT, CANDLES, experiment_market
 from fakes.experiments import write_experiment
 from fakes.forecast_service import service_in
 from fakes.mortal_desk import MLFLOW_WARNINGS, MODEL
-from fakes.tiny_bundle import START, TINY_FEATURES, walk_candles
+from fakes.tiny_bundle import START
 
 from cryptoai_assets.defs.monitoring.assets import experiment_results
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.experiment import main
 from cryptoai_assets.lib.experiment_analysis import ExperimentError
-from cryptoai_assets.lib.experiment_desk import EXPERIMENT_TAG, RESULT_NAME, begin, end, newest_experiment
+from cryptoai_assets.lib.experiment_desk import (
+    EXPERIMENT_TAG,
+    RESULT_NAME,
+    Ended,
+    begin,
+    end,
+    newest_experiment,
+)
 from cryptoai_assets.lib.releases import PromotionError
-from cryptoai_assets.lib.store import write_parquet_atomically
-from cryptoai_assets.lib.targets import target_frame
 from cryptoai_serving.bars import BarStore
-from edge_bundle.candles import bar_grid
 from edge_bundle.experiment import Experiment, read_experiment
-from edge_bundle.features.catalog import feature_frame
 from edge_bundle.releases import read_channel, release_folder
 
 pytestmark = MLFLOW_WARNINGS
-AT = datetime(2019, 10, 1, 12, tzinfo=UTC)
-HORIZONS = (1, 2, 6)
-
-
-@pytest.fixture(scope="module")
-def candles() -> pl.DataFrame:
-    return walk_candles(["BTCUSD", "ETHUSD"], bars=1500, interval="30m", seed=3, start=START)
+ENDED = Ended(AT, "somebody", "seen enough")
 
 
 @pytest.fixture
-def market(copied_registry: Callable[[], Path], candles: pl.DataFrame) -> MarketResource:
-    resource = MarketResource(name="sample", root=str(copied_registry()), time=AT.isoformat())
-    grid = bar_grid(candles, interval="30m", max_missing_bars=3)
-    frame = feature_frame(grid, TINY_FEATURES).join(
-        target_frame(grid, horizons=HORIZONS), on=["open_time", "symbol"], maintain_order="left"
-    )
-    resource.home.training.mkdir(parents=True, exist_ok=True)
-    write_parquet_atomically(frame, resource.home.training_dataset)
-    return resource
+def market(copied_registry: Callable[[], Path]) -> MarketResource:
+    return experiment_market(copied_registry())
 
 
 def begun(market: MarketResource, name: str = "seeds", **changed: object) -> Experiment:
@@ -80,10 +71,10 @@ def test_experiment_begins_with_a_reckoned_length_and_leaves_the_champion(market
     assert read_channel(market.home.releases, MODEL) == before
     assert release_folder(market.home.releases, MODEL, 2).is_dir()
     assert (wide.control.version, wide.challenger.version) == (1, 2)
-    assert end(market.home) == "wide"
+    assert end(market.home, ENDED) == "wide"
     narrow = begun(market, "narrow", minimal_effect=0.25)
     assert narrow.times_needed == pytest.approx(4 * wide.times_needed, abs=4)
-    end(market.home)
+    end(market.home, ENDED)
     # However large the effect, an interval needs ten days of blocks.
     assert begun(market, "huge", minimal_effect=1e6).times_needed == 480
 
@@ -110,11 +101,11 @@ def test_one_runs_at_a_time_and_a_name_is_used_once(market: MarketResource) -> N
     first = begun(market)
     with pytest.raises(ExperimentError, match="runs already"):
         begun(market, "another")
-    end(market.home)
+    end(market.home, ENDED)
     with pytest.raises(ExperimentError, match="was the name"):
         begun(market)
     with pytest.raises(ExperimentError, match="no experiment runs"):
-        end(market.home)
+        end(market.home, ENDED)
     assert newest_experiment(market.home) == first
 
 
@@ -124,7 +115,7 @@ def test_challenger_that_is_not_registered_is_refused(market: MarketResource) ->
 
 
 def test_what_the_service_answered_is_reckoned_and_told_in_dagster_and_mlflow(
-    market: MarketResource, candles: pl.DataFrame
+    market: MarketResource,
 ) -> None:
     assert str(materialized(market)["recommendation"].value) == "no experiment was ever begun"
     needed = 12
@@ -132,16 +123,16 @@ def test_what_the_service_answered_is_reckoned_and_told_in_dagster_and_mlflow(
     experiment = write_experiment(market.home.releases, planned)
     root = Path(market.root)
     with BarStore(market.home.bars_database) as store:
-        store.write_bars(candles.filter(pl.col("open_time") < START + timedelta(minutes=30 * 60)))
+        store.write_bars(CANDLES.filter(pl.col("open_time") < START + timedelta(minutes=30 * 60)))
         with service_in(root) as (client, _):
             for bar in range(60, 60 + needed - 1):
-                store.write_bars(candles.filter(open_time=START + timedelta(minutes=30 * bar)))
+                store.write_bars(CANDLES.filter(open_time=START + timedelta(minutes=30 * bar)))
                 assert client.get("/forecast/BTCUSD").json()["model_version"] == 1
     found = materialized(market)
     assert (found["recommendation"].value, found["times"].value) == ("running", needed - 1)
     assert found["effect"].value == ""
     with BarStore(market.home.bars_database) as store, service_in(root) as (client, _):
-        store.write_bars(candles.filter(open_time=START + timedelta(minutes=30 * (59 + needed))))
+        store.write_bars(CANDLES.filter(open_time=START + timedelta(minutes=30 * (59 + needed))))
         assert client.get("/forecast/BTCUSD").status_code == 200
     found = materialized(market)
     assert found["times"].value == needed

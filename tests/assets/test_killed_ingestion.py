@@ -87,8 +87,8 @@ def test_killed_ingestion_leaves_old_or_new_files_and_the_next_run_finishes(tmp_
     stores = market.stores
 
     seed = secrets.randbits(32)
-    print(f"seed {seed}")  # noqa: T201 - shown when the test fails
-    chance = random.Random(seed)  # noqa: S311 - no secret hangs on it
+    print(f"seed {seed}")
+    chance = random.Random(seed)
     kills = sum(killed_after(chance.uniform(0, LONGEST_LIFE_SECONDS), tmp_path, after) for _ in range(KILLS))
     assert kills > 0
 

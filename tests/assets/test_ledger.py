@@ -5,6 +5,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from cryptoai_assets.lib.ledger import EntryKind, Ledger, LedgerError
 
 MODEL = "cryptoai-forecaster-sample"
 AT = datetime(2019, 10, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
 ALARM = "h1/accuracy is at least 0.610; from 0.58 on it is taken for a leak"
 
 
@@ -132,6 +134,21 @@ def test_intent_is_closed_once(ledger: Ledger) -> None:
 def test_closing_line_refers_to_a_line_that_exists(ledger: Ledger) -> None:
     with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
         write(ledger, "promotion", intent=7)
+
+
+def test_refusal_that_is_written_anew_is_one_line_until_something_else_is_said_or_an_hour_went_by(
+    ledger: Ledger,
+) -> None:
+    def refuse(at: datetime = AT, **said: Any) -> int:
+        line = {"version": 2, "actor": "gate", "reason": "not better", "numbers": {"loss": np.nan}}
+        ledger.refuse(model=MODEL, at=at, **(line | said))
+        return len(ledger.entries())
+
+    assert [refuse(), refuse(), refuse(version=3), refuse()] == [1, 1, 2, 2]
+    assert [refuse(numbers={"loss": 1.0}), refuse(reason="a canary"), refuse(actor="Ada")] == [3, 4, 5]
+    assert [refuse(actor="Ada", at=AT + timedelta(minutes=59)), refuse(actor="Ada", at=AT + HOUR)] == [5, 6]
+    write(ledger, "acknowledgement", version=2, actor="Ada")
+    assert refuse(actor="Ada", at=AT + HOUR) == 8
 
 
 def test_uses_of_a_stretch_are_counted_over_versions(ledger: Ledger) -> None:

@@ -25,6 +25,7 @@ from cryptoai_assets.defs.market_data.checks import (
     candles_are_complete,
     candles_are_fresh,
     candles_have_no_unexplained_gap,
+    candles_keep_their_source,
     rules_of_clean_candles,
 )
 from cryptoai_assets.defs.market_data.partitions import SYMBOL_MONTH, symbol_and_month, symbol_months
@@ -37,7 +38,8 @@ from cryptoai_assets.lib.market_month import MarketMonth
 from cryptoai_assets.lib.planner import out_of_date, together
 from cryptoai_assets.lib.quality import SENTENCES
 from cryptoai_assets.lib.sources.archive import ArchiveSource
-from cryptoai_assets.lib.sources.candle_source import SourceRefusedError
+from cryptoai_assets.lib.sources.candle_source import Fetched, SourceRefusedError
+from cryptoai_assets.lib.sources.fallback import FallbackSource
 from edge_bundle.alerts import Outbox
 from edge_bundle.candles import validated_candles
 from edge_bundle.facts import no_trade_slots
@@ -475,13 +477,43 @@ def test_whole_chain_on_s3_is_the_one_on_disk(
         assert not (tmp_path / "elsewhere").exists()
 
 
-def freshness(market: MarketResource) -> dg.AssetCheckEvaluation:
+def judged(market: MarketResource, check: dg.AssetChecksDefinition) -> dg.AssetCheckEvaluation:
     result = dg.materialize(
-        [clean_candles, candles_are_fresh],
-        selection=dg.AssetSelection.checks(candles_are_fresh),
-        resources={"market": market},
+        [clean_candles, check], selection=dg.AssetSelection.checks(check), resources={"market": market}
     )
-    return evaluations(result)["candles_are_fresh"]
+    [found] = evaluations(result).values()
+    return found
+
+
+class Away:
+    """A venue that gives nothing."""
+
+    name = "Binance.US"
+
+    def fetch(self, symbol: str, start: datetime, end: datetime) -> Fetched:
+        raise SourceRefusedError(f"{symbol} is not given from {start} to {end}")
+
+
+def test_symbol_that_another_source_gives_is_an_error_at_once_and_named(tmp_path: Path) -> None:
+    market = MarketResource(name="live", root=str(tmp_path), time="2026-03-31T12:00:00+00:00")
+    own, now = market.source().name, market.now()
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        candles = walk_candles(
+            [symbol], bars=120, interval="1m", seed=1, start=now - 120 * market.settings.bar
+        )
+        place = MarketMonth(market.settings, market.stores, market.gaps, symbol, "2026-03")
+        for hour, name in ((0, own), (1, own if symbol == "BTCUSDT" else "CoinGecko")):
+            part = candles[60 * hour : 60 * (hour + 1)]
+            source = ArchiveSource(archive(tmp_path / f"{symbol}{hour}", part), "1m", name)
+            asked = source if name == own else FallbackSource((Away(), source), market.now)
+            place.take(asked, overlap_bars=0, now=now - (1 - hour) * timedelta(hours=1))
+            place.clean()
+        if symbol == "BTCUSDT":
+            assert judged(market, candles_keep_their_source).passed
+    found = judged(market, candles_keep_their_source)
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert f"100% of the bars of ETHUSDT in 1 h are of CoinGecko, not of {own}" in str(found.description)
+    assert "BTCUSDT" not in str(found.description)
 
 
 @pytest.mark.parametrize(("late", "passed"), [(0, True), (1, True), (15, True), (16, False), (90, False)])
@@ -490,7 +522,7 @@ def test_bars_that_stay_away_for_a_quarter_of_an_hour_are_an_error(
 ) -> None:
     market = MarketResource(name="live", root=str(tmp_path), time="2026-03-31T12:00:00+00:00")
     minute, now = market.settings.bar, market.now()
-    assert freshness(market).passed
+    assert judged(market, candles_are_fresh).passed
     for symbol, missing in (("BTCUSDT", 0), ("ETHUSDT", late)):
         start = now - (120 + missing) * minute
         candles = walk_candles([symbol], bars=120, interval="1m", seed=1, start=start)
@@ -498,7 +530,7 @@ def test_bars_that_stay_away_for_a_quarter_of_an_hour_are_an_error(
         place = MarketMonth(market.settings, market.stores, market.gaps, symbol, "2026-03")
         place.take(source, overlap_bars=0, now=now)
         place.clean()
-    found = freshness(market)
+    found = judged(market, candles_are_fresh)
     assert (found.passed, found.severity) == (passed, dg.AssetCheckSeverity.ERROR)
     assert passed or f"{late} bars of ETHUSDT since" in str(found.description)
     assert "BTCUSDT" not in str(found.description)

@@ -16,13 +16,14 @@ from cryptoai_assets.defs.news.checks import news_checks
 from cryptoai_assets.defs.news.recipes import scored_news_recipe, scored_path
 from cryptoai_assets.defs.news.sources import news_sources, user_agent
 from cryptoai_assets.defs.resources import MarketResource
-from cryptoai_assets.lib.news.feeds import FEEDS, FeedSource
-from cryptoai_assets.lib.news.mood import OF_A_COIN, OF_THE_MARKET, SOURCE
+from cryptoai_assets.lib.news.feeds import FeedSource
 from cryptoai_assets.lib.news.telegram import TelegramSource
 from cryptoai_assets.lib.store import read_stored_parquet
 from cryptoai_assets.sandbox.__main__ import sandbox_app
 from cryptoai_assets.sandbox.market import SandboxMarket
 from cryptoai_serving.settings import ServingSettings
+from edge_bundle.news.feed_addresses import FEEDS
+from edge_bundle.news.mood import OF_A_COIN, OF_THE_MARKET, SOURCE
 from edge_bundle.sentiment.outlook import OUTLOOK_NAME, Outlooks
 
 START = datetime(2019, 9, 1, 12, 30, tzinfo=UTC)

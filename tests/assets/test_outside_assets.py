@@ -164,6 +164,22 @@ def test_stale_source_reaches_the_outbox(
     assert "vix is 60 days old" in str(alert)
 
 
+def test_series_that_another_source_gives_is_an_error_and_named(
+    instance: dg.DagsterInstance, market: MarketResource
+) -> None:
+    assert failing(run(instance, market, "fear_greed")) == set()
+    newest = market.home.facts.read(["fear_and_greed"]).tail(1)
+    another = newest.with_columns(
+        pl.col("event_time", "known_at") + timedelta(hours=1), source=pl.lit("a daily file")
+    )
+    market.home.facts.append(another, fetched_at=START)
+    result = run(instance, market, "fear_greed")
+    assert failing(result) == {("fear_greed_facts", "facts_keep_their_source")}
+    [found] = [one for one in result.get_asset_check_evaluations() if not one.passed]
+    assert "fear_and_greed: a daily file since" in str(found.description)
+    assert "simulated Fear & Greed before" in str(found.description)
+
+
 def test_interpolated_file_stops_what_is_downstream(
     instance: dg.DagsterInstance, market: MarketResource, tmp_path: Path
 ) -> None:

@@ -9,10 +9,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
-from dagster._core.storage.dagster_run import DagsterRun
+from fakes.asking_job import asking_job
 
 from cryptoai_assets.defs.market_data.partitions import venue_pool
-from cryptoai_assets.demo import PROCESS_TAG, bury_killed_runs
 from cryptoai_assets.lib.market import PRESETS
 
 PROJECT = Path(__file__).parents[2]
@@ -24,15 +23,7 @@ whole = defs()
 names = ("raw_candles", "repaired_gaps", "clean_candles")
 print({name: whole.resolve_assets_def(name).op.pool for name in names})
 """
-
-
-@dg.op(pool=POOL)
-def question() -> None: ...
-
-
-@dg.job(executor_def=dg.in_process_executor)
-def asking() -> None:
-    question()
+ASKING = asking_job(POOL)
 
 
 @pytest.fixture
@@ -57,31 +48,8 @@ def test_what_asks_a_venue_is_in_its_pool_and_what_reads_a_file_in_none() -> Non
 
 
 def test_pool_has_one_slot_that_the_dead_give_back(instance: dg.DagsterInstance) -> None:
-    assert asking.execute_in_process(instance=instance).success
+    assert ASKING.execute_in_process(instance=instance).success
     storage = instance.event_log_storage
     assert storage.get_concurrency_info(POOL).slot_count == 1
     assert storage.get_concurrency_info(POOL).active_slot_count == 0
     assert SETTINGS["run_monitoring"]["free_slots_after_run_end_seconds"] > 0
-
-
-def killed_run(instance: dg.DagsterInstance, process: int) -> DagsterRun:
-    """A run that holds the venue's slot and whose process is another one."""
-    run = instance.create_run_for_job(
-        asking, tags={PROCESS_TAG: str(process)}, status=dg.DagsterRunStatus.STARTED
-    )
-    instance.event_log_storage.claim_concurrency_slot(POOL, run.run_id, "question")
-    return run
-
-
-def test_run_that_was_killed_keeps_no_slot_and_one_that_lives_does(instance: dg.DagsterInstance) -> None:
-    assert asking.execute_in_process(instance=instance).success  # makes the pool
-    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
-        ended.wait()
-    for process, slots in ((ended.pid, 0), (os.getpid(), 1)):
-        run = killed_run(instance, process)
-        assert instance.event_log_storage.get_concurrency_info(POOL).active_slot_count == 1
-        bury_killed_runs(instance)
-        assert instance.event_log_storage.get_concurrency_info(POOL).active_slot_count == slots
-        after = instance.get_run_by_id(run.run_id)
-        assert after is not None
-        assert after.is_failure == (slots == 0)

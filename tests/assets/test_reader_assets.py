@@ -7,10 +7,10 @@ import dagster as dg
 import mlflow
 import numpy as np
 import pytest
+from fakes.chart_market import chart_market, metadata_of
 from fakes.mortal_desk import MLFLOW_WARNINGS
 
 from cryptoai_assets.defs.charts.assets import chart_images
-from cryptoai_assets.defs.market_data.assets import clean_candles, raw_candles
 from cryptoai_assets.defs.readers.assets import (
     released_candle_cnn,
     released_chart_vit,
@@ -31,10 +31,6 @@ from edge_bundle.manifest import bundle_digest
 from edge_bundle.releases import read_channel, release_folder
 
 pytestmark = MLFLOW_WARNINGS
-RANGE = {
-    "dagster/asset_partition_range_start": "2019-02-01|BTCUSD",
-    "dagster/asset_partition_range_end": "2019-09-01|BTCUSD",
-}
 READERS = {
     PATTERN_MODEL: (trained_chart_vit, released_chart_vit),
     CANDLE_MODEL: (trained_candle_cnn, released_candle_cnn),
@@ -50,11 +46,8 @@ def instance() -> Iterator[dg.DagsterInstance]:
 @pytest.fixture(scope="module")
 def market(tmp_path_factory: pytest.TempPathFactory, instance: dg.DagsterInstance) -> MarketResource:
     """Eight real months of one symbol, after the shipped networks were trained, and their charts."""
-    market = MarketResource(name="sample", root=str(tmp_path_factory.mktemp("readers")))
-    candles = dg.materialize(
-        [raw_candles, clean_candles], resources={"market": market}, instance=instance, tags=RANGE
-    )
-    assert candles.success
+    folder = tmp_path_factory.mktemp("readers")
+    market = chart_market(folder, instance, first="2019-02-01", last="2019-09-01")
     assert dg.materialize([chart_images], resources={"market": market}, instance=instance).success
     return market
 
@@ -73,11 +66,6 @@ def runs(market: MarketResource, instance: dg.DagsterInstance) -> Mapping[str, d
         )
         assert made[model].success
     return made
-
-
-def metadata_of(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, dg.MetadataValue]:
-    [materialization] = result.asset_materializations_for_node(asset)
-    return dict(materialization.metadata)
 
 
 @pytest.mark.parametrize("model", READERS)

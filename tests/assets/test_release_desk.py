@@ -8,7 +8,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
@@ -17,6 +20,7 @@ from fakes.mortal_desk import AT, MLFLOW_WARNINGS, MODEL, STEPS, desk_at
 from fakes.tiny_bundle import write_disagreeing_bundle, write_tiny_bundle
 
 from cryptoai_assets.ledger import acknowledge
+from cryptoai_assets.lib.ledger import EntryKind, Ledger
 from cryptoai_assets.lib.release_signing import ReleaseSigner
 from cryptoai_assets.lib.releases import (
     LOCK_NAME,
@@ -34,9 +38,12 @@ from edge_bundle.releases import (
     Signature,
     read_channel,
     read_leak_alarm,
+    read_stop,
     release_folder,
     signed_bytes,
+    stop_path,
 )
+from edge_bundle.stop_orders import read_stop_order, stop_order_path
 
 pytestmark = MLFLOW_WARNINGS
 
@@ -339,6 +346,30 @@ def test_alias_on_a_version_that_does_not_verify_is_moved_back_and_noted(desk: R
     assert "moved back" in line.reason
 
 
+class UnreachableLedger(Ledger):
+    """A ledger that goes away before a line is written."""
+
+    def append(self, kind: EntryKind, **line: Any) -> int:
+        raise ConnectionError(f"{kind}: {line}")
+
+
+@pytest.mark.parametrize("away", ["ledger", "alias"])
+def test_refusal_of_a_moved_alias_that_is_interrupted_is_one_line_in_the_end(
+    desk: ReleaseDesk, away: str
+) -> None:
+    tag_with_another_digest(desk)
+    desk.tracking.set_alias(MODEL, CHAMPION, 2)
+    uri, folder, experiment = desk.tracking.uri, desk.tracking.artifact_root, desk.tracking.experiment
+    tracking = UnreachableTracking(uri, folder, experiment) if away == "alias" else desk.tracking
+    ledger = UnreachableLedger(desk.ledger.path) if away == "ledger" else desk.ledger
+    with pytest.raises(ConnectionError):
+        ReleaseDesk(desk.root, tracking, ledger).reconcile(MODEL, AT)
+    with pytest.raises(PromotionError, match="registered was"):
+        desk.reconcile(MODEL, AT)
+    assert champion_everywhere(desk) == 1
+    assert [entry.kind for entry in desk.ledger.entries(MODEL)] == ["intent", "promotion", "refusal"]
+
+
 def test_promotion_that_was_interrupted_is_not_taken_for_a_hand(interrupted: ReleaseDesk) -> None:
     interrupted.tracking.set_alias(MODEL, CHAMPION, 2)
     assert interrupted.reconcile(MODEL, AT) is None
@@ -383,3 +414,58 @@ def test_each_release_is_signed_as_a_newer_one_a_rollback_too(desk: ReleaseDesk,
         signatures.append(signature.sequence)
     assert signatures == sorted(set(signatures))
     assert promote(desk, 2).champion == champion
+
+
+def test_stop_holds_for_the_champion_alone_until_somebody_answers_for_it(desk: ReleaseDesk) -> None:
+    told = {"actor": "monitoring", "reason": "below even odds", "numbers": {}, "at": AT}
+    assert not desk.stop(MODEL, 2, **told)
+    assert desk.stop(MODEL, 1, **told)
+    assert not desk.stop(MODEL, 1, **told)
+    assert read_stop(desk.root, MODEL, 1) == "below even odds"
+    # Who was killed before the file was written has stopped it all the same.
+    stop_path(desk.root, MODEL).unlink()
+    desk.reconcile(MODEL, AT)
+    assert read_stop(desk.root, MODEL, 1) == "below even odds"
+    acknowledge(desk.ledger, model=MODEL, version=1, name="Ada", reason="an outage", at=AT)
+    desk.reconcile(MODEL, AT)
+    assert read_stop(desk.root, MODEL, 1) is None
+    assert not desk.stop(MODEL, 1, **told)
+    assert [entry.kind for entry in desk.ledger.entries(MODEL)][-2:] == ["stop", "acknowledgement"]
+
+
+def test_devices_are_ordered_to_be_silent_anew_each_day_and_once_to_speak_again(
+    desk: ReleaseDesk, tmp_path: Path
+) -> None:
+    signing = replace(desk, signer=ReleaseSigner(tmp_path / "signing.pem"))
+    signing.reconcile(MODEL, AT)
+    assert read_stop_order(desk.root, MODEL) is None
+    signing.stop(MODEL, 1, actor="monitoring", reason="below even odds", numbers={}, at=AT)
+    orders = [read_stop_order(desk.root, MODEL)]
+    for hours in (23, 24, 25):
+        signing.reconcile(MODEL, AT + timedelta(hours=hours))
+        orders.append(read_stop_order(desk.root, MODEL))
+    first, same, renewed, still = orders
+    assert first is not None
+    assert renewed is not None
+    assert (same, still) == (first, renewed)
+    assert first.signed_at == AT
+    assert renewed.signed_at == AT + timedelta(days=1)
+    assert (renewed.reason, renewed.sha256) == (first.reason, first.sha256)
+    acknowledge(desk.ledger, model=MODEL, version=1, name="Ada", reason="an outage", at=AT)
+    for days in (2, 4):
+        signing.reconcile(MODEL, AT + timedelta(days=days))
+    lifted = read_stop_order(desk.root, MODEL)
+    assert lifted is not None
+    assert (lifted.reason, lifted.signed_at) == ("", AT + timedelta(days=2))
+    # What cannot be read is said anew.
+    stop_order_path(desk.root, MODEL).write_text("{")
+    signing.reconcile(MODEL, AT + timedelta(days=5))
+    assert read_stop_order(desk.root, MODEL) is not None
+
+
+def test_stop_of_one_version_does_not_silence_the_next(desk: ReleaseDesk) -> None:
+    desk.stop(MODEL, 1, actor="monitoring", reason="below even odds", numbers={}, at=AT)
+    promote(desk, 2)
+    desk.reconcile(MODEL, AT)
+    assert read_stop(desk.root, MODEL, 2) is None
+    assert not stop_path(desk.root, MODEL).exists()

@@ -1,6 +1,7 @@
 """Requested releases: what the gate admitted is released, all else is refused in the ledger, once."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -58,6 +59,11 @@ def test_version_that_the_gate_did_not_admit_is_refused_in_the_ledger(
     assert champion(desk) == before
     line = desk.ledger.entries(MODEL)[-1]
     assert (line.kind, line.version, line.previous, line.actor) == ("refusal", 2, before, "key 3f9c21ab")
+    # As after a kill before the request was settled; another request is answered by another line.
+    carry_out(desk, wanted(2), AT)
+    assert desk.ledger.entries(MODEL)[-1] == line
+    carry_out(desk, replace(wanted(2), id="another"), AT)
+    assert desk.ledger.entries(MODEL)[-1].id == line.id + 1
 
 
 def test_version_that_does_not_exist_is_refused(desk: ReleaseDesk) -> None:

@@ -1,5 +1,9 @@
 """What the resources hand out: the market's sources in their order."""
 
+import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +24,7 @@ from cryptoai_assets.sandbox.coingecko import coingecko_app
 from cryptoai_assets.sandbox.faults import Fault, FaultPlan, Faults
 from cryptoai_assets.sandbox.market import SandboxMarket
 
+PROJECT = Path(__file__).parents[2]
 NOW = datetime(2019, 9, 2, 12, tzinfo=UTC)
 SAMPLE = pl.read_parquet(sample_file()).sort("symbol", "open_time")
 
@@ -93,3 +98,41 @@ def test_what_devices_sent_stands_in_for_a_venue_that_is_closed_and_is_a_source_
     assert heard.candles.equals(expected)
     assert set(heard.facts["name"]) == {FROM_FALLBACK}
     assert set(heard.facts["source"]) == {"device files"}
+
+
+CONFIGURED = """
+import json
+from cryptoai_assets.defs.resources import configured_alerts, configured_upkeep, links_lead_to
+links_lead_to(dagster="http://here:3001", mlflow="http://here:5001", serving="http://here:3601")
+alerts = configured_alerts()
+channels = [(channel.name, repr(channel)) for channel in alerts.channels(print)]
+addresses = [alerts.dagster_address, alerts.mlflow_address, alerts.serving_address]
+secrets = [name for name in ("xoxb-1", "hook-1", "s3cret") if name in repr(alerts)]
+print(json.dumps([channels, addresses, alerts.remind_hours, configured_upkeep().monthly_budget, secrets]))
+"""
+
+
+def test_environment_says_who_is_told_by_which_way_where_links_lead_and_what_may_be_spent() -> None:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("CRYPTOAI_")}
+    given = {
+        "PYTHONPATH": str(PROJECT),
+        "CRYPTOAI_SLACK_WEBHOOK": "http://slack.example/unused",
+        "CRYPTOAI_SLACK_TOKEN": "xoxb-1",
+        "CRYPTOAI_SLACK_CHANNEL": "C1",
+        "CRYPTOAI_SMTP": "smtps://ada:s3cret@mail.example:465",
+        "CRYPTOAI_MAIL_TO": "ada@example.org, bob@example.org",
+        "CRYPTOAI_ALERT_WEBHOOK": "http://other.example/hook-1",
+        "CRYPTOAI_SERVING_ADDRESS": "https://forecasts.example",
+        "CRYPTOAI_REMIND_WARNING_HOURS": "0",
+        "CRYPTOAI_MONTHLY_BUDGET": "20",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", CONFIGURED], env=own | given, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    channels, addresses, remind, budget, secrets = json.loads(done.stdout.splitlines()[-1])
+    assert [name for name, _ in channels] == ["slack-bot", "mail", "webhook"]
+    assert "('ada@example.org', 'bob@example.org')" in channels[1][1]
+    assert addresses == ["http://here:3001", "http://here:5001", "https://forecasts.example"]
+    assert (remind, budget) == ({"critical": 1.0, "warning": 0.0}, 20.0)
+    assert secrets == []

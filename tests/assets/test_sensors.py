@@ -5,16 +5,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import dagster as dg
 import pytest
+from fakes.bento_process import wait_until
 from fakes.dagster_daemon import evaluate
+from fakes.forecast_service import service_in
 from fakes.mortal_desk import MLFLOW_WARNINGS, MODEL, tracking_at
 from fakes.slack_server import Answer, SlackServer, slack_server
 
 from cryptoai_assets.definitions import defs
 from cryptoai_assets.defs.monitoring.sensors import (
     CAUSE_TAG,
+    RETRY_TAG,
     drift_asks_for_training,
     failed_checks_are_told,
     failed_runs_are_told,
@@ -22,11 +26,13 @@ from cryptoai_assets.defs.monitoring.sensors import (
     outbox_is_delivered,
     training_config,
 )
+from cryptoai_assets.defs.release.assets import note_decision, released_bundle
 from cryptoai_assets.defs.release.sensors import releases_follow_aliases
 from cryptoai_assets.defs.resources import AlertsResource, MarketResource
+from cryptoai_assets.lib.gate import Decision
 from cryptoai_assets.lib.tracking import CHAMPION
-from cryptoai_assets.lib.watch import VERDICT_NAME
-from cryptoai_monitoring.verdict import Verdict
+from cryptoai_assets.lib.watch import VERDICT_NAME, act
+from cryptoai_monitoring.verdict import Evidence, Verdict
 from edge_bundle.alerts import Alert, Outbox
 from edge_bundle.releases import read_channel
 
@@ -36,26 +42,21 @@ RETRAIN = Verdict(
     action="retrain",
     reason="2 of 40 features drifted, for 3 windows in a row",
     cause=f"retrain:{MODEL}:2019-09-30T00:00",
-    window_end=datetime(2019, 9, 30, tzinfo=UTC),
-    drifted=("return_1", "volume_ratio"),
-    degraded=False,
+    evidence=Evidence(
+        window_end=datetime(2019, 9, 30, tzinfo=UTC),
+        champion="f" * 64,
+        drifted=("return_1", "volume_ratio"),
+        excess=2.0,
+        watched=40,
+        standing="unknown",
+        worse_than=None,
+        harmful=False,
+    ),
+    drifting=True,
 )
 # Loaded once, while no instance of another test is around.
 WHOLE = defs()
 QUEUED = {"run_coordinator": {"module": "dagster._core.run_coordinator", "class": "QueuedRunCoordinator"}}
-LOCATION = """
-import dagster as dg
-from cryptoai_assets import definitions
-from cryptoai_assets.defs.monitoring.sensors import drift_asks_for_training
-from cryptoai_assets.defs.resources import MarketResource
-whole = definitions.defs()
-defs = dg.Definitions(
-    assets=whole.assets,
-    sensors=[drift_asks_for_training],
-    resources={{**whole.resources, "market": MarketResource(name="sample", root={root!r})}},
-)
-del whole
-"""
 
 
 @pytest.fixture
@@ -120,7 +121,9 @@ def test_configuration_of_a_training_is_valid_for_its_job_and_reaches_every_step
     job = WHOLE.resolve_job_def("retraining")
     resolved = dg.validate_run_config(job, training_config("a cause"))
     causes = {
-        name: config["config"]["cause"] for name, config in resolved["ops"].items() if config.get("config")
+        name: config["config"]["cause"]
+        for name, config in resolved["ops"].items()
+        if "cause" in (config.get("config") or {})
     }
     assert {"version_scores", "backtest", "model_card", "gate_decision"} <= set(resolved["ops"])
     assert causes == dict.fromkeys(("model_settings", "walk_forward_scores", "trained_forecaster"), "a cause")
@@ -128,21 +131,70 @@ def test_configuration_of_a_training_is_valid_for_its_job_and_reaches_every_step
         dg.validate_run_config(job, {"ops": {"trained_forecaster": {"config": {"reason": "a cause"}}}})
 
 
-def test_daemon_starts_one_training_per_cause_across_restarts_and_a_lost_memory_of_the_sensor(
-    market: MarketResource, tmp_path: Path
+def ran(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, **tags: str) -> dg.DagsterRun:
+    """Run of the training's job for the cause, as the daemon leaves it."""
+    run = dg.DagsterRun(
+        job_name="retraining", run_id=str(uuid4()), status=status, tags={CAUSE_TAG: RETRAIN.cause, **tags}
+    )
+    return instance.add_run(run)
+
+
+RUNNING, FAILED = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE
+
+
+def test_cause_that_comes_while_a_training_runs_is_merged_with_it_for_good(
+    market: MarketResource, instance: dg.DagsterInstance
 ) -> None:
-    started: list[list[str | None]] = []
-    (tmp_path / "dagster").mkdir()
-    for verdict in (RETRAIN, RETRAIN, replace(RETRAIN, cause=f"retrain:{MODEL}:2019-10-07T00:00")):
-        conclude(market, verdict)
-        with dg.DagsterInstance.local_temp(str(tmp_path / "dagster"), overrides=QUEUED) as instance:
-            for state in instance.all_instigator_state():
-                instance.delete_instigator_state(state.instigator_origin_id, state.selector_id)
-            evaluate(tmp_path, instance, LOCATION.format(root=str(tmp_path)))
-            runs = instance.get_runs()
-            started.append([run.tags.get(CAUSE_TAG) for run in runs])
-            assert {run.job_name for run in runs} == {"retraining"}
-    assert started == [[RETRAIN.cause], [RETRAIN.cause], [verdict.cause, RETRAIN.cause]]
+    run = ran(instance, RUNNING)
+    later = replace(RETRAIN, cause=f"retrain:{MODEL}:2019-10-07T00:00")
+    conclude(market, later)
+    assert asked(market, instance) == []
+    merged = instance.get_run_by_id(run.run_id)
+    assert merged is not None
+    assert later.cause in merged.tags.values()
+    instance.report_run_canceled(merged)
+    assert asked(market, instance) == []
+    conclude(market, replace(RETRAIN, cause=f"retrain:{MODEL}:2019-10-14T00:00"))
+    assert len(asked(market, instance)) == 1
+    causes = [line.numbers["cause"] for line in market.home.ledger.entries(MODEL)]
+    assert causes == [later.cause, f"retrain:{MODEL}:2019-10-14T00:00"]
+
+
+def test_training_of_the_same_cause_that_runs_already_is_asked_for_by_its_key_alone(
+    market: MarketResource, instance: dg.DagsterInstance
+) -> None:
+    ran(instance, RUNNING)
+    conclude(market, RETRAIN)
+    assert [request.run_key for request in asked(market, instance)] == [RETRAIN.cause]
+
+
+def test_training_that_failed_is_tried_once_more_and_then_no_more(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    # Runs bear the time of the clock.
+    market = MarketResource(name="sample", root=str(tmp_path))
+    conclude(market, replace(RETRAIN, action="watch"))
+    first = ran(instance, FAILED)
+    [again] = asked(market, instance)
+    assert again.run_key == f"{RETRAIN.cause}#2"
+    assert again.tags == {CAUSE_TAG: RETRAIN.cause, RETRY_TAG: first.run_id}
+    assert again.run_config == training_config(RETRAIN.cause)
+    ran(instance, FAILED, **{RETRY_TAG: first.run_id})
+    assert asked(market, instance) == []
+
+
+@pytest.mark.parametrize("tags", [{"dagster/will_retry": "true"}, {CAUSE_TAG: ""}])
+def test_training_that_dagster_retries_or_that_had_no_cause_is_left_alone(
+    instance: dg.DagsterInstance, tmp_path: Path, tags: dict[str, str]
+) -> None:
+    market = MarketResource(name="sample", root=str(tmp_path))
+    run = dg.DagsterRun(
+        job_name="retraining", run_id=str(uuid4()), status=FAILED, tags={CAUSE_TAG: "x"} | tags
+    )
+    if not tags.get(CAUSE_TAG, "x"):
+        run = dg.DagsterRun(job_name="retraining", run_id=run.run_id, status=FAILED)
+    instance.add_run(run)
+    assert asked(market, instance) == []
 
 
 def test_release_follows_the_alias_that_a_person_moved_and_is_quiet_after(
@@ -404,6 +456,34 @@ def test_failed_run_is_told_once_with_what_failed_why_it_ran_and_a_link(
     assert "walk_forward_scores" in json.dumps(slack.posted)
 
 
+@dg.job(name="retraining")
+def failing_training() -> None:
+    scores()
+
+
+def test_first_failure_of_a_training_is_not_told_and_the_second_with_a_link_to_the_first(
+    market: MarketResource, instance_on_disk: dg.DagsterInstance
+) -> None:
+    looks = Looks(market, instance_on_disk, failed_runs_are_told)
+
+    def train(**tags: str) -> str:
+        told = {CAUSE_TAG: RETRAIN.cause, "broken": "yes", **tags}
+        result = failing_training.execute_in_process(
+            instance=instance_on_disk, raise_on_error=False, tags=told
+        )
+        return result.run_id
+
+    first = train()
+    assert looks.look() == NO_RUN
+    second = train(**{RETRY_TAG: first})
+    assert looks.look() == RUN_TOLD
+    [alert] = looks.alerts
+    assert alert.links == (
+        ("Dagster run", f"http://dagster.example/runs/{second}"),
+        ("its first try", f"http://dagster.example/runs/{first}"),
+    )
+
+
 def test_job_that_fails_hour_after_hour_is_one_alert_and_one_when_it_is_well_again(
     market: MarketResource, instance_on_disk: dg.DagsterInstance
 ) -> None:
@@ -493,6 +573,7 @@ def test_every_sensor_runs_by_itself_once_the_platform_is_up() -> None:
     sensors = list(WHOLE.get_repository_def().sensor_defs)
     assert {sensor.name for sensor in sensors} >= {
         "drift_asks_for_training",
+        "experiments_follow_requests",
         "failed_checks_are_told",
         "failed_runs_are_told",
         "failed_ticks_are_told",
@@ -501,3 +582,94 @@ def test_every_sensor_runs_by_itself_once_the_platform_is_up() -> None:
         "releases_follow_requests",
     }
     assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in sensors)
+
+
+LOOP = """
+import dagster as dg
+from cryptoai_assets import definitions
+from cryptoai_assets.defs.monitoring.sensors import (
+    decisions_are_told, drift_asks_for_training, outbox_is_delivered
+)
+from cryptoai_assets.defs.resources import AlertsResource, MarketResource
+whole = definitions.defs()
+resources = {{
+    "market": MarketResource(name="sample", root={root!r}, time={time!r}),
+    "alerts": AlertsResource(slack_webhook={slack!r}),
+}}
+defs = dg.Definitions(
+    assets=whole.assets,
+    sensors=[drift_asks_for_training, decisions_are_told, outbox_is_delivered],
+    resources={{**whole.resources, **resources}},
+)
+del whole
+"""
+
+
+def gate_says(market: MarketResource, version: int, *, promote: bool) -> None:
+    """Let the gate's decision on a challenger be released, as the training's job does at its end."""
+    reasons = ("better than the champion",) if promote else ("not shown to be better",)
+    decision = Decision(promote, "superior", False, reasons, (), (), (), ())
+    home = market.home
+    note_decision(home, MODEL, version, decision, market.clock())
+    home.candidate.mkdir(parents=True, exist_ok=True)
+    record = decision.to_dict() | {"model": MODEL, "version": version}
+    (home.candidate / "decision.json").write_text(json.dumps(record))
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert dg.materialize([released_bundle], resources={"market": market}, instance=instance).success
+
+
+def test_drift_ends_in_another_served_model_and_each_step_is_told_once(
+    copied_registry: Callable[[], Path], slack: SlackServer, tmp_path: Path
+) -> None:
+    root = copied_registry()
+    market = MarketResource(name="sample", root=str(root), time=(NOW + timedelta(days=2)).isoformat())
+    (tmp_path / "dagster").mkdir()
+    location = LOOP.format(root=str(root), time=market.time, slack=slack.url)
+    trained: list[str] = []
+
+    def daemon_evaluates(*, ended: bool = False) -> None:
+        with dg.DagsterInstance.local_temp(str(tmp_path / "dagster"), overrides=QUEUED) as instance:
+            # The sensors' memory is lost each time: nothing is asked or told twice all the same.
+            for state in instance.all_instigator_state():
+                instance.delete_instigator_state(state.instigator_origin_id, state.selector_id)
+            for run in instance.get_runs() if ended else ():
+                instance.report_run_canceled(run)
+            evaluate(tmp_path, instance, location)
+            trained[:] = [run.tags[CAUSE_TAG] for run in instance.get_runs()]
+
+    with service_in(root, poll_seconds=0.05) as (client, _):
+
+        def answers(version: int) -> bool:
+            return bool(client.get("/readyz").json()["version"] == version)
+
+        assert answers(1)
+        conclude(market, RETRAIN)
+        daemon_evaluates()
+        assert trained == [RETRAIN.cause]
+        gate_says(market, 2, promote=True)
+        wait_until(lambda: answers(2), "the promoted challenger answers")
+        gate_says(market, 3, promote=False)
+        # It degraded: the verdict is carried out by the asset that came to it.
+        worse = replace(RETRAIN.evidence, worse_than=1)
+        fallen = replace(RETRAIN, action="roll_back", reason="version 1 is better", evidence=worse)
+        for _ in range(2):
+            act(market.home, fallen, version=2, at=market.clock())
+        wait_until(lambda: answers(1), "the version before answers again")
+        daemon_evaluates()
+        assert trained == [RETRAIN.cause]
+        later = replace(RETRAIN, cause=f"retrain:{MODEL}:2019-10-07T00:00")
+        conclude(market, later)
+        daemon_evaluates(ended=True)
+    assert trained == [later.cause, RETRAIN.cause]
+    lines = [line.kind for line in market.home.ledger.entries(MODEL)]
+    # The first two are of the registry that was copied.
+    expected = ["retraining", "intent", "promotion", "refusal", "intent", "rollback", "retraining"]
+    assert lines[2:] == expected
+    titles = [message["text"].partition(": ")[2].partition(": ")[0] for message in slack.posted]
+    # The last evaluation may have told of the other training already.
+    assert titles[:4] == [
+        "a training was asked for",
+        "version 2 is champion",
+        "version 3 was refused",
+        "rolled back to version 1",
+    ]

@@ -1,6 +1,13 @@
-"""Which failures are told: once a day while they last, at once when they come anew, at their end."""
+"""What is told: failures once a day while they last and at their end, and of a drift each of its columns."""
 
-from cryptoai_assets.lib.watch import News, news_of
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from cryptoai_assets.defs.resources import MarketResource
+from cryptoai_assets.lib.watch import DRIFT_NAME, News, drift_alert, news_of
+from cryptoai_monitoring.verdict import Evidence, Verdict
 
 FIRST, SECOND = "2019-09-30", "2019-10-01"
 
@@ -24,3 +31,21 @@ def test_run_that_does_not_come_to_it_says_nothing_of_it_nor_does_a_late_word_of
         {"unique": "2 rows"}, (), {"fresh": SECOND, "unique": SECOND}
     )
     assert news_of(told, {"fresh": "3 days old"}, FIRST) == News({}, (), told)
+
+
+def test_drift_names_the_columns_of_the_week_with_their_numbers_and_those_of_the_hour(tmp_path: Path) -> None:
+    home = MarketResource(name="sample", root=str(tmp_path)).home
+    columns = ("psi", "threshold", "reference_mean", "window_mean", "reference_deviation")
+    weekly = pl.DataFrame({"feature": ["rsi_14", "macd"], "drifted": [True, False]}).with_columns(
+        pl.lit(float(place)).alias(column) for place, column in enumerate(columns)
+    )
+    home.monitoring.mkdir(parents=True)
+    weekly.write_parquet(home.monitoring / DRIFT_NAME)
+    now = datetime(2019, 10, 1, tzinfo=UTC)
+    drifted = ("macd of BTCUSD", "rsi_14")
+    evidence = Evidence(now, "digest", drifted, 1.5, 4, "holds", None, False)
+    found = Verdict("watch", "2 of 4 columns", "drift:1", evidence, drifting=True)
+    alert = drift_alert(home, found, links={}, now=now)
+    assert [name for name, _ in alert.facts] == ["window ends", "rsi_14", "macd of BTCUSD"]
+    assert alert.facts[1][1].startswith("PSI 0.00, threshold 1.00; mean 2 → 3")
+    assert alert.facts[2][1] == "beyond its hourly threshold"

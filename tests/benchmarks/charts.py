@@ -6,23 +6,27 @@ size. Time is that of one thread on the processor: what else runs on the machine
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from time import thread_time
 
 import mplfinance
 import numpy as np
 import pandas as pd
-from benchmarks.features import bars
+import polars as pl
+from benchmarks.features import CATALOG_GOAL_S, bars
 from benchmarks.forecasting import bare_session
 from benchmarks.rows import BenchRow
 from numpy.lib.stride_tricks import sliding_window_view
 
 from cryptoai_assets.lib.candle_patterns import weights as candle_weights
 from cryptoai_assets.lib.charts import weights
-from cryptoai_assets.lib.charts.labels import BLOCK, RULE, picture_labels
+from cryptoai_assets.lib.charts.labels import BLOCK, picture_labels
 from edge_bundle.candle_reader import WINDOW_BARS, CandleReader
 from edge_bundle.chart import CANDLE_COLUMNS, CHART_60, Float64Array, chart_images
+from edge_bundle.chart_rule import RULE
 from edge_bundle.detector import Detector
+from edge_bundle.features.chart_patterns import confirmed_patterns
 from edge_bundle.manifest import GRAPH_NAME
 from edge_bundle.session import INPUT_NAME
 
@@ -52,21 +56,16 @@ def measure() -> list[BenchRow]:
         times / peer >= PEER_GOAL,
         "the same window drawn by mplfinance",
     )
-    return [*drawing, against, _labelling(windows), *_answering(windows[:256].copy())]
+    return [*drawing, against, _labelling(windows), _confirming(grid), *_answering(windows[:256].copy())]
 
 
 def _answering(windows: Float64Array) -> list[BenchRow]:
     """Latency of the shipped networks on one window, with drawing, beside the raw call on the same input."""
     rows: list[BenchRow] = []
-    folder = weights.SHIPPED / "vit"
-    if folder.is_dir():
-        detector, bare = Detector.load(folder), bare_session(folder / GRAPH_NAME)
-        images = [np.ascontiguousarray(chart_images(one[None], CHART_60)) for one in windows]
-        name = f"charts/detect-vit-{detector.manifest.quantization['precision']}"
-        own = _times(lambda row: detector.read(chart_images(windows[row][None], CHART_60)))
-        rows += _latencies(
-            name, own, _times(lambda row: bare.run(None, {INPUT_NAME: images[row]})), VIT_GOAL_MS
-        )
+    vit = weights.SHIPPED / "vit"
+    for folder in (vit, weights.plain_folder(vit)):
+        if folder.is_dir():
+            rows += _detecting(folder, windows)
     folder = candle_weights.SHIPPED / candle_weights.BUNDLE_NAME
     if folder.is_dir():
         reader, bare = CandleReader.load(folder), bare_session(folder / GRAPH_NAME)
@@ -77,6 +76,15 @@ def _answering(windows: Float64Array) -> list[BenchRow]:
             name, own, _times(lambda row: bare.run(None, {INPUT_NAME: short[[row]]})), CANDLE_GOAL_MS
         )
     return rows
+
+
+def _detecting(folder: Path, windows: Float64Array) -> list[BenchRow]:
+    detector, bare = Detector.load(folder), bare_session(folder / GRAPH_NAME)
+    images = [np.ascontiguousarray(chart_images(one[None], CHART_60)) for one in windows]
+    name = f"charts/detect-{detector.manifest.kind}-{detector.manifest.quantization['precision']}"
+    own = _times(lambda row: detector.read(chart_images(windows[row][None], CHART_60)))
+    raw = _times(lambda row: bare.run(None, {INPUT_NAME: images[row]}))
+    return _latencies(name, own, raw, VIT_GOAL_MS)
 
 
 def _times(call: Callable[[int], object]) -> list[float]:
@@ -119,6 +127,15 @@ def _labelling(windows: Float64Array) -> BenchRow:
     seconds = thread_time() - start
     name, beside = "charts/label-1m-bars", f"{len(windows):,} windows of {CHART_60.bars} bars, one core"
     return BenchRow(name, seconds, "s", LABEL_GOAL_S, seconds <= LABEL_GOAL_S, beside)
+
+
+def _confirming(grid: pl.DataFrame) -> BenchRow:
+    """The column that the chart-pattern features read; beside what the whole catalog may take."""
+    start = thread_time()
+    confirmed_patterns(grid)
+    seconds = thread_time() - start
+    name = "charts/confirm-1m-bars"
+    return BenchRow(name, seconds, "s", None, None, "the whole catalog's goal", CATALOG_GOAL_S)
 
 
 def _images_a_second(draw: Callable[[], object], images: int, rounds: int) -> float:

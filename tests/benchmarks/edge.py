@@ -7,7 +7,6 @@ are two symbols' minutes, as many as it needs and a day more.
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
@@ -19,12 +18,11 @@ from fakes.project_root import PROJECT
 from fakes.releases import release_tiny_bundle
 from fakes.tiny_bundle import walk_candles
 
+from edge_bundle.device.bench import infer_steps
 from edge_bundle.device.database import DeviceDatabase
-from edge_bundle.device.infer import infer
 from edge_bundle.device.models import installed_model
 from edge_bundle.device.settings import DeviceSettings
 from edge_bundle.features.catalog import short_memory
-from edge_bundle.windows import MarketWindow
 
 BARS, ROUNDS_PROCESS, ROUNDS_WARM = 3000, 9, 40
 PROCESS_GOAL_MS, MEMORY_GOAL_MB, WARM_GOAL_MS = 700.0, 160.0, 60.0
@@ -107,21 +105,8 @@ def _process(settings: DeviceSettings) -> list[BenchRow]:
 def _warm(settings: DeviceSettings) -> list[BenchRow]:
     """From the database to the stored forecast, and the share of each step."""
     database, forecaster = DeviceDatabase(settings.database), installed_model(settings).forecaster
-    manifest, now = forecaster.manifest, _fill(database, bars=BARS)
-    candles = database.candles(manifest.symbols, bars=manifest.bars_needed)
-    forecasts = forecaster.forecast(MarketWindow(candles), now)
-    assert all(forecast.abstention is None for forecast in forecasts)
-
-    def stored() -> None:
-        for forecast in forecasts:
-            database.add_forecast(forecast, made_at=now)
-
-    steps: dict[str, Callable[[], object]] = {
-        "infer-warm": lambda: infer(database, forecaster, now=now),
-        "read-bars": lambda: database.candles(manifest.symbols, bars=manifest.bars_needed),
-        "features-and-graph": lambda: forecaster.forecast(MarketWindow(candles), now),
-        "store-forecasts": stored,
-    }
+    _fill(database, bars=BARS)
+    steps = infer_steps(database, forecaster)
     medians = [
         median(durations) * 1e3 for durations in alternated_seconds(*steps.values(), rounds=ROUNDS_WARM)
     ]

@@ -150,7 +150,7 @@ def measure() -> list[BenchRow]:
 
 def _market() -> BenchRow:
     """Whole catalog of one symbol among five: its context is made from the bars of all."""
-    names = list(sourced_catalog(symbols=SYMBOLS, facts=()))
+    names = list(sourced_catalog(symbols=SYMBOLS, facts=(), charts=False))
     grid = pl.concat(bars(MILLION, symbol, seed) for seed, symbol in enumerate(SYMBOLS))
 
     def features() -> pl.DataFrame:

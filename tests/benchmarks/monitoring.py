@@ -18,13 +18,14 @@ from urllib.request import Request, urlopen
 import numpy as np
 import polars as pl
 from benchmarks.rows import BenchRow, alternated_seconds
-from fakes.clustered_market import clustered_features
 from fakes.slack_server import slack_server
 
+from cryptoai_assets.evaluate.clustered_market import clustered_features
 from cryptoai_monitoring.drift import ReferenceCells, drift_table, statistics
 from cryptoai_monitoring.reports import draw_drift_report
 from cryptoai_monitoring.thresholds import Calibration, Float64Array
-from edge_bundle.alerts import Alert, Outbox, SlackChannel, slack_blocks
+from edge_bundle.alerts import Alert, Outbox
+from edge_bundle.channels import SlackChannel, slack_blocks
 
 FEATURES, ROWS, WINDOW_ROWS = 100, 10_000, 2_000
 CALIBRATION = Calibration(false_alarm_rate=0.05, windows=300, seed=11)

@@ -10,7 +10,6 @@ import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -21,13 +20,13 @@ import numpy as np
 import polars as pl
 from benchmarks.paced_load import http_request, paced
 from benchmarks.rows import BenchRow, alternated_seconds
+from fakes.api_keys import made_key
 from fakes.bento_process import BENTOML, PROJECT, UVICORN, bento_service
 from fakes.forecast_service import columns
 from fakes.releases import name_champion
 from fakes.tiny_bundle import walk_candles, write_tiny_bundle
 
 from cryptoai_serving.bars import BarStore
-from cryptoai_serving.keys import SCOPES, add_key, new_key
 from cryptoai_serving.settings import ServingSettings
 from edge_bundle.features.catalog import catalog
 from edge_bundle.forecaster import Forecaster
@@ -165,14 +164,6 @@ def _subject(settings: ServingSettings) -> tuple[Forecaster, pl.DataFrame]:
     with BarStore(settings.bars) as store:
         store.write_bars(candles)
     return forecaster, candles
-
-
-def made_key(path: Path) -> str:
-    """Key that opens all and is never at its limit, which is counted all the same."""
-    now = datetime.now(UTC)
-    token, kept = new_key(label="benchmark", scopes=SCOPES, created_at=now, requests_a_minute=10**7)
-    add_key(path, kept)
-    return token
 
 
 def _kinds(manifest: Manifest, candles: pl.DataFrame) -> dict[str, Asked]:

@@ -1,41 +1,33 @@
-"""Alerts: no message is lost, none is sent twice for one cause, and Slack takes every one."""
+"""Alerts: no message is lost, none is sent twice for one cause, and what is open is told again."""
 
+import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import timedelta, timezone
 from pathlib import Path
 
 import pytest
-from fakes.slack_server import HANG_UP, SILENCE, Answer, SlackServer, refused_part, slack_server
-from hypothesis import given
-from hypothesis import strategies as st
+from fakes.alerts import DRIFT, NOW
+from fakes.slack_server import SlackServer, slack_server
 
 from edge_bundle.alerts import (
     LONGEST_WAIT,
     Alert,
+    AlertNotFoundError,
     DeliveryError,
-    LoggedChannel,
     Outbox,
-    SlackChannel,
-    slack_blocks,
+    Severity,
     wait_after,
 )
+from edge_bundle.channels import SlackChannel
 
 PROJECT = Path(__file__).parents[2]
-NOW = datetime(2019, 10, 1, 12, tzinfo=UTC)
-DRIFT = Alert(
-    cause="retrain:cryptoai-forecaster-sample:2019-09-30T00:00",
-    severity="critical",
-    title="Drift in sample: retrain",
-    summary="2 of 40 features drifted, for 3 windows in a row",
-    facts=(("return_1", "PSI 0.42, threshold 0.12"), ("volume_ratio_60", "PSI 0.31, threshold 0.20")),
-    links=(("Dagster run", "http://127.0.0.1:3000/runs/7"),),
-    raised_at=NOW,
-)
 OUTAGE = replace(DRIFT, cause="outage:2019-10-01", title="No candles", raised_at=NOW + timedelta(seconds=1))
 
 
@@ -107,7 +99,7 @@ def test_wait_doubles_up_to_an_hour_however_long_the_outage_lasts(outbox: Outbox
     channel = Recorder(error=DeliveryError("down"))
     outbox.add(DRIFT)
     now, waits = NOW, []
-    for _ in range(100):
+    for _ in range(12):
         outbox.deliver([channel], now)
         (delivery,) = outbox.deliveries()
         assert delivery.next_try_at is not None
@@ -116,7 +108,7 @@ def test_wait_doubles_up_to_an_hour_however_long_the_outage_lasts(outbox: Outbox
     assert waits[:4] == [timedelta(seconds=30) * factor for factor in (1, 2, 4, 8)]
     assert set(waits[7:]) == {LONGEST_WAIT}
     assert wait_after(10**6) == LONGEST_WAIT
-    assert len(channel.tried) == 100
+    assert len(channel.tried) == 12
 
 
 def test_channel_is_left_alone_until_the_wait_is_over(outbox: Outbox) -> None:
@@ -228,135 +220,224 @@ def test_message_of_a_killed_sender_is_sent_after_the_wait(
     assert outbox.undelivered("slack") == []
 
 
-def test_slack_shows_what_drifted_how_much_and_a_link(outbox: Outbox, slack: SlackServer) -> None:
+RUN = "failed run in sample"
+FAILED = replace(DRIFT, cause="failed:1", kind=RUN, about=("raw_candles", "features"), links=())
+HOURLY: dict[Severity, timedelta] = {"critical": timedelta(hours=1), "warning": timedelta(days=1)}
+
+
+def told(outbox: Outbox, channel: Recorder, minutes: float) -> list[str]:
+    """What a channel takes at a time, reminders included."""
+    before = len(channel.taken)
+    outbox.remind(HOURLY, NOW + timedelta(minutes=minutes))
+    outbox.deliver([channel], NOW + timedelta(minutes=minutes))
+    return channel.taken[before:]
+
+
+def test_what_is_open_is_told_again_every_hour_and_what_is_acknowledged_no_more(outbox: Outbox) -> None:
+    channel = Recorder()
     outbox.add(DRIFT)
-    assert outbox.deliver([SlackChannel(slack.url)], NOW) == []
-    (message,) = slack.posted
-    header, summary, facts, links, context = message["blocks"]
-    assert header["text"]["text"] == "🚨 Drift in sample: retrain"
-    assert summary["text"]["text"] == DRIFT.summary
-    assert [field["text"] for field in facts["fields"]] == [
-        "*return_1*\nPSI 0.42, threshold 0.12",
-        "*volume_ratio_60*\nPSI 0.31, threshold 0.20",
+    assert told(outbox, channel, 0) == [DRIFT.cause]
+    assert told(outbox, channel, 59) == []
+    assert told(outbox, channel, 60) == [f"{DRIFT.cause}#1"]
+    assert told(outbox, channel, 60) == told(outbox, channel, 119) == []
+    assert told(outbox, channel, 120) == [f"{DRIFT.cause}#2"]
+    kept = outbox.change(DRIFT.id, "acknowledged", actor="Ada", note="on it", now=NOW + timedelta(hours=2))
+    assert (kept.state, kept.reminders) == ("acknowledged", 2)
+    assert [(one.actor, one.state, one.note) for one in kept.changes] == [("Ada", "acknowledged", "on it")]
+    assert told(outbox, channel, 100_000) == []
+    assert outbox.one(DRIFT.id).reminders == 2
+
+
+def test_warnings_are_told_again_less_often_and_news_never(outbox: Outbox) -> None:
+    channel = Recorder()
+    outbox.add(replace(DRIFT, cause="warning", severity="warning"))
+    outbox.add(replace(DRIFT, cause="news", severity="info"))
+    assert told(outbox, channel, 0) == ["news", "warning"]
+    assert told(outbox, channel, 60 * 23) == []
+    assert told(outbox, channel, 60 * 24) == ["warning#1"]
+    assert [kept.state for kept in outbox.kept()] == ["resolved", "open"]
+
+
+def test_snoozed_alert_is_quiet_until_its_time_and_then_open_again(outbox: Outbox) -> None:
+    channel = Recorder()
+    outbox.add(DRIFT)
+    told(outbox, channel, 0)
+    end = NOW + timedelta(hours=8)
+    kept = outbox.change(DRIFT.id, "snoozed", actor="Ada", note="", now=NOW, snoozed_until=end)
+    assert kept.state_at(end - timedelta(seconds=1)) == "snoozed"
+    assert kept.state_at(end) == "open"
+    assert told(outbox, channel, 8 * 60 - 1) == []
+    assert told(outbox, channel, 8 * 60) == [f"{DRIFT.cause}#1"]
+    assert told(outbox, channel, 9 * 60 - 1) == []
+    assert told(outbox, channel, 9 * 60) == [f"{DRIFT.cause}#2"]
+    # Also when it ends before the hour.
+    soon = NOW + timedelta(hours=9, minutes=10)
+    outbox.change(DRIFT.id, "snoozed", actor="Ada", note="", now=NOW, snoozed_until=soon)
+    assert told(outbox, channel, 9 * 60 + 10) == [f"{DRIFT.cause}#3"]
+
+
+def test_reminder_that_waits_is_dropped_when_somebody_answers_and_the_alert_itself_never(
+    outbox: Outbox,
+) -> None:
+    channel = Recorder()
+    outbox.add(DRIFT)
+    told(outbox, channel, 0)
+    channel.error = DeliveryError("down")
+    outbox.add(OUTAGE)
+    told(outbox, channel, 60)
+    for alert in (DRIFT, OUTAGE):
+        outbox.change(alert.id, "acknowledged", actor="Ada", note="", now=NOW)
+    channel.error = None
+    assert told(outbox, channel, 200) == [OUTAGE.cause]
+
+
+def test_outage_of_a_channel_does_not_pile_up_reminders(outbox: Outbox) -> None:
+    down, up = Recorder("down", error=DeliveryError("down")), Recorder("up")
+    outbox.add(DRIFT)
+    for hour in range(4):
+        outbox.remind(HOURLY, NOW + timedelta(hours=hour))
+        outbox.deliver([down, up], NOW + timedelta(hours=hour))
+    assert len(up.taken) == 4
+    down.error = None
+    assert told(outbox, down, 10_000)[0].startswith(DRIFT.cause)
+    assert len(down.taken) == 1
+
+
+def test_alerts_of_a_kind_that_wait_together_are_one_message(outbox: Outbox) -> None:
+    messages: list[Alert] = []
+
+    @dataclass
+    class Shown(Recorder):
+        def send(self, alert: Alert) -> None:
+            super().send(alert)
+            messages.append(alert)
+
+    channel = Shown()
+    others = [replace(FAILED, cause=f"failed:{i}", about=(f"step {i}",), title=f"step {i}") for i in (2, 3)]
+    for alert in (FAILED, *others, DRIFT):
+        outbox.add(alert)
+    outbox.deliver([channel], NOW, page=lambda alert: f"http://service/alerts/{alert.id}")
+    message = next(one for one in messages if one.kind == RUN)
+    assert len(messages) == 2
+    assert message.title == f"3 alerts: {RUN}"
+    assert message.cause.split("\n") == ["failed:1", "failed:2", "failed:3"]
+    assert [address for _, address in message.links] == [
+        f"http://service/alerts/{alert.id}" for alert in (FAILED, *others)
     ]
-    assert links["text"]["text"] == "<http://127.0.0.1:3000/runs/7|Dagster run>"
-    assert context["elements"][0]["text"].startswith("critical · 2019-10-01 12:00 UTC")
-    assert message["text"] == f"{DRIFT.title}: {DRIFT.summary}"
+    assert outbox.undelivered("recorder") == []
 
 
-@pytest.mark.parametrize(
-    ("answer", "told", "wait_seconds"),
-    [
-        (Answer(429, {"Retry-After": "77"}), "Slack answered 429", 77),
-        (Answer(429, {"retry-after": "77"}), "Slack answered 429", 77),
-        (Answer(429, {"Retry-After": "soon"}), "Slack answered 429", 30),
-        (Answer(429, {"Retry-After": "9" * 30}), "Slack answered 429", 86_400),
-        (Answer(500), "Slack answered 500", 30),
-        (Answer(404), "Slack answered 404", 30),
-        (Answer(SILENCE), "cannot be reached: TimeoutError", 30),
-        (Answer(HANG_UP), "cannot be reached: RemoteDisconnected", 30),
-    ],
-)
-def test_message_that_slack_does_not_take_is_sent_later_and_once(
-    outbox: Outbox, slack: SlackServer, answer: Answer, told: str, wait_seconds: int
-) -> None:
-    channel = SlackChannel(slack.url, timeout_seconds=1)
-    slack.will_answer(answer)
-    outbox.add(DRIFT)
-    (failure,) = outbox.deliver([channel], NOW)
-    assert told in failure
-    assert slack.requests == 1  # the client does not try again by itself
-    outbox.deliver([channel], NOW + timedelta(seconds=wait_seconds - 1))
-    assert slack.posted == []
-    outbox.deliver([channel], NOW + timedelta(seconds=wait_seconds))
-    outbox.deliver([channel], NOW + timedelta(days=7))
-    assert not outbox.add(DRIFT)
-    assert len(slack.posted) == 1
+def test_what_is_told_already_is_kept_once_until_it_is_well(outbox: Outbox) -> None:
+    assert outbox.add(FAILED)
+    assert not outbox.add(replace(FAILED, cause="failed:2", about=("features",)))
+    assert outbox.add(replace(FAILED, cause="failed:3", about=("features", "charts")))
+    assert outbox.well(RUN, ["features"], NOW) == []
+    # It was well in between, so that it fails anew.
+    assert not outbox.add(replace(FAILED, cause="failed:4", about=("charts",)))
+    assert outbox.add(replace(FAILED, cause="failed:5", about=("features",)))
+    assert outbox.well("failed check in sample", ["raw_candles"], NOW) == []
+    assert outbox.well(RUN, ["raw_candles"], NOW) == ["failed:1"]
+    assert outbox.unwell(RUN, ["features"], NOW) == ["failed:3"]
+    states = {kept.alert.cause: (kept.state, kept.unwell) for kept in outbox.kept()}
+    assert states["failed:1"] == ("resolved", ())
+    assert states["failed:5"] == ("open", ("features",))
 
 
-def test_answer_that_got_lost_leads_to_a_second_message_rather_than_none(
-    outbox: Outbox, slack: SlackServer
-) -> None:
-    channel = SlackChannel(slack.url, timeout_seconds=1)
-    slack.will_answer(Answer(SILENCE, posts=True))
-    outbox.add(DRIFT)
-    outbox.deliver([channel], NOW)
-    outbox.deliver([channel], NOW + timedelta(minutes=1))
-    assert len(slack.posted) == 2
-    assert [delivery.tries for delivery in outbox.deliveries()] == [2]
+def test_graver_alert_is_kept_beside_a_lesser_one(outbox: Outbox) -> None:
+    assert outbox.add(replace(FAILED, severity="warning"))
+    assert outbox.add(replace(FAILED, cause="failed:2", severity="critical"))
 
 
-@pytest.mark.parametrize("address", ["http://127.0.0.1:1/services/T/B/secret", "no address at all secret"])
-def test_slack_that_cannot_be_reached_is_a_failure_that_keeps_the_address_secret(
-    outbox: Outbox, address: str
-) -> None:
-    outbox.add(DRIFT)
-    (failure,) = outbox.deliver([SlackChannel(address)], NOW)
-    assert "cannot be reached" in failure
-    assert "secret" not in failure
-    assert outbox.undelivered("slack") == [DRIFT]
-
-
-def test_without_a_webhook_the_message_is_shown_and_says_so(outbox: Outbox) -> None:
-    shown: list[str] = []
+def test_resolved_alert_stays_so_and_what_is_said_twice_is_said_once(outbox: Outbox) -> None:
     outbox.add(DRIFT)
     for _ in range(2):
-        outbox.deliver([LoggedChannel(shown.append)], NOW)
-    (text,) = shown
-    assert text.startswith("No Slack webhook is set")
-    assert all(
-        part in text for part in (DRIFT.title, DRIFT.summary, "PSI 0.42", "http://127.0.0.1:3000/runs/7")
-    )
+        outbox.change(DRIFT.id, "resolved", actor="Ada", note="", now=NOW)
+    kept = outbox.change(DRIFT.id, "acknowledged", actor="Bob", note="", now=NOW)
+    assert (kept.state, len(kept.changes)) == ("resolved", 1)
+    with pytest.raises(AlertNotFoundError):
+        outbox.change("0" * 16, "resolved", actor="Ada", note="", now=NOW)
+    with pytest.raises(ValueError, match="a snooze, and nothing else, has an end"):
+        outbox.change(DRIFT.id, "snoozed", actor="Ada", note="", now=NOW)
 
 
-words = st.text(max_size=200) | st.sampled_from(["", " ", "&" * 4_000, "<!channel>" * 500, "x" * 9_000])
-pairs = st.lists(st.tuples(words, words), max_size=12) | st.lists(
-    st.tuples(words, words), min_size=1, max_size=2
-).map(lambda some: some * 300)
+def test_reading_an_outbox_that_is_not_there_makes_none(outbox: Outbox) -> None:
+    assert outbox.kept() == outbox.well(RUN, [], NOW) == outbox.remind(HOURLY, NOW) == []
+    with pytest.raises(AlertNotFoundError):
+        outbox.one(DRIFT.id)
+    assert not outbox.path.exists()
 
 
-@given(
-    alert=st.builds(
-        Alert,
-        cause=words,
-        severity=st.sampled_from(["info", "warning", "critical"]),
-        title=words,
-        summary=words,
-        facts=pairs.map(tuple),
-        links=pairs.map(tuple),
-        raised_at=st.just(NOW),
-    )
-)
-def test_blocks_of_any_alert_are_ones_that_slack_takes(alert: Alert) -> None:
-    assert refused_part({"text": "x", "blocks": slack_blocks(alert)}) == ""
-    assert Alert.from_json(alert.to_json()) == alert
+@dataclass
+class Remembering(Recorder):
+    """A channel that can be asked what it took, and whose answers may get lost."""
+
+    loses_answers: bool = False
+
+    def send(self, alert: Alert) -> None:
+        super().send(alert)
+        if self.loses_answers:
+            raise DeliveryError("no answer")
+
+    def took(self, cause: str) -> bool:
+        return any(cause in taken.split("\n") for taken in self.taken)
 
 
-def test_facts_that_do_not_fit_are_counted() -> None:
-    blocks = slack_blocks(replace(DRIFT, facts=tuple((f"feature {i}", "PSI 1") for i in range(500))))
-    shown = sum(len(block.get("fields", [])) for block in blocks)
-    assert f"and {500 - shown} more" in [block["text"]["text"] for block in blocks if "text" in block]
+def test_channel_that_remembers_gets_no_message_twice_even_when_answers_get_lost(outbox: Outbox) -> None:
+    channel = Remembering(loses_answers=True)
+    for alert in (FAILED, replace(FAILED, cause="failed:2", about=("charts",))):
+        outbox.add(alert)
+    assert len(outbox.deliver([channel], NOW)) == 1
+    channel.loses_answers = False
+    outbox.add(replace(FAILED, cause="failed:3", about=("news",)))
+    outbox.deliver([channel], NOW + timedelta(hours=1))
+    outbox.deliver([channel], NOW + timedelta(hours=2))
+    assert channel.taken == ["failed:1\nfailed:2", "failed:3"]
+    assert outbox.undelivered("recorder") == []
 
 
-def test_no_value_can_call_a_channel() -> None:
-    alert = replace(DRIFT, summary="p < 0.05 & <!channel>", facts=(("<@U1>", "<!here>"),))
-    texts = str(slack_blocks(alert))
-    assert "p &lt; 0.05 &amp; &lt;!channel&gt;" in texts
-    assert not any(call in texts for call in ("<!channel>", "<!here>", "<@U1>"))
+# As the outbox was made before alerts had states.
+OLD_SCHEMA = """
+CREATE TABLE alerts (cause TEXT PRIMARY KEY, alert TEXT NOT NULL, raised_at TEXT NOT NULL);
+CREATE TABLE deliveries (
+    cause TEXT NOT NULL REFERENCES alerts (cause), channel TEXT NOT NULL,
+    delivered_at TEXT, tries INTEGER NOT NULL, next_try_at TEXT, last_error TEXT,
+    PRIMARY KEY (cause, channel)
+);
+"""
 
 
-@pytest.mark.parametrize(
-    "blocks",
-    [
-        [],
-        [{"type": "section", "text": {"type": "mrkdwn", "text": ""}}],
-        [{"type": "section", "text": {"type": "mrkdwn", "text": "x" * 3_001}}],
-        [{"type": "header", "text": {"type": "mrkdwn", "text": "x"}}],
-        [{"type": "header", "text": {"type": "plain_text", "text": "x" * 151}}],
-        [{"type": "section", "fields": [{"type": "mrkdwn", "text": "x"}] * 11}],
-        [{"type": "context", "elements": [{"type": "mrkdwn", "text": "x"}]}] * 51,
-        [{"type": "table"}],
-    ],
-)
-def test_loopback_slack_refuses_what_slack_refuses(blocks: list[dict[str, object]]) -> None:
-    assert refused_part({"text": "x", "blocks": blocks}).startswith("invalid_blocks")
+def test_outbox_of_the_time_before_states_loses_nothing_and_tells_nothing_again(outbox: Outbox) -> None:
+    outbox.path.parent.mkdir()
+    waiting = replace(OUTAGE, cause="never tried")
+    with closing(sqlite3.connect(outbox.path)) as old, old:
+        old.executescript(OLD_SCHEMA)
+        for alert in (DRIFT, OUTAGE, waiting):
+            record = json.loads(alert.to_json())
+            for later in ("kind", "about", "picture"):
+                del record[later]
+            row = (alert.cause, json.dumps(record), alert.raised_at.isoformat(timespec="microseconds"))
+            old.execute("INSERT INTO alerts VALUES (?, ?, ?)", row)
+        stamp = NOW.isoformat(timespec="microseconds")
+        old.execute("INSERT INTO deliveries VALUES (?, 'recorder', ?, 2, NULL, 'down')", (DRIFT.cause, stamp))
+        old.execute(
+            "INSERT INTO deliveries VALUES (?, 'recorder', NULL, 1, ?, 'down')", (OUTAGE.cause, stamp)
+        )
+    assert outbox.alerts() == [DRIFT, waiting, OUTAGE]
+    assert {kept.alert.cause: kept.state for kept in outbox.kept()} == {
+        DRIFT.cause: "resolved",
+        OUTAGE.cause: "open",
+        "never tried": "open",
+    }
+    delivered, tried = outbox.deliveries()
+    assert (delivered.cause, delivered.delivered_at, delivered.tries) == (OUTAGE.cause, None, 1)
+    assert (tried.cause, tried.delivered_at, tried.last_error) == (DRIFT.cause, NOW, "down")
+    channel = Recorder()
+    assert told(outbox, channel, 10_000) == ["never tried", OUTAGE.cause]
+
+
+def test_outbox_of_newer_code_is_refused_by_its_number(outbox: Outbox) -> None:
+    outbox.add(DRIFT)
+    with closing(sqlite3.connect(outbox.path)) as newer:
+        newer.execute("PRAGMA user_version = 9")
+    with pytest.raises(sqlite3.DatabaseError, match="schema version 9, this code reads 2"):
+        outbox.add(OUTAGE)

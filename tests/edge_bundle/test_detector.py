@@ -11,10 +11,20 @@ from fakes.chart_detector import PICTURES, written_detector
 from fakes.chart_problem import walk_set
 from fakes.tiny_bundle import walk_candles
 
-from cryptoai_assets.lib.charts.labels import RULE
 from edge_bundle.chart import CANDLE_COLUMNS, CHART_60, INK, chart_images, closing_levels
+from edge_bundle.chart_rule import RULE
+from edge_bundle.chart_turns import alternating_turns
 from edge_bundle.detection import NO_BAR, Pattern
-from edge_bundle.detector import BY_NETWORK, BY_RULE, PATTERN, TURNS, Detector, key_bars, reading_by_rule
+from edge_bundle.detector import (
+    BY_NETWORK,
+    BY_RULE,
+    PATTERN,
+    POINTERS,
+    TURNS,
+    Detector,
+    key_bars,
+    reading_by_rule,
+)
 from edge_bundle.errors import BundleRefusedError, ChartRefusedError, WindowRefusedError
 from edge_bundle.manifest import GOLDEN_NAME, GRAPH_NAME, MANIFEST_NAME
 
@@ -88,11 +98,12 @@ def test_bundle_of_other_patterns_is_refused(folder: Path) -> None:
         Detector.load(folder)
 
 
-def test_selftest_replays_the_golden_pictures(folder: Path) -> None:
+@pytest.mark.parametrize("output", [PATTERN, POINTERS, TURNS])
+def test_selftest_replays_every_output_of_the_golden_pictures(folder: Path, output: str) -> None:
     assert Detector.load(folder).selftest()
     with np.load(folder / GOLDEN_NAME) as golden:
         assert len(golden["images"]) == PICTURES
-        other = {**golden, "pattern": golden["pattern"] + np.float32(0.05)}
+        other = {**golden, output: golden[output] + np.float32(0.05)}
     detector = Detector.load(folder)
     np.savez_compressed(folder / GOLDEN_NAME, allow_pickle=False, **other)
     assert not detector.selftest()
@@ -113,11 +124,14 @@ def test_rule_decides_from_the_turns_that_are_seen() -> None:
     np.testing.assert_array_equal(reading.pattern, data.pattern)
     np.testing.assert_array_equal(reading.key_points, data.key_points)
     np.testing.assert_allclose(reading.probabilities.sum(axis=1), 1.0, rtol=1e-5)
-    unsure = reading_by_rule(levels, said_of(data.turns, 0.99), RULE, top_level=CHART_60.top_level)
+    said = said_of(data.turns, 0.99)
+    unsure = reading_by_rule(levels, said, RULE, top_level=CHART_60.top_level)
     np.testing.assert_array_equal(unsure.pattern, data.pattern)
     held = data.pattern != Pattern.NONE
     sure = unsure.probabilities[held].max(axis=1)
-    np.testing.assert_allclose(sure, 0.5 + 0.5 * 0.99**CHART_60.bars, rtol=1e-4)
+    chance = alternating_turns(said[TURNS], unconfirmed=RULE.nearest_end_bars).chance[held]
+    np.testing.assert_allclose(sure, 0.5 + 0.5 * chance, rtol=1e-4)
+    assert 0.5 < sure.min() < sure.max() < 1.0
 
 
 def test_bundle_says_who_decides(tmp_path: Path) -> None:
@@ -132,3 +146,24 @@ def test_bundle_says_who_decides(tmp_path: Path) -> None:
         closing_levels(images, CHART_60), said, RULE, top_level=CHART_60.top_level
     ).probabilities
     np.testing.assert_allclose(readings[BY_RULE].probabilities, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("decision", [BY_NETWORK, BY_RULE])
+def test_occlusion_is_what_the_decision_loses(tmp_path: Path, decision: str) -> None:
+    detector = Detector.load(written_detector(tmp_path / "bundle", decision=decision))
+    [image] = walk_set().images(np.array([3]), CHART_60)
+    levels = closing_levels(image[None], CHART_60)
+    bar = 30
+    covered = image.copy()
+    covered[:, 3 * (bar - 1) : 3 * (bar + 2)] = 0
+    seen, blind = (detector.session.run(np.ascontiguousarray(one[None])) for one in (image, covered))
+    if decision == BY_RULE:
+        told = [
+            reading_by_rule(levels, said, RULE, top_level=CHART_60.top_level).probabilities[0]
+            for said in (seen, blind)
+        ]
+    else:
+        told = [seen[PATTERN][0], blind[PATTERN][0]]
+    for pattern in (Pattern.NONE, Pattern.HEAD_AND_SHOULDERS):
+        expected = told[0][pattern] - told[1][pattern]
+        assert detector.occlusion(image, pattern)[bar] == pytest.approx(expected, abs=1e-6)

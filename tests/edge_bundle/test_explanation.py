@@ -9,7 +9,7 @@ from fakes.every_coalition import Rows, Values, shapley_by_definition
 from fakes.tiny_bundle import TINY_FEATURES, write_tiny_bundle
 
 from edge_bundle.errors import BundleRefusedError
-from edge_bundle.explanation import LEAVES_NAME, Explainer, Explanation
+from edge_bundle.explanation import LEAST_ORDERS, LEAVES_NAME, Explainer, Explanation
 from edge_bundle.forecaster import Forecaster
 from edge_bundle.manifest import Manifest, file_sha256
 
@@ -64,6 +64,26 @@ def test_member_is_explained_by_itself(explainer: Explainer) -> None:
     assert (half.part, half.unit) == ("transformer", "probability")
     assert half.said == pytest.approx(whole.said / 2)
     assert abs(half.remainder) < 1e-9
+
+
+def test_what_was_drawn_once_explains_every_horizon_and_member_on_however_many_threads(
+    explainer: Explainer,
+) -> None:
+    window = explainer.baseline[7]
+    drawn = replace(explainer, threads=3).drawn(window, seed=1)
+    for horizon in explainer.forecaster.manifest.horizons:
+        for part in ("", *explainer.members):
+            alone = explainer.explanation(window, horizon, part=part, seed=1)
+            assert explainer.explanation(window, horizon, part=part, seed=1, drawn=drawn) == alone
+
+
+def test_window_of_many_bars_is_explained_by_few_orders_whose_starts_stand_for_all(tmp_path: Path) -> None:
+    explainer = Explainer.of(Forecaster.load(write_tiny_bundle(tmp_path, lookback=900, seed=1)))
+    found = explained(explainer)
+    outputs = explainer.forecaster.outputs(explainer.baseline)["probability_up"][:, 1]
+    assert found.orders == LEAST_ORDERS
+    assert found.baseline == pytest.approx(outputs.mean(), abs=float(outputs.std()) / 4)
+    assert abs(found.remainder) < 1e-9
 
 
 def test_leaves_that_are_none_are_refused(tmp_path: Path) -> None:

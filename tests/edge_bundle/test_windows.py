@@ -15,6 +15,7 @@ from edge_bundle.facts import FACT_SCHEMA, NO_TRADE, empty_facts
 from edge_bundle.features.catalog import catalog, feature_frame, largest_warmup
 from edge_bundle.windows import (
     INPUT_KEYS,
+    ROWS_AT_ONCE,
     MarketWindow,
     bars_needed,
     model_input,
@@ -97,6 +98,19 @@ def test_columns_of_the_input_follow_the_order_of_the_names() -> None:
     back = model_input(features, NAMES[::-1], lookback=2, bar=BAR)
     assert np.array_equal(forth.values, back.values[:, :, ::-1])
     assert forth.input_sha256(0) != back.input_sha256(0)
+
+
+def test_input_of_many_rows_is_the_same_as_of_each_alone() -> None:
+    rows = [(1, "second" if row % 1000 == 0 else "") for row in range(ROWS_AT_ONCE + 7)]
+    features = frame("BTCUSD", rows)
+    found = model_input(features, NAMES, lookback=1, bar=BAR)
+    wanted = features.drop_nulls().select(pl.col(NAMES).cast(pl.Float32))
+    assert found.values.tolist() == [[list(row)] for row in wanted.rows()]
+
+
+def test_bar_with_a_value_beyond_the_models_numbers_is_in_no_input() -> None:
+    features = frame("BTCUSD", [(1, "")] * 3).with_columns(first=pl.Series([1.0, 1e39, 2.0]))
+    assert model_input(features, NAMES, lookback=1, bar=BAR).values[:, 0, 0].tolist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("lookback", [1, 3])

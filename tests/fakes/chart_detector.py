@@ -11,10 +11,10 @@ from fakes.releases import name_champion
 
 from cryptoai_assets.lib.charts.bundle import GOLDEN_ROWS, write_detector
 from cryptoai_assets.lib.charts.gradients import ChartModule, chart_graph
-from cryptoai_assets.lib.charts.labels import RULE
 from cryptoai_assets.lib.charts.plan import PATTERN_MODEL
 from cryptoai_assets.lib.quantization import FP32, ChosenPrecision
 from edge_bundle.chart import CHART_60
+from edge_bundle.chart_rule import RULE
 from edge_bundle.detector import BY_NETWORK
 from edge_bundle.manifest import bundle_digest
 from edge_bundle.releases import ReleasedVersion, release_folder
@@ -35,7 +35,7 @@ def written_detector(folder: Path, *, decision: str = BY_NETWORK) -> Path:
     write_detector(
         folder,
         ChosenPrecision(untrained_graph(), FP32, "not measured"),
-        walk_set(),
+        data=walk_set(),
         model=PATTERN_MODEL,
         kind="vit",
         chart=CHART_60,

@@ -7,9 +7,9 @@ from fakes.chart_problem import SETTINGS
 from fakes.tiny_bundle import walk_candles
 
 from cryptoai_assets.lib.charts.dataset import ChartAmounts, ChartSplit
-from cryptoai_assets.lib.charts.labels import RULE
 from cryptoai_assets.lib.charts.plan import ChartPlan
 from edge_bundle.chart import CHART_60
+from edge_bundle.chart_rule import RULE
 
 START, BAR = datetime(2018, 1, 1, tzinfo=UTC), timedelta(minutes=30)
 PLAN = ChartPlan(

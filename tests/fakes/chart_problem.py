@@ -8,7 +8,7 @@ from fakes.chart_walks import walk
 
 from cryptoai_assets.lib.charts.dataset import TEST, TRAINING, VALIDATION, ChartSet, packed
 from cryptoai_assets.lib.charts.drawings import mirrored
-from cryptoai_assets.lib.charts.labels import RULE, neighbouring_patterns, picture_labels, raw_labels
+from cryptoai_assets.lib.charts.labels import neighbouring_patterns, picture_labels, raw_labels
 from cryptoai_assets.lib.charts.pieces import BarPool
 from cryptoai_assets.lib.charts.problem import ChartProblem
 from cryptoai_assets.lib.charts.settings import (
@@ -20,6 +20,7 @@ from cryptoai_assets.lib.charts.settings import (
 )
 from cryptoai_assets.lib.charts.windows import Series
 from edge_bundle.chart import CHART_60, chart_images
+from edge_bundle.chart_rule import RULE
 from edge_bundle.detection import Pattern
 
 TRAINING_SETTINGS = ChartTraining(

@@ -8,7 +8,12 @@ from fakes.releases import release_tiny_bundle
 from fakes.tiny_bundle import walk_candles
 
 from edge_bundle.device.database import DeviceDatabase
+from edge_bundle.device.news_shelf import NewsShelf
 from edge_bundle.device.settings import DeviceSettings
+from edge_bundle.news.articles import ARTICLE_SCHEMA, Found, sifted
+from edge_bundle.news.mood import WEIGHING, mood_facts
+from edge_bundle.news.scored_news import with_scores
+from edge_bundle.sentiment.keywords import KeywordSentiment
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 MODEL = "cryptoai-forecaster-live"
@@ -19,7 +24,7 @@ CLOSED = START + BARS * timedelta(minutes=1)
 
 
 def installed_device(
-    folder: Path, *, venue_url: str = "http://127.0.0.1:9", fallback_url: str = ""
+    folder: Path, *, venue_url: str = "http://127.0.0.1:9", fallback_url: str = "", **others: str
 ) -> DeviceSettings:
     """Write settings and a model; the database is empty."""
     release_tiny_bundle(
@@ -37,9 +42,26 @@ def installed_device(
         "model": MODEL,
         "venue_url": venue_url,
         "fallback_url": fallback_url,
+        **others,
     }
-    path.write_text("".join(f'{name} = "{value}"\n' for name, value in entries.items()))
+    lines = [f'{name} = "{value}"\n' for name, value in entries.items()]
+    path.write_text("".join([*lines, "news_feeds = []\n"]))
     return DeviceSettings.read(path)
+
+
+def with_news(database: DeviceDatabase) -> None:
+    """Put two articles on bitcoin there, known half an hour before `CLOSED`, and the mood of that hour."""
+    shelf, known = NewsShelf(database), CLOSED - timedelta(minutes=30)
+    found = [
+        Found(f"https://n.test/{title}", title, "T", "news", None, title, "", None, known)
+        for title in ("Bitcoin adoption booms", "Bitcoin <b>falls</b>")
+    ]
+    shelf.add(sifted(found, now=known, live_since=known).articles)
+    held = shelf.articles(START)
+    scored = with_scores(held.select(list(ARTICLE_SCHEMA)), KeywordSentiment(), held.clear())
+    shelf.score(scored)
+    coins = dict(zip(SYMBOLS, ("BTC", "ETH"), strict=True))
+    shelf.add_moods(mood_facts(scored, coins, [CLOSED], weighing=WEIGHING))
 
 
 def settings_file(folder: Path) -> Path:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edge_bundle.alerts import Alert, Outbox, SlackChannel
+from edge_bundle.alerts import Alert, Outbox
+from edge_bundle.channels import SlackChannel
 
 NOW = datetime(2019, 10, 1, 12, tzinfo=UTC)
 

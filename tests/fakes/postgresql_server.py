@@ -1,4 +1,4 @@
-"""A PostgreSQL server of a package's binaries: its data in a new folder, reached by a socket in it."""
+"""A PostgreSQL server of a package's binaries: a new folder for its data and socket; it can be killed."""
 
 import os
 import secrets
@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,23 +17,53 @@ import sqlalchemy as sa
 SOMEBODY_ELSE = "nobody"
 
 
+@dataclass(frozen=True, slots=True)
+class PostgresqlServer:
+    """A server of one folder; a start after it was killed is a restart with what was there."""
+
+    folder: Path
+    owner: str | None
+
+    @property
+    def address(self) -> str:
+        """Of its first database, as SQLAlchemy reads it."""
+        return f"postgresql+psycopg://postgres@/postgres?host={self.folder}"
+
+    def start(self) -> None:
+        # Without the address of any network: a socket in the folder alone.
+        listening = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c fsync=off"
+        self._control("-l", self.folder / "log", "-o", listening, "start")
+
+    def kill(self) -> None:
+        """End it as a crash does: no connection is let go in order."""
+        self._control("-m", "immediate", "stop")
+
+    def _control(self, *arguments: str | Path) -> None:
+        _run("pg_ctl", "-D", self.folder / "data", "-w", *arguments, owner=self.owner)
+
+
 @contextmanager
 def postgresql_address() -> Iterator[str]:
-    """Address of an empty database, as SQLAlchemy reads it, served until the block ends."""
+    """Address of an empty database, served until the block ends."""
+    with postgresql_server() as server:
+        yield server.address
+
+
+@contextmanager
+def postgresql_server() -> Iterator[PostgresqlServer]:
+    """A running server, until the block ends."""
     folder = Path(tempfile.mkdtemp(prefix="pg-"))  # a socket's path is at most 107 bytes long
     owner = SOMEBODY_ELSE if os.geteuid() == 0 else None
     if owner is not None:
         shutil.chown(folder, owner)
-    data = folder / "data"
+    server = PostgresqlServer(folder, owner)
     try:
-        _run("initdb", "-D", data, "-U", "postgres", "--auth=trust", "--no-sync", owner=owner)
-        # Without the address of any network: a socket in the folder alone.
-        listening = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
-        _run("pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", listening, "start", owner=owner)
+        _run("initdb", "-D", folder / "data", "-U", "postgres", "--auth=trust", "--no-sync", owner=owner)
+        server.start()
         try:
-            yield f"postgresql+psycopg://postgres@/postgres?host={folder}"
+            yield server
         finally:
-            _run("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop", owner=owner)
+            server.kill()
     finally:
         shutil.rmtree(folder)
 

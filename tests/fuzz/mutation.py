@@ -25,7 +25,7 @@ _JSON = re.compile(rb"[\[{].*", re.DOTALL)
 
 def mutated(data: bytes, most: int, seed: int, by_engine: Callable[[bytes, int], bytes]) -> bytes:
     """Another input, at most that many bytes."""
-    chance = random.Random(seed)  # noqa: S311 — no secret hangs on it
+    chance = random.Random(seed)
     way = chance.choice((by_parts, by_parts, by_words, None))
     changed = way(data, chance) if way else None
     return by_engine(data, most) if changed is None or len(changed) > most else changed

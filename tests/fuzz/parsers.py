@@ -22,16 +22,9 @@ from fuzz import seeds
 from fuzz.seeds import END, NOW, START, SYMBOL
 
 from cryptoai_assets.lib.news.article_texts import article_text
-from cryptoai_assets.lib.news.articles import (
-    ARTICLE_SCHEMA,
-    CLOCK_TOLERANCE,
-    EARLIEST,
-    QUARANTINE_SCHEMA,
-    sifted,
-)
 from cryptoai_assets.lib.news.feeds import FeedSource
 from cryptoai_assets.lib.news.news_source import NewsSource
-from cryptoai_assets.lib.news.social import NEWS_API_KEY, NewsApiSource, RedditKey, RedditSource, XSource
+from cryptoai_assets.lib.news.social import NewsApiSource, RedditKey, RedditSource, XSource
 from cryptoai_assets.lib.news.visits import Mark, Page, robot_rules
 from cryptoai_assets.lib.orderbook.book import BINANCE_SPOT
 from cryptoai_assets.lib.orderbook.captures import (
@@ -66,6 +59,14 @@ from cryptoai_assets.lib.sources.web import WebClient
 from edge_bundle.candles import CANDLE_SCHEMA, read_candles_csv, validated_candles
 from edge_bundle.errors import CandlesRefusedError, OutlookRefusedError
 from edge_bundle.facts import validated_facts
+from edge_bundle.news.articles import (
+    ARTICLE_SCHEMA,
+    CLOCK_TOLERANCE,
+    EARLIEST,
+    QUARANTINE_SCHEMA,
+    sifted,
+)
+from edge_bundle.news.news_api import KEY_NAME
 from edge_bundle.sentiment.outlook import Outlooks
 
 PATIENCE = Patience(1, first_seconds=0, longest_seconds=1, sleep=lambda _: None, jitter=lambda: 0.0)
@@ -108,7 +109,7 @@ def fed_web(data: bytes) -> FedWeb:
         timeout_seconds=1,
         patience=PATIENCE,
         clock=lambda: NOW,
-        secrets={KEY: "k", NEWS_API_KEY: "k"},
+        secrets={KEY_NAME: "k", KEY: "k"},
         secret_headers={"Authorization": "Bearer t"},
         bodies=data.split(b"\n"),
     )
@@ -363,7 +364,7 @@ def read_news(data: bytes, *, source: Callable[[bytes], NewsSource]) -> int:
         brought = source(data).fetch(START, {})
     except SourceError:
         return 0
-    told = sifted(brought.found, historian(NOW))
+    told = sifted(brought.found, now=NOW, live_since=None)
     hold_articles(told.articles)
     assert dict(told.quarantine.schema) == QUARANTINE_SCHEMA
     assert told.quarantine["reason"].null_count() == 0

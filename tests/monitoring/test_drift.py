@@ -3,11 +3,11 @@
 import numpy as np
 import polars as pl
 import pytest
-from fakes.clustered_market import clustered_features
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from cryptoai_assets.evaluate.clustered_market import clustered_features
 from cryptoai_monitoring.drift import (
     CELLS,
     ReferenceCells,

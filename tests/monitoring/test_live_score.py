@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cryptoai_monitoring.live_score import degraded_horizons, live_scores, scored_forecasts
+from cryptoai_monitoring.live_score import scored_forecasts, shortfalls, standing
 
 START = datetime(2019, 9, 1, tzinfo=UTC)
 BAR = timedelta(minutes=30)
@@ -44,27 +44,6 @@ def test_forecast_meets_the_outcome_of_its_own_symbol_time_and_horizon() -> None
     assert scored.select("symbol", "return_bps").rows() == [("ETHUSD", 7.0)]
 
 
-def test_scores_by_hand() -> None:
-    log = pl.DataFrame([forecast(bar, p) for bar, p in enumerate([0.8, 0.6, 0.3, 0.9, None])])
-    outcomes = [outcome(0, 5.0), outcome(1, -50.0), outcome(2, -5.0), outcome(3, 0.0), outcome(4, 9.0)]
-    (row,) = live_scores(scored_forecasts(log, pl.DataFrame(outcomes))).to_dicts()
-    assert (row["answered"], row["abstained"], row["moved"]) == (4, 1, 3)
-    assert row["abstention_rate"] == pytest.approx(1 / 5)
-    assert row["accuracy"] == pytest.approx(2 / 3)  # the price that stood still counts for neither side
-    assert row["brier"] == pytest.approx((0.2**2 + 0.6**2 + 0.3**2) / 3)
-    assert row["coverage"] == pytest.approx(3 / 4)
-
-
-def test_where_nothing_was_answered_scores_are_null_and_counts_are_not() -> None:
-    log = pl.DataFrame([forecast(0, None)], schema_overrides={"probability_up": pl.Float64})
-    bounds = pl.col("lower_bps", "upper_bps").cast(pl.Float64)
-    (row,) = live_scores(
-        scored_forecasts(log.with_columns(bounds), pl.DataFrame([outcome(0, 5.0)]))
-    ).to_dicts()
-    assert (row["answered"], row["abstained"], row["abstention_rate"]) == (0, 1, 1.0)
-    assert (row["accuracy"], row["brier"], row["coverage"]) == (None, None, None)
-
-
 def served(*, accuracy: float, times: int, symbols: int, alike: bool, seed: int) -> pl.DataFrame:
     """Forecasts that are right at a rate, by symbols that move alike or not."""
     random = np.random.default_rng(seed)
@@ -85,7 +64,8 @@ def served(*, accuracy: float, times: int, symbols: int, alike: bool, seed: int)
 
 
 def fallen(scored: pl.DataFrame, *, standard_errors: float = 3.0, minimum_rows: int = 500) -> list[int]:
-    return degraded_horizons(scored, {1: 0.55}, standard_errors=standard_errors, minimum_rows=minimum_rows)
+    found = shortfalls(scored, {1: 0.55}, minimum_rows=minimum_rows)
+    return [horizon for horizon, errors in found.items() if errors > standard_errors]
 
 
 def test_score_that_fell_is_found_and_one_that_holds_is_not() -> None:
@@ -116,6 +96,14 @@ def test_outcomes_that_overlap_are_no_more_evidence_than_one() -> None:
         overlapping = repeated.with_columns(
             pl.Series("open_time", times), horizon_bars=pl.lit(horizon, pl.Int64)
         )
-        found = degraded_horizons(overlapping, {horizon: 0.55}, standard_errors=2.0, minimum_rows=300)
-        alarms.append(bool(found))
+        found = shortfalls(overlapping, {horizon: 0.55}, minimum_rows=300)
+        alarms.append(found[horizon] > 2.0)
     assert sum(alarms) <= 12
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [({}, "unknown"), ({1: -2.0, 6: 0.9}, "holds"), ({1: 1.5, 6: -4.0}, "sags"), ({1: 0.0, 6: 3.1}, "fell")],
+)
+def test_worst_horizon_tells_how_a_score_stands(found: dict[int, float], expected: str) -> None:
+    assert standing(found, sags=1.0, fell=3.0) == expected

@@ -7,8 +7,8 @@ from subprocess import run
 
 import polars as pl
 import pytest
-from fakes.clustered_market import clustered_features
 
+from cryptoai_assets.evaluate.clustered_market import clustered_features
 from cryptoai_monitoring.drift import drift_table
 from cryptoai_monitoring.reports import MOST_FEATURES, MOST_ROWS, DriftReport, draw_drift_report
 from cryptoai_monitoring.thresholds import Calibration

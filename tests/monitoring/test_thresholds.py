@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from fakes.clustered_market import clustered_features
 
+from cryptoai_assets.evaluate.clustered_market import clustered_features
 from cryptoai_monitoring.drift import drift_table
 from cryptoai_monitoring.thresholds import (
     Calibration,

@@ -1,66 +1,54 @@
-"""The verdict: drift must last or come with a fallen score, and one drift asks for one retrain."""
+"""The verdict: what persists is acted upon, once a cause, the worst first."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import polars as pl
 import pytest
 
-from cryptoai_monitoring.verdict import Judged, Verdict, VerdictPolicy, verdict
+from cryptoai_monitoring.verdict import Evidence, Judged, Verdict, VerdictPolicy, verdict
 
 DAY = timedelta(days=1)
 START = datetime(2019, 9, 1, tzinfo=UTC)
-POLICY = VerdictPolicy(persistence=3, cool_down=7 * DAY)
+POLICY = VerdictPolicy(persistence=3, windows=3, cool_down=7 * DAY, release=0.8, fallback=None)
+CALM = Evidence(START, "champion", (), 0.5, 3, "unknown", None, harmful=False)
+DRIFT = replace(CALM, drifted=("return_1",), excess=2.0)
+# What a day shows, by letter.
+DAYS = {
+    ".": CALM,
+    "d": DRIFT,
+    "s": replace(CALM, standing="fell"),
+    "b": replace(DRIFT, standing="fell"),
+    "h": replace(DRIFT, standing="holds"),
+    "g": replace(DRIFT, standing="sags"),
+    "e": replace(CALM, excess=0.9),
+    "x": replace(CALM, harmful=True, standing="fell"),
+    "w": replace(CALM, worse_than=4),
+    "n": replace(CALM, champion="another"),
+    "t": replace(CALM, told_apart=("relation: return_1",)),
+    "u": replace(DRIFT, told_apart=("state: return_1",)),
+}
 
 
-def table(*drifted: str) -> pl.DataFrame:
-    features = ["return_1", "rsi_14", "volume_ratio_60"]
-    return pl.DataFrame(
-        {
-            "feature": features,
-            "excess": [2.0 + place if name in drifted else 0.5 for place, name in enumerate(features)],
-            "drifted": [name in drifted for name in features],
-        }
-    )
-
-
-def judge(
-    day: int,
-    *,
-    drifted: Sequence[str] = ("return_1",),
-    degraded: bool = False,
-    earlier: Sequence[Judged] = (),
-) -> Verdict:
-    return verdict(
-        table(*drifted),
-        model="m",
-        window_end=START + day * DAY,
-        degraded=degraded,
-        earlier=earlier,
-        policy=POLICY,
-    )
+def judge(found: Evidence, *, day: int = 0, earlier: Sequence[Judged] = ()) -> Verdict:
+    found = replace(found, window_end=START + day * DAY)
+    return verdict(found, model="m", earlier=earlier, policy=POLICY)
 
 
 def lived_through(days: str, *, policy: VerdictPolicy = POLICY) -> list[Verdict]:
-    """Verdicts of days one after the other: ``.`` calm, ``d`` drift, ``s`` a fallen score, ``b`` both."""
+    """Verdicts of days one after the other, each knowing those before it."""
     verdicts: list[Verdict] = []
-    for day, kind in enumerate(days):
-        verdicts.append(
-            verdict(
-                table("return_1") if kind in "db" else table(),
-                model="m",
-                window_end=START + day * DAY,
-                degraded=kind in "sb",
-                earlier=[Judged(v.window_end, bool(v.drifted), v.action == "retrain") for v in verdicts],
-                policy=policy,
-            )
-        )
+    for day, letter in enumerate(days):
+        found = replace(DAYS[letter], window_end=START + day * DAY)
+        earlier = [one.judged for one in verdicts]
+        verdicts.append(verdict(found, model="m", earlier=earlier, policy=policy))
     return verdicts
 
 
-def actions(days: str) -> str:
-    """First letter of each day's action."""
-    return "".join(found.action[0] for found in lived_through(days))
+def actions(days: str, *, policy: VerdictPolicy = POLICY) -> str:
+    """First letter of each day's action; of a roll-back a capital."""
+    letters = {"roll_back": "R"}
+    return "".join(letters.get(one.action, one.action[0]) for one in lived_through(days, policy=policy))
 
 
 @pytest.mark.parametrize(
@@ -81,27 +69,83 @@ def actions(days: str) -> str:
         ("ddd" + "....." + "ddd", "wwr" + "kkkkk" + "wwr"),
         # Within the cool-down even that waits.
         ("ddd.ddd", "wwrkwww"),
+        # While the score is shown to hold, drift is watched; a score that sags is evidence beside it.
+        ("hhhhh", "wwwww"),
+        ("ggg", "wwr"),
+        # A drift that is nearly over is not over, and one that never began does not begin so.
+        ("ded", "wwr"),
+        ("eee", "kkk"),
+        ("d.d", "wkw"),
+        # What a classifier alone tells is watched, however long; it takes nothing from a drift beside it.
+        ("tttttt.", "wwwwwwk"),
+        ("uuu", "wwr"),
+        ("ttd", "www"),
+        # Silence needs persistence as well, by the same champion, and beats a retrain.
+        ("xx", "rw"),
+        ("xxx", "rws"),
+        ("x.x", "rkw"),
+        ("xnx", "rkw"),
+        # A predecessor that does better is brought back at once.
+        ("w", "R"),
+        ("ddw", "wwR"),
     ],
 )
 def test_days_lead_to_actions(days: str, expected: str) -> None:
     assert actions(days) == expected
 
 
+def test_k_of_n_windows_persist_though_calm_ones_lie_between() -> None:
+    loose = replace(POLICY, windows=5)
+    assert actions("d.d.d", policy=loose) == "wkwkr"
+    assert actions("d..d..d", policy=loose) == "wkkwkkw"
+    # The same drift goes on through two calm windows, and has had its retrain; a third one ends it.
+    assert actions("d.d.d" + ".." + "dd", policy=replace(loose, cool_down=DAY)) == "wkwkr" + "kk" + "ww"
+    assert actions("ddd" + "..." + "ddd", policy=replace(loose, cool_down=DAY)) == "wwr" + "kkk" + "wwr"
+
+
+def test_training_is_due_without_evidence_after_the_fallback() -> None:
+    weekly = replace(POLICY, fallback=7 * DAY)
+    assert actions("." * 22, policy=weekly) == "kkkkkkkr" + "kkkkkkr" + "kkkkkkr"
+    # A retrain with a cause is one; a champion that is new needs none.
+    assert actions("s" + "." * 7, policy=weekly) == "r" + "kkkkkkr"
+    assert actions("....." + "n" * 8, policy=weekly) == "kkkkk" + "kkkkkkkr"
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"),
+    [("h" * 9, "wwwwwwwrw"), ("d" * 10, "wwrwwwwwwr")],
+    ids=["while the score holds", "after its retrain"],
+)
+def test_a_market_that_drifts_is_trained_on_no_less_often_than_a_calm_one(days: str, expected: str) -> None:
+    assert actions(days, policy=replace(POLICY, fallback=7 * DAY)) == expected
+
+
 def test_verdict_names_what_drifted_with_the_largest_excess_first() -> None:
-    found = judge(0, drifted=("return_1", "volume_ratio_60"))
-    assert found.drifted == ("volume_ratio_60", "return_1")
+    found = judge(replace(DRIFT, drifted=("volume_ratio_60", "return_1")))
     assert "2 of 3 features drifted, most of all volume_ratio_60" in found.reason
 
 
 def test_fallen_score_is_evidence_without_any_drift() -> None:
-    found = judge(0, drifted=(), degraded=True)
-    assert (found.action, found.degraded, found.drifted) == ("retrain", True, ())
+    found = judge(DAYS["s"])
+    assert (found.action, found.drifting) == ("retrain", False)
     assert found.reason == "the live score fell below what was promised"
+
+
+def test_roll_back_names_the_version_that_does_better() -> None:
+    assert "version 4 scores higher on the same rows" in judge(DAYS["w"]).reason
 
 
 def test_drift_that_lasts_is_one_cause_for_a_person_and_one_for_the_retrain() -> None:
     causes = [found.cause for found in lived_through("d" * 20)]
     assert list(dict.fromkeys(causes)) == ["watch:m:2019-09-01T00:00", "retrain:m:2019-09-03T00:00"]
+
+
+def test_what_a_classifier_tells_is_one_cause_until_it_tells_nothing_any_more() -> None:
+    told = lived_through("ttt.tt")
+    causes = [found.cause for found in told if found.action == "watch"]
+    assert list(dict.fromkeys(causes)) == ["watch:m:2019-09-01T00:00", "watch:m:2019-09-05T00:00"]
+    assert "told from the training rows by relation: return_1" in told[0].reason
+    assert Verdict.from_dict(told[0].to_dict()) == told[0]
 
 
 def test_each_retrain_has_a_cause_of_its_own() -> None:
@@ -110,11 +154,10 @@ def test_each_retrain_has_a_cause_of_its_own() -> None:
 
 
 def test_window_that_is_judged_again_has_the_same_verdict() -> None:
-    first = judge(5, degraded=True)
-    again = judge(5, degraded=True, earlier=[Judged(first.window_end, drifted=True, retrain=True)])
+    first = judge(DAYS["b"], day=5)
+    again = judge(DAYS["b"], day=5, earlier=[first.judged])
     assert again == first
 
 
 def test_verdict_of_one_window_is_enough_when_the_policy_says_so() -> None:
-    found = lived_through("d", policy=VerdictPolicy(persistence=1, cool_down=DAY))
-    assert [verdict.action for verdict in found] == ["retrain"]
+    assert actions("d", policy=replace(POLICY, persistence=1, windows=1)) == "r"

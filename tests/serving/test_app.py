@@ -21,6 +21,7 @@ from cryptoai_serving.bars import no_trade_facts
 from cryptoai_serving.forecast_desk import LONGEST_SPAN_BARS
 from cryptoai_serving.forecast_log import ForecastLog
 from cryptoai_serving.messages import DISCLAIMER, ErrorAnswer
+from cryptoai_serving.routes.pages import FILES
 from cryptoai_serving.settings import ServingSettings
 from edge_bundle.facts import FACT_SCHEMA
 from edge_bundle.forecast import Forecast
@@ -301,6 +302,9 @@ def test_front_page_needs_no_other_server_and_carries_the_disclaimer(client: htt
     assert page.headers["content-type"].startswith("text/html")
     assert DISCLAIMER in page.text
     assert "//" not in page.text
+    for name in re.findall(r'(?:href|src)="(page/[^"]+)"', page.text):
+        assert client.get(f"/{name}").content == FILES[name.removeprefix("page/")].read_bytes()
+    assert client.get("/page/../app.py").status_code == client.get("/page/index.html").status_code == 404
 
 
 def test_metrics_name_routes_and_never_what_a_client_made_up(client: httpx.Client) -> None:

@@ -3,21 +3,32 @@
 import secrets
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from fakes.bento_process import wait_until
 from fakes.redis_server import RedisServer, redis_server
 from fakes.tiny_bundle import walk_candles
 
-from cryptoai_serving.bar_shelf import KEPT_BARS, BarsPlace, RedisPlace
+from cryptoai_serving.bar_shelf import BAR, KEPT_BARS, BarsPlace, RedisPlace
 from cryptoai_serving.bars import BarStore, no_trade_facts
+from cryptoai_serving.database import Database
+from cryptoai_serving.errors import StoreUnavailableError
 from edge_bundle.candles import CANDLE_SCHEMA
 from edge_bundle.errors import CandlesRefusedError
 from edge_bundle.facts import FACT_SCHEMA, empty_facts, no_trade_slots, validated_facts
 
+FIRST_SCHEMA = """
+DROP TABLE packed_bars;
+CREATE TABLE bars (
+    symbol TEXT NOT NULL, open_time INTEGER NOT NULL, bar BLOB NOT NULL, PRIMARY KEY (symbol, open_time)
+) WITHOUT ROWID;
+PRAGMA user_version = 1;
+"""
 CANDLES = walk_candles(("BTCUSD", "ETHUSD"), bars=50, interval="30m", seed=1)
 
 
@@ -93,6 +104,32 @@ def test_store_of_before_there_were_facts_gets_a_place_for_them(tmp_path: Path) 
     with BarStore(tmp_path / "bars.db") as store:
         assert store.facts(["VIXCLS"]).is_empty()
         assert store.latest(["BTCUSD", "ETHUSD"], 50).equals(CANDLES)
+
+
+def test_store_of_a_row_for_each_bar_is_taken_over_and_read_by_nobody_older(tmp_path: Path) -> None:
+    path = tmp_path / "bars.db"
+    with BarStore(path) as store:
+        store.write_bars(CANDLES)
+    with closing(sqlite3.connect(path)) as connection:
+        packed = connection.execute("SELECT symbol, bars FROM packed_bars").fetchall()
+        rows = [
+            (symbol, *np.frombuffer(bar, "<i8", 1).tolist(), bar)
+            for symbol, bars in packed
+            for bar in np.frombuffer(bars, f"V{BAR.itemsize}")[::-1].tolist()
+        ]
+        connection.executescript(FIRST_SCHEMA)
+        connection.executemany("INSERT INTO bars VALUES (?, ?, ?)", rows)
+        connection.commit()
+    with BarStore(path) as one, BarStore(path) as other:
+        assert one.latest(["BTCUSD", "ETHUSD"], 50).equals(CANDLES)
+        assert other.latest(["BTCUSD", "ETHUSD"], 50).equals(CANDLES)
+        other.write_bars(CANDLES.tail(1))
+    with (
+        closing(Database(path, schema="", version=1)) as older,
+        pytest.raises(StoreUnavailableError, match="schema version 2, this code reads 1"),
+        older.transaction(),
+    ):
+        pass
 
 
 def test_no_trade_slots_come_with_the_bars_that_they_lie_between(store: BarStore) -> None:

@@ -1,18 +1,24 @@
 """The champion's watch: a verified bundle swaps in, anything else stays out by name."""
 
+import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from fakes.releases import name_champion, release_tiny_bundle
 from fakes.tiny_bundle import write_tiny_bundle
 
 from cryptoai_serving.champion import RETRY_AFTER, ChampionWatch
+from cryptoai_serving.signals import signals
 from edge_bundle.explanation import LEAVES_NAME
+from edge_bundle.forecast import Abstention
+from edge_bundle.forecaster import GOLDEN_CANDLES_NAME
 from edge_bundle.manifest import GOLDEN_NAME, GRAPH_NAME, Manifest, bundle_digest, file_sha256
-from edge_bundle.releases import ReleasedVersion, channel_path, release_folder
+from edge_bundle.releases import ReleasedVersion, channel_path, release_folder, stop_path
+from edge_bundle.windows import MarketWindow
 
 MODEL = "cryptoai-forecaster-sample"
 
@@ -194,3 +200,37 @@ def test_release_after_a_refused_one_is_taken_at_once(watch: ChampionWatch, tmp_
     watch.refresh()
     assert version(watch) == 2
     assert watch.refused is None
+
+
+def stop(root: Path, content: str) -> None:
+    stop_path(root, MODEL).write_text(content)
+
+
+def test_version_that_is_stopped_abstains_until_it_is_not_or_another_answers(
+    watch: ChampionWatch, tmp_path: Path
+) -> None:
+    folder = release_tiny_bundle(tmp_path, version=1, seed=1)
+    window = MarketWindow(pl.read_parquet(folder / GOLDEN_CANDLES_NAME))
+    stop(tmp_path, json.dumps({"version": 1, "reason": "below even odds"}))
+    watch.refresh()
+    first = watch.current
+    assert first is not None
+    for forecast in first.forecasts(window, None):
+        assert forecast.abstention == Abstention("stopped", "below even odds")
+        assert {horizon.probability_up for horizon in forecast.horizons} == {None}
+        assert [signal.type for signal in signals(forecast, least_confidence=0.5, leak_alarm=None)] == [
+            "HOLD"
+        ] * len(forecast.horizons)
+    stop_path(tmp_path, MODEL).unlink()
+    watch.refresh()
+    assert watch.current is not None
+    assert {one.abstention for one in watch.current.forecasts(window, None)} == {None}
+    stop(tmp_path, "not JSON")
+    watch.refresh()
+    assert watch.current is not None
+    assert "stop.json cannot be read" in str(watch.current.stopped)
+    stop(tmp_path, json.dumps({"version": 1, "reason": "below even odds"}))
+    release_tiny_bundle(tmp_path, version=2, seed=2)
+    watch.refresh()
+    assert watch.current is not None
+    assert (version(watch), watch.current.stopped) == (2, None)

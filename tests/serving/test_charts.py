@@ -14,6 +14,8 @@ import pytest
 from fakes.chart_detector import release_detector, written_detector
 from fakes.forecast_service import columns, service_in
 from fakes.tiny_bundle import walk_candles
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from cryptoai_assets.lib.releases import write_channel
@@ -50,6 +52,10 @@ def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
     return file.getvalue()
 
 
+with Image.open(io.BytesIO(PICTURE)) as drawn:
+    AS_JPEG = saved(drawn, "JPEG", quality=100)
+
+
 def test_candles_and_their_picture_are_answered_alike(client: httpx.Client, folder: Path) -> None:
     body = {"candles": columns(CANDLES), "interval": "30m"}
     of_candles = client.post("/analyze-chart", json=body).json()
@@ -79,8 +85,7 @@ def test_occlusion_is_what_covering_a_bar_takes_from_the_pattern(folder: Path) -
 
 
 def test_jpeg_of_the_picture_is_read_where_its_greys_are_kept(client: httpx.Client) -> None:
-    with Image.open(io.BytesIO(PICTURE)) as picture:
-        response = asked(client, saved(picture, "JPEG", quality=100))
+    response = asked(client, AS_JPEG)
     assert response.json()["charts"][0]["pattern"] == asked(client, PICTURE).json()["charts"][0]["pattern"]
 
 
@@ -125,6 +130,37 @@ def test_any_other_picture_is_refused_with_a_clear_word(client: httpx.Client, wh
     assert (told["code"], told["where"]) == ("request_refused", "picture")
     assert any(part in told["problem"] for part in word.split("|")), told
     assert "chart_images" in told["cure"]
+
+
+@st.composite
+def broken_pictures(draw: st.DrawFn) -> bytes:
+    """Bytes near a picture: changed, cut or continued; those of a PNG with sums that are right again."""
+    content = bytearray(draw(st.sampled_from((PICTURE, AS_JPEG))))
+    places = st.integers(0, len(content) - 1)
+    for place, byte in draw(st.lists(st.tuples(places, st.integers(0, 255)), max_size=8)):
+        content[place] = byte
+    cut = draw(st.one_of(st.none(), places))
+    changed = bytes(content[:cut]) + draw(st.binary(max_size=40))
+    return with_right_sums(changed) if draw(st.booleans()) else changed
+
+
+def with_right_sums(content: bytes) -> bytes:
+    """The same chunks, as far as there are any, with the sums that a reader checks first."""
+    parts, place = [content[:8]], 8
+    while place + 12 <= len(content):
+        end = place + 8 + struct.unpack_from(">I", content, place)[0]
+        chunk = content[place:end]
+        parts.append(chunk + struct.pack(">I", zlib.crc32(chunk[4:])))
+        place = end + 4
+    return b"".join(parts)
+
+
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@given(picture=broken_pictures())
+def test_whatever_is_uploaded_is_answered_or_refused(client: httpx.Client, picture: bytes) -> None:
+    response = asked(client, picture)
+    assert response.status_code in (200, 422), response.text
+    assert response.status_code == 200 or response.json()["where"] == "picture"
 
 
 def test_one_of_candles_and_picture_is_asked_for(client: httpx.Client) -> None:

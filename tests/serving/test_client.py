@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fakes.api_keys import made_key
 from fakes.bento_process import free_port
 from fakes.loopback_app import serving
 from fakes.releases import release_tiny_bundle
@@ -25,7 +26,6 @@ from cryptoai_serving.client import (
     StrangeAnswerError,
     UnreachableError,
 )
-from cryptoai_serving.keys import SCOPES, add_key, new_key
 from cryptoai_serving.messages import ErrorAnswer
 from cryptoai_serving.settings import ServingSettings
 from edge_bundle.forecast import Forecast
@@ -49,8 +49,7 @@ def client(root: Path) -> Iterator[ForecastClient]:
     release_tiny_bundle(place.releases, version=3, seed=1)
     with BarStore(place.bars) as store:
         store.write_bars(CANDLES)
-    key, kept = new_key(label="test", scopes=SCOPES, created_at=NOW, requests_a_minute=10**6)
-    add_key(place.keys, kept)
+    key = made_key(place.keys)
     with (
         serving(create_app(place), lifespan="on") as loopback,
         ForecastClient(loopback.http, key=key, user_id="user-1") as opened,
@@ -64,6 +63,7 @@ def test_every_question_has_its_typed_answer(client: ForecastClient) -> None:
     assert client.models().models[0].version == 3
     assert client.forecast("BTCUSD").forecasts[0].symbol == "BTCUSD"
     assert client.insights("BTCUSD").symbol == client.patterns("BTCUSD").symbol == "BTCUSD"
+    assert client.bars("BTCUSD", 5).known_at == client.insights("BTCUSD").known_at
     assert client.price_prediction("ETHUSD").prediction.symbol == "ETHUSD"
     assert len(client.signals("ETHUSD").signals) == 3
     batch = client.forecasts(["BTCUSD", "XRPUSD"])

@@ -33,7 +33,7 @@ def test_key_is_found_by_what_was_shown_and_the_file_does_not_hold_it(path: Path
     assert key is not None
     assert key.scopes == ("device", "read")
     assert token not in path.read_text()
-    assert token.rpartition("_")[2] not in path.read_text()
+    assert token.split("_", 2)[2] not in path.read_text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 

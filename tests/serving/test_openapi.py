@@ -1,19 +1,24 @@
 """The OpenAPI document: its examples are answers, and whatever is asked is answered as it says."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 import httpx
 import pytest
 import requests
 import schemathesis
+from fakes.api_keys import made_key
 from fakes.asgi_client import client_of
 from fakes.chart_detector import release_detector
-from fakes.loopback_app import Loopback, serving
+from fakes.loopback_app import serving
 from fakes.releases import release_tiny_bundle
 from fakes.tiny_bundle import walk_candles
+from fastapi.routing import APIRoute, APIRouter
 from hypothesis import HealthCheck, given, settings
 from pydantic import BaseModel
 from schemathesis import GenerationMode
@@ -26,18 +31,21 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from cryptoai_serving import (
+    alert_messages,
     chart_messages,
+    experiment_messages,
     explanation_messages,
     ingestion_messages,
     insight_messages,
     messages,
     release_messages,
+    routes,
     sentiment_messages,
 )
 from cryptoai_serving.app import create_app
 from cryptoai_serving.bars import BarStore
-from cryptoai_serving.keys import SCOPES, add_key, new_key
 from cryptoai_serving.settings import ServingSettings
+from edge_bundle.alerts import Alert, Outbox
 from edge_bundle.sentiment.outlook import OUTLOOK_NAME, Outlook, Outlooks
 
 CASES = 12
@@ -49,10 +57,6 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-TOKEN, KEPT = new_key(
-    label="test", scopes=SCOPES, created_at=datetime(2026, 1, 1, tzinfo=UTC), requests_a_minute=10**6
-)
-KEY = {"authorization": f"Bearer {TOKEN}"}
 DOCUMENT = create_app(ServingSettings.inside(Path("nowhere"))).openapi()
 OPERATIONS = [(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods]
 # Those that leave anything to the client.
@@ -61,7 +65,15 @@ FREE = [
     for path, method in OPERATIONS
     if {"parameters", "requestBody"} & set(DOCUMENT["paths"][path][method])
 ]
-THERE = {"symbol": "BTCUSD", "model": "cryptoai-forecaster-sample", "version": 3, "file": "model.onnx"}
+ALERT = Alert("outage:1", "warning", "No candles", "since noon", (), (), datetime(2026, 1, 1, tzinfo=UTC))
+THERE = {
+    "symbol": "BTCUSD",
+    "model": "cryptoai-forecaster-sample",
+    "version": 3,
+    "file": "model.onnx",
+    "name": "calmer-trees",
+    "alert_id": ALERT.id,
+}
 EXAMPLES = {
     name: model
     for module in (
@@ -72,6 +84,8 @@ EXAMPLES = {
         ingestion_messages,
         sentiment_messages,
         chart_messages,
+        experiment_messages,
+        alert_messages,
     )
     for name, model in vars(module).items()
     if isinstance(model, type)
@@ -80,8 +94,16 @@ EXAMPLES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Address of the service, and the headers that open all of it."""
+
+    http: str
+    key: dict[str, str]
+
+
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("root")
     place = ServingSettings.inside(folder)
     release_tiny_bundle(place.releases, version=3, seed=1)
@@ -91,13 +113,14 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
     Outlooks("2019-10-01T00:00:00+00:00", False, "keywords", "1", {"BTCUSD": SAID}, SAID, ()).write(
         place.told / OUTLOOK_NAME
     )
-    add_key(place.keys, KEPT)
+    key = made_key(place.keys)
+    Outbox(place.alerts).add(ALERT)
     with serving(create_app(place), lifespan="on") as loopback:
-        yield loopback
+        yield Served(loopback.http, {"authorization": f"Bearer {key}"})
 
 
 @pytest.fixture(scope="module")
-def document(service: Loopback) -> dict[str, Any]:
+def document(service: Served) -> dict[str, Any]:
     found: dict[str, Any] = httpx.get(f"{service.http}/api/openapi.json").json()
     return found
 
@@ -144,7 +167,29 @@ def test_document_is_made_anew_for_a_new_champion_only(tmp_path: Path) -> None:
         assert app.openapi() is app.openapi()
 
 
-def check(service: Loopback, document: dict[str, Any], operation: tuple[str, str], **generated: Any) -> None:
+def test_every_address_is_in_the_document_and_asked_below() -> None:
+    modules = [import_module(found.name) for found in iter_modules(routes.__path__, f"{routes.__name__}.")]
+    written = {
+        (route.path, method.lower())
+        for module in modules
+        for router in vars(module).values()
+        if isinstance(router, APIRouter)
+        for route in router.routes
+        if isinstance(route, APIRoute) and route.include_in_schema
+        for method in route.methods
+    }
+    assert written == set(OPERATIONS)
+    # Of these nothing is left to the client, so that a request about what is there is every request.
+    assert {path for path, _ in set(OPERATIONS) - set(FREE)} == {
+        "/livez",
+        "/readyz",
+        "/models",
+        "/metrics",
+        "/api/ml/status",
+    }
+
+
+def check(service: Served, document: dict[str, Any], operation: tuple[str, str], **generated: Any) -> None:
     path, method = operation
     cases = schemathesis.openapi.from_dict(document)[path][method].as_strategy(**generated)
     with requests.Session() as session:
@@ -152,14 +197,14 @@ def check(service: Loopback, document: dict[str, Any], operation: tuple[str, str
         @settings(max_examples=CASES, suppress_health_check=list(HealthCheck))
         @given(case=cases)
         def ask(case: schemathesis.Case) -> None:
-            case.call_and_validate(base_url=service.http, session=session, headers=KEY, checks=CHECKS)
+            case.call_and_validate(base_url=service.http, session=session, headers=service.key, checks=CHECKS)
 
         ask()
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=" ".join)
 def test_request_about_what_is_there_is_answered_as_documented(
-    service: Loopback, document: dict[str, Any], operation: tuple[str, str]
+    service: Served, document: dict[str, Any], operation: tuple[str, str]
 ) -> None:
     there = {name: value for name, value in THERE.items() if f"{{{name}}}" in operation[0]}
     check(service, document, operation, path_parameters=there)
@@ -168,6 +213,6 @@ def test_request_about_what_is_there_is_answered_as_documented(
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 @pytest.mark.parametrize("operation", FREE, ids=" ".join)
 def test_request_about_anything_gets_no_answer_that_is_not_documented(
-    service: Loopback, document: dict[str, Any], operation: tuple[str, str], mode: GenerationMode
+    service: Served, document: dict[str, Any], operation: tuple[str, str], mode: GenerationMode
 ) -> None:
     check(service, document, operation, generation_mode=mode)

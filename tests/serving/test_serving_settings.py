@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from cryptoai_serving.settings import ServingSettings
 
 
@@ -36,3 +38,11 @@ def test_one_root_moves_all_that_is_not_set_and_leaves_an_address_alone() -> Non
         {"CRYPTOAI_ROOT": "/p", "CRYPTOAI_KEYS": "k.json", "CRYPTOAI_FORECAST_LOG": "postgresql://h/d"}
     )
     assert (settings.keys, settings.forecast_log) == (Path("/p/k.json"), "postgresql://h/d")
+
+
+def test_workers_and_the_folder_of_their_metrics_can_be_set() -> None:
+    given = {"CRYPTOAI_WORKERS": "2", "PROMETHEUS_MULTIPROC_DIR": "/m", "CRYPTOAI_LIMITS": "/l.bin"}
+    settings = ServingSettings.from_environment(given)
+    assert (settings.workers, settings.metrics_folder, settings.limits) == (2, Path("/m"), Path("/l.bin"))
+    with pytest.raises(ValueError, match="CRYPTOAI_WORKERS"):
+        ServingSettings.from_environment({"CRYPTOAI_WORKERS": "0"})

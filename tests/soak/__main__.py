@@ -19,7 +19,8 @@ import psutil
 from benchmarks.__main__ import current_commit, table_line
 from benchmarks.paced_load import Paced, http_request, paced
 from benchmarks.rows import BenchRow
-from benchmarks.serving_load import made_key, port_of
+from benchmarks.serving_load import port_of
+from fakes.api_keys import made_key
 from fakes.bento_process import bento_service
 from fakes.forecast_service import columns
 from fakes.releases import release_tiny_bundle

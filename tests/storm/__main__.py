@@ -1,4 +1,4 @@
-"""`make storm`: ingestion killed 50 times and cut off in 50 writes; a week of a device, killed 100 times."""
+"""`make storm`: ingestion, a week of a device, and the watch, each killed and cut off again and again."""
 
 import secrets
 import sys
@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from storm import sensors
 from storm.device import WEEK_LIVES, outlived
 from storm.ingestion import SOURCE_FAILED
+from storm.sensors import DEATHS
 from storm.test_storm import hold_against_calm
 
 KILLS = 50
@@ -31,6 +33,10 @@ def main(arguments: Sequence[str]) -> int:
         f"It holds {device.bars:,} bars, each once and as the venue has it, has noted {device.never_had} "
         f"that the venue never had, and made {device.forecasts:,} forecasts, none from old bars."
     )
+    _say(f"A verdict that asks for a training, and Dagster's daemon, which dies at {DEATHS} of its steps …")
+    with TemporaryDirectory() as folder:
+        steps = sensors.outlived(Path(folder), seed=seed, deaths=DEATHS)
+    _say(f"Of {steps} steps: each time it was one training, one line of the ledger, and one message.")
     return 0
 
 

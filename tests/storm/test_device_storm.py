@@ -10,7 +10,7 @@ from storm.device import WEEK_LIVES, outlived
 @pytest.mark.timeout(600)
 def test_device_outlives_a_storm(tmp_path: Path) -> None:
     seed = secrets.randbits(32)
-    print(f"make storm SEED={seed}")  # noqa: T201 — shown when the test fails
+    print(f"make storm SEED={seed}")
     done = outlived(tmp_path, seed=seed, kills=WEEK_LIVES // 10)
     assert done.bars > 0
     assert done.forecasts > 0

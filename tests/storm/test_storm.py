@@ -16,7 +16,7 @@ KILLS = 5  # a tenth of `make storm`
 @pytest.mark.timeout(1200)
 def test_tables_after_a_storm_with_kills_are_those_of_calm_weather(tmp_path: Path) -> None:
     seed = secrets.randbits(32)
-    print(f"make storm SEED={seed}")  # noqa: T201 — shown when the test fails
+    print(f"make storm SEED={seed}")
     hold_against_calm(tmp_path, seed, KILLS)
 
 

@@ -152,7 +152,7 @@ class Weather:
 
 def stormy(seed: int) -> FaultPlan:
     """Every fault that candles can meet."""
-    chance = random.Random(seed)  # noqa: S311 — no secret hangs on it
+    chance = random.Random(seed)
     return FaultPlan(
         seed,
         SHARES,
@@ -168,7 +168,7 @@ def weathered(root: Path, weather: Weather, *, kills: int) -> Weather:
     Then look at all of it again.
     """
     _PROCESSES.set_forkserver_preload(["storm.ingestion"])
-    chance = random.Random(weather.plan.seed)  # noqa: S311 — no secret hangs on it
+    chance = random.Random(weather.plan.seed)
     planned, cuts = (Counter(chance.choices(TICKS, k=kills)) for _ in range(2))
     with weather.venue() as address:
         for tick in TICKS:

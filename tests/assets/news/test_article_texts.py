@@ -10,8 +10,9 @@ from cryptoai_assets.lib.news import article_texts
 from cryptoai_assets.lib.news.article_texts import MOST_PAGES, ArticleTexts, article_text
 from cryptoai_assets.lib.news.feeds import FeedSource
 from cryptoai_assets.lib.news.news_source import NOTHING, Brought, Memory
-from cryptoai_assets.lib.news.visits import USER_AGENT, Visitor
+from cryptoai_assets.lib.news.visits import Visitor
 from cryptoai_assets.lib.sources.patience import Patience
+from edge_bundle.news.feed_items import USER_AGENT
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DATED = "<pubDate>Sun, 01 Mar 2026 11:00:00 GMT</pubDate>"

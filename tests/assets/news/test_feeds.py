@@ -11,13 +11,13 @@ from fakes.news_site import ETAG, MODIFIED, NewsSite, news_site, rss
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cryptoai_assets.lib.news.articles import sifted
 from cryptoai_assets.lib.news.feeds import FeedSource
 from cryptoai_assets.lib.news.news_source import NOTHING, Brought, Memory
-from cryptoai_assets.lib.news.visits import USER_AGENT, Visitor
+from cryptoai_assets.lib.news.visits import Visitor
 from cryptoai_assets.lib.sources.candle_source import SourceError, SourceRefusedError
-from cryptoai_assets.lib.sources.fact_source import Witness
 from cryptoai_assets.lib.sources.patience import Patience
+from edge_bundle.news.articles import sifted
+from edge_bundle.news.feed_items import USER_AGENT
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 START = NOW - timedelta(days=1)
@@ -44,7 +44,7 @@ def fetched(site: NewsSite, memory: Memory = NOTHING, *, body: bytes | None = No
 
 
 def titles(brought: Brought) -> list[str]:
-    return sifted(brought.found, Witness(lambda: NOW, START)).articles["title"].to_list()
+    return sifted(brought.found, now=NOW, live_since=START).articles["title"].to_list()
 
 
 def test_feed_that_has_not_changed_is_asked_with_its_marks_and_brings_nothing(site: NewsSite) -> None:
@@ -75,8 +75,20 @@ def test_feed_that_moved_is_followed_and_remembered_when_it_moved_for_good(
 
 def test_feed_that_moves_in_a_circle_is_an_error(site: NewsSite) -> None:
     site.moved["/rss"] = (301, f"{site.url}/rss")
-    with pytest.raises(SourceError, match="did not answer"):
+    with pytest.raises(SourceError, match="leads on more than 3 times"):
         fetched(site)
+
+
+def test_site_that_a_feed_leads_to_is_asked_for_its_leave_as_well(site: NewsSite) -> None:
+    with news_site() as other:
+        other.pages["/feed"], site.moved["/rss"] = rss(FIRST), (302, f"{other.url}/feed")
+        assert titles(fetched(site)) == ["Bitcoin rises"]
+        assert [path for path, _ in other.asked] == ["/robots.txt", "/feed"]
+        other.asked.clear()
+        other.robots = "User-agent: *\nDisallow: /feed\n"
+        with pytest.raises(SourceRefusedError, match=rf"{other.url}/robots.txt does not allow /feed"):
+            fetched(site)
+        assert other.paths() == []
 
 
 def test_robots_txt_is_asked_once_and_obeyed(site: NewsSite) -> None:
@@ -153,14 +165,14 @@ def test_date_is_read_in_its_zone_and_none_is_made_up(
 
 def test_item_of_a_wrong_zone_or_of_the_future_is_put_aside_and_not_lost(site: NewsSite) -> None:
     future = "<title>Soon</title><guid>3</guid><pubDate>Sun, 01 Mar 2026 19:00:00 GMT</pubDate>"
-    sifting = sifted(fetched(site, body=rss(FIRST, future)).found, Witness(lambda: NOW, START))
+    sifting = sifted(fetched(site, body=rss(FIRST, future)).found, now=NOW, live_since=START)
     assert sifting.articles["title"].to_list() == ["Bitcoin rises"]
     assert sifting.quarantine["title"].to_list() == ["Soon"]
 
 
 def test_relative_link_is_meant_from_the_feed(site: NewsSite) -> None:
     item = f"<title>A</title><link>/articles/1?utm_source=rss</link>{DATED}"
-    rows = sifted(fetched(site, body=rss(item)).found, Witness(lambda: NOW, START)).articles
+    rows = sifted(fetched(site, body=rss(item)).found, now=NOW, live_since=START).articles
     assert rows["address"].to_list() == [f"{site.url}/articles/1".replace("http:", "https:")]
 
 
@@ -169,7 +181,7 @@ def test_markup_in_cdata_becomes_text(site: NewsSite) -> None:
         "<title><![CDATA[Bitcoin <b>rises</b> & falls]]></title><guid>1</guid>"
         "<description><![CDATA[<p>One</p><script>steal()</script><p>Two</p>]]></description>"
     )
-    [row] = sifted(fetched(site, body=rss(item)).found, Witness(lambda: NOW, START)).articles.to_dicts()
+    [row] = sifted(fetched(site, body=rss(item)).found, now=NOW, live_since=START).articles.to_dicts()
     assert (row["title"], row["text"]) == ("Bitcoin rises & falls", "One Two")
 
 
@@ -217,7 +229,7 @@ def test_atom_is_read_as_rss_is(site: NewsSite) -> None:
         b"<author><name>Ann</name></author><updated>2026-03-01T11:00:00+01:00</updated>"
         b"<content>Whole text</content></entry></feed>"
     )
-    rows = sifted(fetched(site, body=body).found, Witness(lambda: NOW, START)).articles
+    rows = sifted(fetched(site, body=body).found, now=NOW, live_since=START).articles
     [row] = rows.select("title", "text", "author", "language", "address").rows()
     assert row == ("Bitcoin rises", "Whole text", "Ann", "en", "https://n.test/1")
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptoai_assets.lib.news.mood import Weighing, mood_facts
 from cryptoai_assets.lib.news.outlook import Caution, outlook, outlooks, topic_words, trending
 from edge_bundle.candles import UTC_MICROSECONDS
+from edge_bundle.news.mood import Weighing, mood_facts
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

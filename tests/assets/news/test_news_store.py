@@ -9,20 +9,17 @@ import pytest
 from fakes.loopback_app import serving
 from fakes.outside_world import DrivenMarket, quick_web
 
-from cryptoai_assets.lib.news.articles import BACKFILL_DELAY, Found
 from cryptoai_assets.lib.news.feeds import FeedSource
 from cryptoai_assets.lib.news.news_source import Brought, Memory
 from cryptoai_assets.lib.news.news_store import NewsStore, visits
-from cryptoai_assets.lib.news.social import (
-    NEWS_API_KEY,
-    NewsApiSource,
-    RedditKey,
-    RedditSource,
-)
-from cryptoai_assets.lib.news.visits import USER_AGENT, Visitor
+from cryptoai_assets.lib.news.social import NewsApiSource, RedditKey, RedditSource
+from cryptoai_assets.lib.news.visits import Visitor
 from cryptoai_assets.lib.sources.candle_source import SourceError
 from cryptoai_assets.lib.sources.patience import Patience
 from cryptoai_assets.sandbox.news import items, news_app
+from edge_bundle.news.articles import BACKFILL_DELAY, Found
+from edge_bundle.news.feed_items import USER_AGENT
+from edge_bundle.news.news_api import KEY_NAME
 
 NOW = datetime(2019, 9, 10, 12, 30, tzinfo=UTC)
 START = NOW - timedelta(days=5)
@@ -117,7 +114,7 @@ def test_simulated_sources_are_read_by_the_same_code_and_say_what_they_are(
     store: NewsStore, sandbox: str
 ) -> None:
     patience = Patience(tries=1, first_seconds=0, longest_seconds=0, sleep=lambda _: None, jitter=lambda: 0.0)
-    web = quick_web("NewsAPI", sandbox, {NEWS_API_KEY: "any"})
+    web = quick_web("NewsAPI", sandbox, {KEY_NAME: "any"})
     web.clock = lambda: NOW
     sources = [
         FeedSource("feed", f"{sandbox}/rss", Visitor(USER_AGENT, 1e6, 10.0, patience, lambda: NOW)),

@@ -9,11 +9,10 @@ import polars as pl
 import pytest
 from fakes.archives import embedded_candles
 
-from cryptoai_assets.lib.news.articles import Found, sifted
-from cryptoai_assets.lib.news.mood import WEIGHING, mood_facts, slots_between
-from cryptoai_assets.lib.news.scored_news import SCORED_SCHEMA, with_scores
-from cryptoai_assets.lib.sources.fact_source import Witness
 from edge_bundle.facts import as_of_join, validated_facts
+from edge_bundle.news.articles import Found, sifted
+from edge_bundle.news.mood import WEIGHING, mood_facts, slots_between
+from edge_bundle.news.scored_news import SCORED_SCHEMA, with_scores
 from edge_bundle.sentiment.keywords import KeywordSentiment
 
 SETS = {"coindesk_2018-05_2019-05": 330, "cryptonews_2018-01_2019-04": 545}
@@ -31,7 +30,7 @@ def items(file: Path) -> Iterator[Found]:
 
 @pytest.mark.parametrize("name", SETS)
 def test_real_articles_become_moods_beside_the_candles(shared_data: Callable[[str], Path], name: str) -> None:
-    found = sifted(items(shared_data(f"news/{name}.csv")), Witness(lambda: NOW, None))
+    found = sifted(items(shared_data(f"news/{name}.csv")), now=NOW, live_since=None)
     assert found.articles.height + found.quarantine.height >= 0.97 * SETS[name]
     assert found.quarantine.height <= 0.01 * SETS[name]
     scored = with_scores(found.articles, KeywordSentiment(), pl.DataFrame(schema=SCORED_SCHEMA))

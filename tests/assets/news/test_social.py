@@ -13,7 +13,6 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from cryptoai_assets.lib.news.social import (
-    NEWS_API_KEY,
     NewsApiSource,
     RedditKey,
     RedditSource,
@@ -21,6 +20,7 @@ from cryptoai_assets.lib.news.social import (
 )
 from cryptoai_assets.lib.sources.candle_source import SourceError, SourceRefusedError
 from cryptoai_assets.lib.sources.fact_source import NotConfiguredError
+from edge_bundle.news.news_api import KEY_NAME
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SINCE = NOW - timedelta(days=1)
@@ -80,7 +80,7 @@ def x(url: str, token: str | None) -> XSource:
 
 
 def news_api(url: str, key: str | None = "key") -> NewsApiSource:
-    return NewsApiSource(quick_web("NewsAPI", url, {NEWS_API_KEY: key} if key else {}), "bitcoin")
+    return NewsApiSource(quick_web("NewsAPI", url, {KEY_NAME: key} if key else {}), "bitcoin")
 
 
 def test_articles_of_newsapi_become_items(service: tuple[Service, str]) -> None:

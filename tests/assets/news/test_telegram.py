@@ -12,11 +12,11 @@ from telethon.tl.patched import Message as TextMessage
 from telethon.tl.patched import MessageService
 from telethon.tl.types import MessageActionPinMessage, PeerChannel
 
-from cryptoai_assets.lib.news.articles import CHANNELS, sifted
-from cryptoai_assets.lib.news.mood import WEIGHING
 from cryptoai_assets.lib.news.telegram import TelegramKey, TelegramSource, TelethonChannels
 from cryptoai_assets.lib.sources.candle_source import SourceError
-from cryptoai_assets.lib.sources.fact_source import NotConfiguredError, Witness
+from cryptoai_assets.lib.sources.fact_source import NotConfiguredError
+from edge_bundle.news.articles import CHANNELS, sifted
+from edge_bundle.news.mood import WEIGHING
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SINCE = NOW - timedelta(days=1)
@@ -50,7 +50,7 @@ def test_message_becomes_an_item_with_its_public_address() -> None:
     held = Held(coins=[post(7, "<b>Bitcoin</b> rises"), post(8, ""), pinned])
     brought = TelegramSource(held, ["coins"]).fetch(SINCE)
     assert held.asked == [("coins", SINCE)]
-    [row] = sifted(brought.found, Witness(lambda: NOW, SINCE)).articles.to_dicts()
+    [row] = sifted(brought.found, now=NOW, live_since=SINCE).articles.to_dicts()
     assert (row["address"], row["channel"], row["source"]) == (
         "https://t.me/coins/7",
         "telegram",

@@ -1,10 +1,11 @@
 """The shipped weights are those that their record scores, and the making of such weights on a few texts."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from fakes.tiny_encoder import tiny_weights, write_words
 
@@ -18,11 +19,14 @@ from cryptoai_assets.lib.sentiment_methods.shipment import (
 )
 from cryptoai_assets.lib.sentiment_methods.tuning import (
     MEMBERS,
+    VOTES,
     LabelledSets,
     mean_weights,
     shipped,
+    shipped_anew,
     texts_of,
 )
+from cryptoai_assets.lib.sentiment_methods.votes import encoder_alone
 from edge_bundle.sentiment.transformer import GRAPH_NAME, WEIGHTS, WORDS_NAME, TransformerSentiment
 
 HEADLINES = (
@@ -46,7 +50,9 @@ def test_shipped_weights_are_light_and_their_record_holds_no_text() -> None:
     hashes = record["training_text_hashes"]
     assert len(hashes) == record["training_texts"] == len(set(hashes))
     assert all(len(one) == 16 and int(one, 16) >= 0 for one in hashes)
-    assert abs(record["int8"]["accuracy"] - record["fp32"]["accuracy"]) <= 0.005
+    for scored in ("int8", "with_votes"):
+        assert abs(record[scored]["accuracy"] - record["fp32"]["accuracy"]) <= 0.005
+    assert record["votes"] == asdict(VOTES)
     assert len(record["members"]) == len(MEMBERS)
 
 
@@ -55,23 +61,45 @@ def sets() -> LabelledSets:
     training = tuple(
         LabelledText(f"bitcoin {word}", label) for label, word in enumerate(("falls", "stays", "rises"))
     )
-    return LabelledSets(training, (LabelledText("price rises", 2),), {"tweets": (LabelledText("$X up", 2),)})
+    besides = {"tweets": (LabelledText("$X up", 2),), "agreeing": ()}
+    return LabelledSets(training, (LabelledText("price rises", 2),), besides)
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> Path:
+    """Folder with a tiny table of words."""
+    return write_words(tmp_path / "encoder").rename(tmp_path / "encoder" / WORDS_NAME).parent
 
 
 def test_shipment_scores_its_own_files_and_keeps_the_hashes_of_what_was_trained_on(
-    tmp_path: Path, sets: LabelledSets
+    tmp_path: Path, sets: LabelledSets, encoder: Path
 ) -> None:
-    write_words(tmp_path / "encoder")
-    (tmp_path / "encoder" / "words.json").rename(tmp_path / "encoder" / WORDS_NAME)
     member = replace(MEMBERS[0], besides=("tweets",))
     weights = [tiny_weights(seed=seed) for seed in (1, 2)]
-    record = shipped(
-        sets, [member], weights, encoder=tmp_path / "encoder", folder=tmp_path / "out", command="c"
-    )
+    record = shipped(sets, [member], weights, encoder=encoder, folder=tmp_path / "out", command="c")
     assert record["training_text_hashes"] == sorted(text_hash(one.text) for one in texts_of(sets, member))
     assert len(record["training_text_hashes"]) == 4
     right = TransformerSentiment.load(tmp_path / "out").scores(["price rises"])[0].label == "positive"
-    assert record["int8"]["accuracy"] == float(right)
+    assert record["with_votes"]["accuracy"] == float(right)
+
+
+def test_votes_alone_are_learnt_again_beside_the_same_encoder(
+    tmp_path: Path, sets: LabelledSets, encoder: Path
+) -> None:
+    member = replace(MEMBERS[0], besides=("tweets",))
+    made = {"encoder": encoder, "folder": tmp_path / "out"}
+    before = shipped(sets, [member], [tiny_weights(seed=1)], **made, command="c")
+    graph = onnx.load(tmp_path / "out" / GRAPH_NAME)
+    again = dict(shipped_anew(sets, **made))
+    again.pop("files")
+    assert again == json.loads(json.dumps(before))
+    assert onnx.load(tmp_path / "out" / GRAPH_NAME) == graph
+    onnx.save(encoder_alone(graph), tmp_path / "out" / GRAPH_NAME)
+    shipped_anew(sets, **made)
+    assert onnx.load(tmp_path / "out" / GRAPH_NAME) == graph
+    more = replace(sets, training=(*sets.training, LabelledText("unread", 0)))
+    with pytest.raises(ShipmentError, match="not tuned on 1 of the texts"):
+        shipped_anew(more, **made)
 
 
 def test_mean_of_members_is_their_mean() -> None:

@@ -8,11 +8,21 @@ from datetime import timedelta
 from pathlib import Path
 
 import httpx
+import polars as pl
 import pytest
-from fakes.installed_device import BARS, CLOSED, MODEL, SYMBOLS, installed_device, walked_bars, with_bars
+from fakes.installed_device import (
+    BARS,
+    CLOSED,
+    MODEL,
+    SYMBOLS,
+    installed_device,
+    walked_bars,
+    with_bars,
+    with_news,
+)
 from fakes.loopback_app import serving
 
-from edge_bundle.device.dashboard import FILES, PAGE, dashboard_app
+from edge_bundle.device.dashboard import FILES, dashboard_app
 from edge_bundle.device.dashboard_state import dashboard_state
 from edge_bundle.device.database import milliseconds, wilson_interval
 from edge_bundle.device.infer import infer
@@ -33,6 +43,7 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> DeviceSettings:
         database.add_candles(bars.filter(bars["open_time"] < now), source="test", now=now)
         infer(database, forecaster, now=now)
     database.note_trouble("harvest", "binanceus did not answer <b>", now=CLOSED)
+    with_news(database)
     return settings
 
 
@@ -61,6 +72,18 @@ def test_state_is_what_the_database_holds(device: DeviceSettings, page: httpx.Cl
     assert "<b>" in state["troubles"][0]  # escaped by the page, which writes text and no markup
 
 
+def test_news_are_shown_with_their_mood_by_symbol_and_as_text(page: httpx.Client) -> None:
+    state = page.get("/api/state").json()
+    moods = {symbol["name"]: symbol["mood"] for symbol in state["symbols"]}
+    assert [mood["news_count_24h"] for mood in moods.values()] == [[2.0], [0.0]]
+    assert moods[SYMBOLS[0]]["at"] == [milliseconds(CLOSED)]
+    assert moods[SYMBOLS[0]]["sentiment_24h"] == state["news"]["mood"]["sentiment_24h"]
+    assert moods[SYMBOLS[1]]["sentiment_24h"] == [None]
+    titles = {headline["title"]: headline["score"] for headline in state["news"]["headlines"]}
+    assert set(titles) == {"Bitcoin adoption booms", "Bitcoin falls"}
+    assert titles["Bitcoin adoption booms"] > 0 > titles["Bitcoin falls"]
+
+
 def test_record_counts_what_came(page: httpx.Client, device: DeviceSettings) -> None:
     records = page.get("/api/state").json()["symbols"][0]["record"]
     bars = dict(walked_bars(BARS + 60).filter(symbol=SYMBOLS[0]).select("open_time", "close").iter_rows())
@@ -74,6 +97,8 @@ def test_record_counts_what_came(page: httpx.Client, device: DeviceSettings) -> 
         ]
         assert record["count"] == 12
         assert record["right"] == pytest.approx(sum(right) / len(right))
+        inside = own.select(pl.col("return_bps").is_between("lower_bps", "upper_bps").mean()).item()
+        assert record["inside"] == pytest.approx(inside)
         low, high = record["right_interval"]
         assert low < record["right"] < high
 
@@ -105,9 +130,9 @@ def test_device_without_a_model_shows_why(tmp_path: Path) -> None:
 
 
 def test_page_and_its_files_come_with_headers_that_shut_others_out(page: httpx.Client) -> None:
-    for path, name in FILES.items():
-        answer = page.get(path)
-        assert answer.content == (PAGE / name).read_bytes()
+    for address, path in FILES.items():
+        answer = page.get(address)
+        assert answer.content == path.read_bytes()
         assert "default-src 'self'" in answer.headers["content-security-policy"]
         assert answer.headers["x-content-type-options"] == "nosniff"
     assert page.post("/api/state").status_code == 405
@@ -115,8 +140,8 @@ def test_page_and_its_files_come_with_headers_that_shut_others_out(page: httpx.C
 
 
 def test_nothing_is_loaded_from_elsewhere() -> None:
-    for name in FILES.values():
-        addresses = re.findall(r"https?://[^\s\"']+", (PAGE / name).read_text())
+    for path in FILES.values():
+        addresses = re.findall(r"https?://[^\s\"']+", path.read_text())
         assert set(addresses) <= {"http://www.w3.org/2000/svg"}  # a name, which nobody asks for
 
 

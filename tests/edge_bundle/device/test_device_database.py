@@ -14,6 +14,7 @@ from fakes.project_root import PROJECT
 from polars.testing import assert_frame_equal
 
 from edge_bundle.device.database import MOST_TROUBLES, DatabaseRefusedError, DeviceDatabase
+from edge_bundle.device.news_shelf import NewsShelf
 
 MINUTE = timedelta(minutes=1)
 WRITER = """
@@ -110,6 +111,16 @@ def test_damaged_file_is_told_with_what_to_do(content: bytes, tmp_path: Path) ->
     with pytest.raises(DatabaseRefusedError, match="move the file away"):
         DeviceDatabase(path).extent("BTCUSDT")
     assert path.read_bytes() == content
+
+
+def test_database_of_an_older_program_keeps_its_bars_and_takes_what_is_new(database: DeviceDatabase) -> None:
+    bars = walked_bars()
+    database.add_candles(bars, source="test", now=CLOSED)
+    connection = sqlite3.connect(database.path)
+    connection.executescript("DROP TABLE articles; DROP TABLE moods; PRAGMA user_version=1")
+    connection.close()
+    assert NewsShelf(database).newest_slot() is None
+    assert_frame_equal(database.candles(("BTCUSDT", "ETHUSDT"), bars=1000), bars)
 
 
 def test_database_of_a_newer_program_is_left_alone(database: DeviceDatabase) -> None:

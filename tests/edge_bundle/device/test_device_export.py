@@ -3,13 +3,14 @@
 import hashlib
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
-from fakes.installed_device import START, SYMBOLS, walked_bars
+from fakes.installed_device import MODEL, START, SYMBOLS, walked_bars
+from fakes.s3_server import s3_bucket
 from fakes.scripted_server import reply, scripted_server
 from polars.testing import assert_frame_equal
 
@@ -23,16 +24,23 @@ from edge_bundle.device.export import (
     FolderDestination,
     NotSentError,
     PlatformDestination,
+    S3Destination,
     ScpDestination,
     csv_name,
     destination,
     parquet_name,
 )
+from edge_bundle.device.s3_signature import S3Key
+from edge_bundle.device.settings import DeviceSettings
 
 DAYS = 3
 BARS = walked_bars(DAYS * 1440 + 100)
 NOW = START + DAYS * DAY + timedelta(minutes=100)
 FINISHED = [(START + place * DAY).date() for place in range(DAYS)]
+
+
+def clock() -> datetime:
+    return NOW
 
 
 @dataclass(slots=True)
@@ -84,7 +92,7 @@ def test_each_day_is_sent_once_and_those_after_a_failure_wait(export: Export) ->
 
 def test_day_whose_bars_may_still_come_is_waited_for_and_not_for_ever(export: Export) -> None:
     missing = START + DAY + timedelta(hours=3)
-    export.database.note_gaps(SYMBOLS[0], [missing], now=NOW)
+    export.database.note_gaps(SYMBOLS[0], [missing], now=missing + timedelta(hours=1))
     to = Received()
     export.run(to, now=START + 2 * DAY + timedelta(hours=1))
     assert to.days == FINISHED[:1]
@@ -92,15 +100,39 @@ def test_day_whose_bars_may_still_come_is_waited_for_and_not_for_ever(export: Ex
     assert to.days == FINISHED
 
 
-def test_day_that_was_written_stays_as_it_is(export: Export) -> None:
+def test_days_that_a_long_outage_left_empty_are_waited_for_when_it_is_over(export: Export) -> None:
+    """However old the days are, their bars were missed only now; and a clock a day ahead changes nothing."""
+    missing = START + timedelta(hours=3)
+    export.database.note_gaps(SYMBOLS[0], [missing], now=NOW - timedelta(minutes=5))
+    to = Received()
+    assert export.run(to, now=NOW) == DAYS - 1
+    assert export.run(to, now=NOW + DAY) == 0
+    export.database.add_candles(
+        BARS.filter(open_time=missing).with_columns(close=1.0), source="test", now=NOW
+    )
+    assert export.run(to, now=NOW) == 1
+
+
+def test_day_on_which_the_bars_begin_is_sent_when_nothing_comes_before_it(tmp_path: Path) -> None:
+    database, listed = DeviceDatabase(tmp_path / "device.db"), START + timedelta(hours=10)
+    export = Export(database, tmp_path / "exports", SYMBOLS)
+    late = (pl.col("symbol") == SYMBOLS[1]) & (pl.col("open_time") < listed)
+    database.add_candles(BARS.filter(~late), source="test", now=NOW)
+    to = Received()
+    assert export.run(to, now=NOW) == DAYS - 1  # of one symbol the history is still on its way
+    assert to.days == FINISHED[1:]
+    database.mark(f"no bars before: {SYMBOLS[1]}", listed.isoformat(), now=NOW)
+    assert export.run(to, now=NOW) == 1
+
+
+def test_day_that_was_written_stays_as_it_is_when_a_bar_comes_late(tmp_path: Path) -> None:
+    late = (pl.col("open_time") == START + timedelta(hours=3)) & (pl.col("symbol") == SYMBOLS[0])
+    export = Export(DeviceDatabase(tmp_path / "device.db"), tmp_path / "exports", SYMBOLS)
+    export.database.add_candles(BARS.filter(~late), source="test", now=NOW)
     export.run(None, now=NOW)
     path = export.folder / f"{FINISHED[0]}" / csv_name(FINISHED[0])
     before = path.read_bytes()
-    export.database.add_candles(
-        BARS.head(1).with_columns(symbol=pl.lit(SYMBOLS[0]), open_time=START + timedelta(seconds=0)),
-        source="test",
-        now=NOW,
-    )
+    assert export.database.add_candles(BARS.filter(late), source="test", now=NOW) == 1
     export.run(None, now=NOW)
     assert path.read_bytes() == before
 
@@ -166,23 +198,51 @@ def test_scp_copies_the_files_and_says_what_it_said(export: Export, tmp_path: Pa
         to.send(FINISHED[0], {"a file": program})
 
 
+def test_bucket_takes_a_day_under_its_prefix_and_a_failure_is_told(export: Export) -> None:
+    with s3_bucket() as bucket:
+        endpoint, key = f"{bucket.settings.endpoint}", S3Key("key", "secret")
+        to = S3Destination(f"{bucket.key}/pi 4", endpoint, "us-east-1", key, clock)
+        assert export.run(to, now=NOW) == DAYS
+        for day in FINISHED:
+            for path in (export.folder / f"{day}").iterdir():
+                stored = bucket / "pi 4" / f"{day}" / path.name
+                assert stored.open().read() == path.read_bytes()
+        absent = replace(to, address="no-such-bucket")
+        with pytest.raises(NotSentError, match="status 404"):
+            absent.send(FINISHED[0], {CHECKSUMS: export.folder / f"{FINISHED[0]}" / CHECKSUMS})
+    with pytest.raises(NotSentError, match="ConnectError"):
+        to.send(FINISHED[0], {CHECKSUMS: export.folder / f"{FINISHED[0]}" / CHECKSUMS})
+
+
 @pytest.mark.parametrize(
     ("named", "made"),
     [
         ("", None),
+        ("s3://candles/pi/", S3Destination("candles/pi", "", "eu-west-1", S3Key("a", "s"), clock)),
         ("/mnt/share", FolderDestination(Path("/mnt/share"))),
         ("platform", PlatformDestination("http://platform.test", "key")),
         ("scp:pi@nas:candles/", ScpDestination("pi@nas:candles")),
     ],
 )
 def test_settings_name_where_days_go(named: str, made: object) -> None:
-    assert destination(named, platform_url="http://platform.test", platform_key="key") == made
+    settings = DeviceSettings(
+        home=Path("/nowhere"),
+        model=MODEL,
+        export_to=named,
+        platform_url="http://platform.test",
+        platform_key="key",
+        s3_region="eu-west-1",
+        s3_access_key="a",
+        s3_secret_key="s",  # noqa: S106 — of nobody
+    )
+    assert destination(settings, clock=clock) == made
 
 
 def test_unknown_destination_is_refused() -> None:
-    for named in ("ftp://somewhere", "platform"):
+    for named in ("ftp://somewhere", "platform", "s3://bucket"):
+        settings = DeviceSettings(home=Path("/nowhere"), model=MODEL, export_to=named)
         with pytest.raises(NotSentError, match="export_to"):
-            destination(named, platform_url="", platform_key="")
+            destination(settings, clock=clock)
 
 
 def test_old_days_are_dropped(export: Export) -> None:

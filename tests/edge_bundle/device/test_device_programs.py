@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 from fakes.binance_server import BinanceServer, Fault, binance_server
-from fakes.installed_device import MODEL, SYMBOLS, installed_device, settings_file
+from fakes.installed_device import CLOSED, MODEL, SYMBOLS, installed_device, settings_file
+from fakes.news_site import news_site, rss
 from fakes.project_root import PROJECT
+from fakes.slack_server import slack_server
 
 from edge_bundle.device.database import DeviceDatabase
+from edge_bundle.device.news_shelf import NewsShelf
 from edge_bundle.forecast import Forecast
 from edge_bundle.manifest import GRAPH_NAME
 from edge_bundle.releases import release_folder
@@ -83,6 +86,33 @@ def test_venue_that_bans_is_a_trouble_and_no_crash(server: BinanceServer, tmp_pa
     assert "status 451" in harvested.stderr
     [trouble] = DeviceDatabase(settings.database).troubles(since=datetime.now(UTC) - timedelta(minutes=5))
     assert (trouble.program, "status 451" in trouble.what) == ("harvest", True)
+
+
+def test_news_are_read_by_their_program_and_a_person_is_told_of_what_fails(tmp_path: Path) -> None:
+    settings = installed_device(tmp_path)
+    path = settings_file(tmp_path)
+    entries = path.read_text().replace("news_feeds = []\n", "")
+    with news_site() as site, slack_server() as slack:
+        site.pages["/rss"] = rss("<title>Bitcoin adoption booms</title><link>https://n.test/1</link>")
+        feeds = f'news_feeds = ["{site.url}/rss", "{site.url}/absent"]\nnews_method = "vader"\n'
+        path.write_text(f'{entries}{feeds}slack_url = "{slack.url}"\n')
+        read = edge(tmp_path, "news")
+        assert read.returncode == 1
+        assert "status 404" in read.stderr
+        assert "news: 1 articles" in read.stderr  # one source of two is enough to be well
+        DeviceDatabase(settings.database).note_trouble("update", "wrong key", now=datetime.now(UTC))
+        told = edge(tmp_path, "alerts")
+        assert told.returncode == 0, told.stderr
+    assert ["wrong key" in message["text"] for message in slack.posted] == [True]
+    [article] = NewsShelf(DeviceDatabase(settings.database)).articles(CLOSED).to_dicts()
+    assert (article["method"], article["coins"]) == ("vader", ["BTC"])
+
+
+def test_programs_that_nothing_is_set_for_end_well(tmp_path: Path) -> None:
+    installed_device(tmp_path)
+    for program, told in (("news", "0 articles"), ("alerts", "no channel is set")):
+        done = edge(tmp_path, program)
+        assert (done.returncode, told in done.stderr) == (0, True), done.stderr
 
 
 def test_forecast_before_the_first_bar_says_what_to_do(tmp_path: Path) -> None:

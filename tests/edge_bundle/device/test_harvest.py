@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from edge_bundle.device.database import DeviceDatabase, milliseconds
+from edge_bundle.device.database import DeviceDatabase, GapSummary, milliseconds
 from edge_bundle.device.harvest import TRIES, Harvest
 from edge_bundle.device.venue import PAGE_BARS, ReferencePrices, Venue
 from edge_bundle.device.web import Web
@@ -86,6 +86,8 @@ def test_history_ends_where_the_venue_has_none(server: BinanceServer, tmp_path: 
     program.run(server.now)
     assert len(server.pages()) == asked
     assert_whole(program, LISTED, LISTED + timedelta(hours=20))
+    # What lies before the listing was never missed.
+    assert program.database.gaps([SYMBOL]) == [GapSummary(SYMBOL, 0, 0, 0)]
 
 
 @pytest.mark.parametrize("away", [timedelta(hours=5), timedelta(days=3)])

@@ -1,6 +1,7 @@
 """What the device forecasts is what the forecaster says, kept with its model, and joined with what came."""
 
 import math
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from edge_bundle.device.database import DeviceDatabase
 from edge_bundle.device.infer import infer
 from edge_bundle.device.models import installed_model
 from edge_bundle.errors import WindowRefusedError
+from edge_bundle.forecast import Abstention
 from edge_bundle.forecaster import Forecaster
 from edge_bundle.windows import MarketWindow
 
@@ -44,6 +46,15 @@ def test_forecast_is_kept_with_the_model_that_made_it(
     assert kept["probability_up"].to_list() == [one.probability_up for one in made.horizons]
     assert kept["open_time"].unique().to_list() == [made.open_time]
     assert kept["return_bps"].null_count() == kept.height == len(made.horizons)
+
+
+def test_forecasts_of_a_stopped_model_abstain_and_are_kept_so(
+    database: DeviceDatabase, forecaster: Forecaster
+) -> None:
+    made = infer(database, forecaster, now=CLOSED, stopped="below even odds").forecasts
+    assert {one.abstention for one in made} == {Abstention("stopped", "below even odds")}
+    kept = database.forecasts(made[0].symbol, newest=10)
+    assert kept["probability_up"].null_count() == kept.height > 0
 
 
 def test_second_run_after_the_same_bar_changes_nothing(
@@ -103,3 +114,16 @@ def test_clock_behind_the_bars_makes_no_forecast(database: DeviceDatabase, forec
 def test_empty_database_is_told(tmp_path: Path, forecaster: Forecaster) -> None:
     with pytest.raises(WindowRefusedError, match="let harvest run first"):
         infer(DeviceDatabase(tmp_path / "empty.db"), forecaster, now=CLOSED)
+
+
+def test_share_in_range_counts_the_returns_that_lay_in_it(
+    database: DeviceDatabase, forecaster: Forecaster
+) -> None:
+    """Of six forecasts one names a range around what came, two ranges below it and three above it."""
+    [made, _] = forecaster.forecast(MarketWindow(walked_bars()), CLOSED)
+    for back, (lower, upper) in enumerate(((-1e4, 1e4), *[(-1e4, -9e3)] * 2, *[(9e3, 1e4)] * 3)):
+        horizons = tuple(replace(one, lower_bps=lower, upper_bps=upper) for one in made.horizons)
+        time = made.open_time - (back + made.horizons[-1].horizon_bars) * MINUTE
+        database.add_forecast(replace(made, open_time=time, horizons=horizons), made_at=CLOSED)
+    assert database.join_outcomes(interval=MINUTE) == 6 * len(made.horizons)
+    assert [record.inside for record in database.records(made.symbol)] == [pytest.approx(1 / 6)] * 3

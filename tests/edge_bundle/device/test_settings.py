@@ -12,8 +12,9 @@ NEEDED = 'home = "/var/lib/cryptoai-edge"\nmodel = "cryptoai-forecaster-live"\n'
 
 def test_what_is_left_out_has_a_value(tmp_path: Path) -> None:
     path = tmp_path / "settings.toml"
-    path.write_text(NEEDED + "retention_days = 40\nalert_probability = 0.7\n")
+    path.write_text(NEEDED + 'retention_days = 40\nalert_probability = 0.7\nnews_feeds = ["a", "b"]\n')
     found = DeviceSettings.read(path)
+    assert found.news_feeds == ("a", "b")
     assert found.database == Path("/var/lib/cryptoai-edge/device.db")
     assert (found.retention, found.alert_probability) == (timedelta(days=40), 0.7)
 
@@ -28,6 +29,11 @@ def test_what_is_left_out_has_a_value(tmp_path: Path) -> None:
         (NEEDED + "dashboard_port = true", "dashboard_port is True, int needed"),
         (NEEDED + "retention_days = 3", "no more history than is kept"),
         (NEEDED + "alert_probability = 0.5", "between 0.5 and 1"),
+        (NEEDED + "alert_pause_minutes = 0", "at least 1"),
+        (NEEDED + 'mail_server = "smtp://h:25"\nmail_from = "a@h.test"', "mail_from or mail_to is not"),
+        (NEEDED + 'news_method = "oracle"', "one of keywords, vader, transformer"),
+        (NEEDED + 'news_feeds = "https://n.test/rss"', "a list of texts needed"),
+        (NEEDED + "news_feeds = [3]", "a list of texts needed"),
         ("home =", "cannot be read"),
     ],
 )

@@ -12,23 +12,25 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from fakes.installed_device import MODEL, SYMBOLS
-from fakes.loopback_app import serving
+from fakes.binance_server import binance_server
+from fakes.installed_device import MODEL, SYMBOLS, installed_device, settings_file
 from fakes.project_root import PROJECT
-from fakes.releases import name_champion, release_tiny_bundle
+from fakes.release_platform import ReleasePlatform, platform_service
+from fakes.releases import name_champion
 from fakes.tiny_bundle import give_graph
 
 from cryptoai_assets.lib.release_signing import ReleaseSigner
-from cryptoai_serving.app import create_app
-from cryptoai_serving.settings import ServingSettings
+from edge_bundle.device.__main__ import main
 from edge_bundle.device.database import DeviceDatabase, ran_well
 from edge_bundle.device.infer import PROGRAM as INFER
-from edge_bundle.device.update import MOST_FAILURES, PROBATION, Updater, trusted_keys
+from edge_bundle.device.update import MOST_FAILURES, PROBATION, Updater, stopped, trusted_keys
 from edge_bundle.device.web import NoAnswerError, Web
 from edge_bundle.errors import EdgeBundleError, ReleaseRefusedError
+from edge_bundle.forecast import Abstention, Forecast
 from edge_bundle.forecaster import Forecaster
 from edge_bundle.manifest import GRAPH_NAME, bundle_digest
 from edge_bundle.releases import ReleasedVersion, read_channel, release_folder
+from edge_bundle.stop_orders import GREATEST_AGE, StopOrder, stop_order_path
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -47,48 +49,24 @@ print(updater.run(datetime.now(UTC)), flush=True)
 """
 
 
-class Platform:
-    """The platform's release folder, served by its own service, and its signing key."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        self.root, self.url = folder / "releases", url
-        self.signer = ReleaseSigner(folder / "signing.pem")
-
-    def release(self, version: int, *, seed: int, at: datetime, signed: bool = True) -> ReleasedVersion:
-        """Make a bundle champion."""
-        folder = release_tiny_bundle(
-            self.root, version=version, seed=seed, market="live", live=True, interval="1m", symbols=SYMBOLS
-        )
-        return self.name(ReleasedVersion(version, bundle_digest(folder)), at=at, signed=signed)
-
-    def name(self, released: ReleasedVersion, *, at: datetime, signed: bool = True) -> ReleasedVersion:
-        if signed:
-            released = self.signer.signed(MODEL, released, after=None, at=at)
-        name_champion(self.root, MODEL, released)
-        return released
-
-
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     folder = tmp_path_factory.mktemp("platform")
-    settings = replace(ServingSettings.inside(folder, market="live"), releases=folder / "releases")
-    with serving(create_app(settings), lifespan="on") as loopback:
-        yield folder, loopback.http
+    with platform_service(folder) as url:
+        yield folder, url
 
 
 @pytest.fixture
-def platform(served: tuple[Path, str]) -> Platform:
+def platform(served: tuple[Path, str]) -> ReleasePlatform:
     folder, url = served
     shutil.rmtree(folder / "releases", ignore_errors=True)
-    return Platform(folder, url)
+    return ReleasePlatform(folder, url)
 
 
 @pytest.fixture
-def device(platform: Platform, tmp_path: Path) -> Updater:
-    (tmp_path / "keys").mkdir()
-    (tmp_path / "keys" / "platform.pub").write_text(platform.signer.public_key())
+def device(platform: ReleasePlatform, tmp_path: Path) -> Updater:
     web = Web("platform", platform.url)
-    trusted = trusted_keys(tmp_path / "keys")
+    trusted = trusted_keys(platform.give_key(tmp_path / "keys"))
     return Updater(DeviceDatabase(tmp_path / "device.db"), web, tmp_path / "releases", MODEL, trusted)
 
 
@@ -102,7 +80,7 @@ def installed(device: Updater) -> int | None:
     return channel.champion.version
 
 
-def test_signed_champion_is_installed_once(platform: Platform, device: Updater) -> None:
+def test_signed_champion_is_installed_once(platform: ReleasePlatform, device: Updater) -> None:
     platform.release(1, seed=1, at=NOW)
     assert device.run(NOW) == "version 1 runs from now on"
     assert installed(device) == 1
@@ -113,7 +91,7 @@ def test_signed_champion_is_installed_once(platform: Platform, device: Updater) 
     assert sorted(path.name for path in (device.releases / MODEL / "versions").iterdir()) == ["1", "2"]
 
 
-def test_bundle_is_the_platforms_byte_for_byte(platform: Platform, device: Updater) -> None:
+def test_bundle_is_the_platforms_byte_for_byte(platform: ReleasePlatform, device: Updater) -> None:
     platform.release(1, seed=1, at=NOW)
     device.run(NOW)
     theirs, ours = (release_folder(root, MODEL, 1) for root in (platform.root, device.releases))
@@ -123,7 +101,7 @@ def test_bundle_is_the_platforms_byte_for_byte(platform: Platform, device: Updat
 
 
 def test_platforms_rollback_is_a_newer_release_and_a_replayed_one_is_older(
-    platform: Platform, device: Updater
+    platform: ReleasePlatform, device: Updater
 ) -> None:
     old = platform.release(1, seed=1, at=NOW)
     device.run(NOW)
@@ -140,7 +118,7 @@ def test_platforms_rollback_is_a_newer_release_and_a_replayed_one_is_older(
 
 @pytest.mark.parametrize("forged", ["unsigned", "other key", "other version", "other bytes", "nonsense"])
 def test_what_is_not_signed_by_the_platform_is_refused_before_a_byte_of_it_is_fetched(
-    forged: str, platform: Platform, device: Updater, tmp_path: Path
+    forged: str, platform: ReleasePlatform, device: Updater, tmp_path: Path
 ) -> None:
     platform.release(1, seed=1, at=NOW)
     device.run(NOW)
@@ -162,8 +140,101 @@ def test_what_is_not_signed_by_the_platform_is_refused_before_a_byte_of_it_is_fe
     assert not list((device.releases / MODEL / "versions").glob(".*"))
 
 
+def ordered(platform: ReleasePlatform, sha256: str, reason: str, at: datetime) -> StopOrder:
+    """Let the platform sign a stop order and offer it."""
+    order = platform.signer.ordered(StopOrder(MODEL, sha256, reason, ""), after=None, at=at)
+    offered(platform, order)
+    return order
+
+
+def offered(platform: ReleasePlatform, order: StopOrder) -> None:
+    stop_order_path(platform.root, MODEL).write_text(json.dumps(order.to_dict()))
+
+
+def test_signed_stop_silences_its_bundle_until_it_is_lifted_by_a_later_order(
+    platform: ReleasePlatform, device: Updater
+) -> None:
+    sha256 = platform.release(1, seed=1, at=NOW).sha256
+    device.run(NOW)
+    assert device.heed(NOW) is None
+    stop = ordered(platform, sha256, "below even odds", NOW)
+    assert device.heed(NOW) == "the model has to be silent: below even odds"
+    assert device.heed(NOW) is None
+    assert stopped(device.database, sha256) == "below even odds"
+    assert stopped(device.database, "0" * 64) is None
+    # That nothing is offered any more, as when somebody in between leaves it out, lifts nothing.
+    stop_order_path(platform.root, MODEL).unlink()
+    assert device.heed(NOW + MINUTE) is None
+    assert stopped(device.database, sha256) == "below even odds"
+    ordered(platform, sha256, "", NOW + MINUTE)
+    assert device.heed(NOW + MINUTE) == "the model may speak again"
+    assert stopped(device.database, sha256) is None
+    offered(platform, stop)  # what somebody in between would send again
+    with pytest.raises(ReleaseRefusedError, match="older than the one that is kept"):
+        device.heed(NOW + 2 * MINUTE)
+    assert stopped(device.database, sha256) is None
+
+
+@pytest.mark.parametrize(
+    "forged", ["other key", "other reason", "other bundle", "other model", "a release", "old", "nonsense"]
+)
+def test_stop_that_the_platform_does_not_order_now_silences_nothing(
+    forged: str, platform: ReleasePlatform, device: Updater, tmp_path: Path
+) -> None:
+    released = platform.release(1, seed=1, at=NOW)
+    true = StopOrder(MODEL, released.sha256, "below even odds", "")
+    true = platform.signer.ordered(true, after=None, at=NOW)
+    stranger = ReleaseSigner(tmp_path / "stranger.pem")
+    elsewhere = platform.signer.ordered(replace(true, model="another"), after=None, at=NOW)
+    lies = {
+        "other key": stranger.ordered(true, after=None, at=NOW),
+        "other reason": replace(true, reason="silence"),
+        "other bundle": replace(true, sha256="0" * 64),
+        "other model": elsewhere,
+        "a release": replace(true, signature=str(released.signature)),
+        "old": platform.signer.ordered(true, after=None, at=NOW - GREATEST_AGE - MINUTE),
+        "nonsense": replace(true, signature="ed25519.!"),
+    }
+    offered(platform, lies[forged])
+    with pytest.raises(ReleaseRefusedError, match=r"signed|signature|for the model"):
+        device.heed(NOW)
+    assert stopped(device.database, released.sha256) is None
+    # The very same order, as the platform has signed it, is taken.
+    offered(platform, true)
+    assert device.heed(NOW) is not None
+
+
+def test_device_is_silent_while_its_platform_orders_it_and_a_forged_order_is_a_trouble(
+    platform: ReleasePlatform, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(program: str) -> str:
+        assert main(["--settings", f"{settings_file(tmp_path)}", program]) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    now = datetime.now(UTC)
+    released = platform.release(1, seed=1, at=now)
+    keys = platform.give_key(tmp_path / "keys")
+    true = platform.signer.ordered(
+        StopOrder(MODEL, released.sha256, "below even odds", ""), after=None, at=now
+    )
+    with binance_server(now) as venue:
+        installed_device(tmp_path, venue_url=venue.url, platform_url=platform.url, trusted_keys=f"{keys}")
+        for order in (true, replace(true, reason="")):
+            offered(platform, order)
+            run("update")
+        venue.now = datetime.now(UTC)
+        run("harvest")
+    forecasts = [Forecast.from_dict(json.loads(line)) for line in run("infer").splitlines()]
+    assert [forecast.abstention for forecast in forecasts] == [
+        Abstention("stopped", "below even odds") for _ in SYMBOLS
+    ]
+    told = json.loads(run("status"))
+    assert told["stopped"] == "below even odds"
+    assert "signature of the stop order is wrong" in str(told["troubles"])
+
+
 def test_new_key_is_trusted_when_it_lies_beside_the_old_one(
-    platform: Platform, device: Updater, tmp_path: Path
+    platform: ReleasePlatform, device: Updater, tmp_path: Path
 ) -> None:
     rotated = ReleaseSigner(tmp_path / "rotated.pem")
     true = platform.release(1, seed=1, at=NOW, signed=False)
@@ -175,7 +246,7 @@ def test_new_key_is_trusted_when_it_lies_beside_the_old_one(
 
 
 def test_file_that_changed_on_the_way_is_fetched_again_and_never_run(
-    platform: Platform, device: Updater
+    platform: ReleasePlatform, device: Updater
 ) -> None:
     platform.release(1, seed=1, at=NOW)
     graph = release_folder(platform.root, MODEL, 1) / GRAPH_NAME
@@ -189,7 +260,7 @@ def test_file_that_changed_on_the_way_is_fetched_again_and_never_run(
 
 
 def test_bundle_that_answers_otherwise_here_is_refused_and_not_fetched_again(
-    platform: Platform, device: Updater
+    platform: ReleasePlatform, device: Updater
 ) -> None:
     platform.release(1, seed=1, at=NOW)
     device.run(NOW)
@@ -206,7 +277,9 @@ def test_bundle_that_answers_otherwise_here_is_refused_and_not_fetched_again(
     assert device.run(NOW) == "version 3 runs from now on"
 
 
-def test_model_that_fails_in_its_first_hour_gives_its_place_back(platform: Platform, device: Updater) -> None:
+def test_model_that_fails_in_its_first_hour_gives_its_place_back(
+    platform: ReleasePlatform, device: Updater
+) -> None:
     platform.release(1, seed=1, at=NOW)
     device.run(NOW)
     assert device.on_probation(NOW) is None  # there is none to go back to
@@ -222,7 +295,9 @@ def test_model_that_fails_in_its_first_hour_gives_its_place_back(platform: Platf
     assert installed(device) == 1
 
 
-def test_watch_takes_back_what_only_fails_and_leaves_what_runs(platform: Platform, device: Updater) -> None:
+def test_watch_takes_back_what_only_fails_and_leaves_what_runs(
+    platform: ReleasePlatform, device: Updater
+) -> None:
     platform.release(1, seed=1, at=NOW)
     device.run(NOW)
     platform.release(2, seed=2, at=NOW + MINUTE)
@@ -240,7 +315,9 @@ def test_watch_takes_back_what_only_fails_and_leaves_what_runs(platform: Platfor
     assert installed(device) == 1
 
 
-def test_update_killed_at_any_moment_leaves_a_model_that_runs(platform: Platform, tmp_path: Path) -> None:
+def test_update_killed_at_any_moment_leaves_a_model_that_runs(
+    platform: ReleasePlatform, tmp_path: Path
+) -> None:
     folder = tmp_path / "device"
     (folder / "keys").mkdir(parents=True)
     (folder / "keys" / "platform.pub").write_text(platform.signer.public_key())

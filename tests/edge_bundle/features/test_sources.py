@@ -11,7 +11,7 @@ from fakes.tiny_bundle import START, walk_candles
 from edge_bundle.candles import PRICE_COLUMNS, bar_grid
 from edge_bundle.errors import BundleRefusedError
 from edge_bundle.facts import FACT_SCHEMA, empty_facts
-from edge_bundle.features import context, microstructure, outside
+from edge_bundle.features import chart_patterns, context, microstructure, outside
 from edge_bundle.features.catalog import (
     catalog,
     chosen_features,
@@ -30,7 +30,10 @@ BOOK_FACTS = tuple(f"microstructure/{name}" for name in microstructure.FACTS)
 FACTS = ("fear_and_greed", *BOOK_FACTS)
 AGES = {"fear_and_greed": timedelta(days=2), **dict.fromkeys(BOOK_FACTS, BAR)}
 CONTEXT = tuple(feature.name for feature in context.features())
-NAMES = tuple(name for name in sourced_catalog(symbols=SYMBOLS, facts=FACTS) if name not in catalog())
+CHARTS = tuple(feature.name for feature in chart_patterns.features())
+NAMES = tuple(
+    name for name in sourced_catalog(symbols=SYMBOLS, facts=FACTS, charts=True) if name not in catalog()
+)
 
 every_feature = pytest.mark.parametrize("name", NAMES)
 
@@ -318,20 +321,21 @@ def test_book_fact_counts_for_its_own_bar_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("symbols", "configured", "families"),
+    ("symbols", "configured", "charts", "families"),
     [
-        (SYMBOLS, (), {"context"}),
-        (("BTCUSD",), (), set()),
-        (("ETHUSD", "LTCUSD"), (), set()),
-        (("BTCUSD",), ("fear_and_greed",), {"outside"}),
-        (("BTCUSD",), BOOK_FACTS[:1], {"microstructure"}),
-        (SYMBOLS, FACTS, {"context", "outside", "microstructure"}),
+        (SYMBOLS, (), False, {"context"}),
+        (("BTCUSD",), (), False, set()),
+        (("ETHUSD", "LTCUSD"), (), False, set()),
+        (("BTCUSD",), ("fear_and_greed",), False, {"outside"}),
+        (("BTCUSD",), BOOK_FACTS[:1], False, {"microstructure"}),
+        (("BTCUSD",), (), True, {"chart_patterns"}),
+        (SYMBOLS, FACTS, True, {"context", "outside", "microstructure", "chart_patterns"}),
     ],
 )
 def test_feature_whose_source_is_not_configured_is_absent(
-    symbols: tuple[str, ...], configured: tuple[str, ...], families: set[str]
+    symbols: tuple[str, ...], configured: tuple[str, ...], charts: bool, families: set[str]
 ) -> None:
-    offered = sourced_catalog(symbols=symbols, facts=configured)
+    offered = sourced_catalog(symbols=symbols, facts=configured, charts=charts)
     assert list(offered)[: len(catalog())] == list(catalog())
     assert {family_of(name) for name in offered if name not in catalog()} == families
     assert facts_read(tuple(offered)) == set(configured)
@@ -340,16 +344,17 @@ def test_feature_whose_source_is_not_configured_is_absent(
 
 def test_catalog_reads_the_candles_of_one_symbol_only() -> None:
     assert reads_candles_only(tuple(catalog()))
-    assert not any(reads_candles_only([name]) for name in NAMES)
+    assert {name for name in NAMES if reads_candles_only([name])} == set(CHARTS)
 
 
 def test_every_member_of_the_families_is_tested() -> None:
-    members = {feature.name for family in (context, microstructure) for feature in family.features()}
+    families = (context, microstructure, chart_patterns)
+    members = {feature.name for family in families for feature in family.features()}
     assert set(NAMES) == members | {feature.name for feature in outside.features("fear_and_greed")}
     for feature in chosen_features(NAMES):
         assert feature.unit
         assert feature.meaning.endswith(".")
-        assert "null" in feature.meaning
+        assert ("null" in feature.meaning) is (feature.name not in CHARTS)
 
 
 def test_grid_without_the_columns_is_refused_by_their_names() -> None:

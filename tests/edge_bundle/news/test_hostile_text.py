@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptoai_assets.lib.news.hostile_text import plain
+from edge_bundle.news.hostile_text import plain
 
 
 @pytest.mark.parametrize(

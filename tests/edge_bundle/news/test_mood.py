@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptoai_assets.lib.news.mood import OF_A_COIN, OF_THE_MARKET, Weighing, mood_facts, slots_between
 from edge_bundle.candles import UTC_MICROSECONDS
 from edge_bundle.facts import as_of_join, validated_facts
+from edge_bundle.news.mood import OF_A_COIN, OF_THE_MARKET, Weighing, mood_facts, slots_between
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)

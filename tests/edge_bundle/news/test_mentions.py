@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptoai_assets.lib.news.mentions import COINS, mentioned
+from edge_bundle.news.mentions import COINS, mentioned
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptoai_assets.lib.news.addresses import AddressRefusedError, canonical_address
+from edge_bundle.news.addresses import AddressRefusedError, canonical_address
 
 ARTICLE = "https://news.test/a/b"
 

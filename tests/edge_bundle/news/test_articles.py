@@ -1,13 +1,14 @@
 """The table of news: when an item is known, what is put aside, versions, and copies."""
 
 from datetime import UTC, datetime, timedelta
+from typing import TypedDict
 
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptoai_assets.lib.news.articles import (
+from edge_bundle.news.articles import (
     BACKFILL_DELAY,
     Found,
     as_known,
@@ -15,7 +16,6 @@ from cryptoai_assets.lib.news.articles import (
     sifted,
     with_copies,
 )
-from cryptoai_assets.lib.sources.fact_source import Witness
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -37,8 +37,13 @@ def item(title: str = "Bitcoin rises", **changed: object) -> Found:
     return Found(**{**given, **changed})
 
 
-def witness(now: datetime = NOW, *, live_since: datetime | None = NOW - 10 * HOUR) -> Witness:
-    return Witness(lambda: now, live_since)
+class Seen(TypedDict):
+    now: datetime
+    live_since: datetime | None
+
+
+def seen(now: datetime = NOW, *, live_since: datetime | None = NOW - 10 * HOUR) -> Seen:
+    return {"now": now, "live_since": live_since}
 
 
 @pytest.mark.parametrize(
@@ -54,7 +59,7 @@ def witness(now: datetime = NOW, *, live_since: datetime | None = NOW - 10 * HOU
 def test_item_is_known_when_it_was_fetched_or_would_have_been(
     published: datetime | None, live_since: datetime | None, known: datetime
 ) -> None:
-    found = sifted([item(published=published)], witness(live_since=live_since)).articles
+    found = sifted([item(published=published)], **seen(live_since=live_since)).articles
     assert found["known_at"].to_list() == [known]
     assert found["published_at"].to_list() == [published]
 
@@ -68,24 +73,24 @@ def test_item_is_known_when_it_was_fetched_or_would_have_been(
     ],
 )
 def test_item_that_lies_is_put_aside_with_its_reason(changed: dict[str, object], reason: str) -> None:
-    found = sifted([item(**changed)], witness())
+    found = sifted([item(**changed)], **seen())
     assert found.articles.is_empty()
     [told] = found.quarantine["reason"].to_list()
     assert reason in told
 
 
 def test_last_day_of_all_is_a_lie_like_any_other() -> None:
-    found = sifted([item(published=datetime.max.replace(tzinfo=UTC))], witness(live_since=None))
+    found = sifted([item(published=datetime.max.replace(tzinfo=UTC))], **seen(live_since=None))
     assert found.quarantine.height == 1
 
 
 def test_clock_that_is_a_little_fast_is_no_lie() -> None:
-    assert sifted([item(published=NOW + timedelta(minutes=4))], witness()).articles.height == 1
+    assert sifted([item(published=NOW + timedelta(minutes=4))], **seen()).articles.height == 1
 
 
 def test_row_is_plain_and_names_its_coins() -> None:
     found = sifted(
-        [item("<b>Ether</b>eum &amp; bitcoin", address="http://www.news.test/1?utm_source=x")], witness()
+        [item("<b>Ether</b>eum &amp; bitcoin", address="http://www.news.test/1?utm_source=x")], **seen()
     )
     [row] = found.articles.to_dicts()
     assert (row["title"], row["address"], row["coins"], row["language"]) == (
@@ -100,7 +105,7 @@ def test_half_a_letter_in_any_field_makes_a_row() -> None:
     half = "\ud800"
     found = sifted(
         [item(f"Bitcoin{half}", address=f"https://n.test/{half}", author=half, source=half, language=half)],
-        witness(),
+        **seen(),
     )
     [row] = found.articles.to_dicts()
     assert (row["title"], row["source"], row["author"], row["language"]) == ("Bitcoin", "", "", "")
@@ -108,13 +113,13 @@ def test_half_a_letter_in_any_field_makes_a_row() -> None:
 
 
 def test_item_without_an_address_is_told_apart_by_its_identity() -> None:
-    found = sifted([item(address=None, identity=name) for name in ("a", "b", "a")], witness())
+    found = sifted([item(address=None, identity=name) for name in ("a", "b", "a")], **seen())
     assert found.articles["address"].to_list() == ["urn:A:a", "urn:A:b"]
 
 
 def test_edited_article_is_a_new_row_and_the_old_one_is_what_was_known() -> None:
-    first = sifted([item("Bitcoin rises")], witness(NOW)).articles
-    again = sifted([item("Bitcoin rises"), item("Bitcoin falls")], witness(NOW + HOUR)).articles
+    first = sifted([item("Bitcoin rises")], **seen(NOW)).articles
+    again = sifted([item("Bitcoin rises"), item("Bitcoin falls")], **seen(NOW + HOUR)).articles
     new = new_versions(first, again, NOW + HOUR)
     assert new["title"].to_list() == ["Bitcoin falls"]
     table = pl.concat([first, new])
@@ -124,10 +129,10 @@ def test_edited_article_is_a_new_row_and_the_old_one_is_what_was_known() -> None
 
 
 def test_article_that_says_again_what_it_said_is_a_third_version() -> None:
-    held = sifted([item("Bitcoin rises")], witness(NOW)).articles
+    held = sifted([item("Bitcoin rises")], **seen(NOW)).articles
     for hours, title in ((1, "Bitcoin falls"), (2, "Bitcoin rises"), (3, "Bitcoin rises")):
         now = NOW + hours * HOUR
-        held = pl.concat([held, new_versions(held, sifted([item(title)], witness(now)).articles, now)])
+        held = pl.concat([held, new_versions(held, sifted([item(title)], **seen(now)).articles, now)])
     assert held["title"].to_list() == ["Bitcoin rises", "Bitcoin falls", "Bitcoin rises"]
     assert as_known(held, NOW + 1.5 * HOUR)["title"].to_list() == ["Bitcoin falls"]
     assert as_known(held, NOW + 5 * HOUR)["title"].to_list() == ["Bitcoin rises"]
@@ -135,16 +140,16 @@ def test_article_that_says_again_what_it_said_is_a_third_version() -> None:
 
 def test_feed_that_always_tells_two_texts_of_an_address_adds_each_once() -> None:
     both = [item("Bitcoin rises"), item("Bitcoin falls")]
-    held = sifted(both, witness(NOW)).articles
+    held = sifted(both, **seen(NOW)).articles
     assert held.height == 2
-    again = sifted(both, witness(NOW + HOUR)).articles
+    again = sifted(both, **seen(NOW + HOUR)).articles
     assert new_versions(held, again, NOW + HOUR).is_empty()
 
 
 def test_old_article_that_is_edited_is_known_from_the_edit_on() -> None:
     old = NOW - 100 * HOUR
-    first = sifted([item("Bitcoin rises", published=old)], witness(NOW, live_since=None)).articles
-    edited = sifted([item("Bitcoin falls", published=old)], witness(NOW + HOUR, live_since=NOW)).articles
+    first = sifted([item("Bitcoin rises", published=old)], **seen(NOW, live_since=None)).articles
+    edited = sifted([item("Bitcoin falls", published=old)], **seen(NOW + HOUR, live_since=NOW)).articles
     new = new_versions(first, edited, NOW + HOUR)
     assert new["known_at"].to_list() == [NOW + HOUR]
     assert as_known(pl.concat([first, new]), NOW)["title"].to_list() == ["Bitcoin rises"]
@@ -154,12 +159,12 @@ def test_copies_by_others_are_counted_and_own_versions_are_not() -> None:
     text = "Bitcoin rises above a level that it last saw in spring as traders return to the market"
     rows = [
         sifted(
-            [item(text, address=f"https://{host}.test/1", published=None)], witness(NOW + place * HOUR)
+            [item(text, address=f"https://{host}.test/1", published=None)], **seen(NOW + place * HOUR)
         ).articles
         for place, host in enumerate(("a", "b", "b", "c"))
     ]
-    other = sifted([item("Ethereum falls", address="https://d.test/1")], witness(NOW)).articles
-    late = sifted([item(text, address="https://e.test/1", published=None)], witness(NOW + 90 * HOUR)).articles
+    other = sifted([item("Ethereum falls", address="https://d.test/1")], **seen(NOW)).articles
+    late = sifted([item(text, address="https://e.test/1", published=None)], **seen(NOW + 90 * HOUR)).articles
     edited = rows[2].with_columns(title=pl.lit(text + " today"), version=pl.lit("edited"))
     found = with_copies(
         pl.concat([late, rows[3], rows[0], rows[1], edited, other]), within=WITHIN, likeness=LIKENESS
@@ -183,7 +188,7 @@ def test_copies_never_count_what_is_known_later(texts: list[tuple[list[str], int
     rows = [
         sifted(
             [item(" ".join(text), address=f"https://n.test/{place}", published=None)],
-            witness(NOW + hours * HOUR),
+            **seen(NOW + hours * HOUR),
         ).articles
         for place, (text, hours) in enumerate(texts)
     ]

@@ -1,0 +1,230 @@
+"""News of the device: feeds asked politely, nothing lost or doubled, scored, and told by the hour."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+from fakes.installed_device import SYMBOLS
+from fakes.news_site import ETAG, NewsSite, news_site, rss
+from fakes.scripted_server import reply, scripted_server
+
+from edge_bundle.device.database import DeviceDatabase
+from edge_bundle.device.news import (
+    CAUGHT_UP,
+    NEWS_API_EVERY,
+    NEWS_API_HEADER,
+    News,
+    Told,
+    named_feeds,
+    named_method,
+)
+from edge_bundle.device.news_shelf import HELD_SCHEMA, KEPT_CHARACTERS, WHOLE_MARKET, NewsShelf
+from edge_bundle.device.settings import NEWS_METHODS
+from edge_bundle.device.web import Web
+from edge_bundle.news.articles import ARTICLE_SCHEMA
+from edge_bundle.news.feed_addresses import FEEDS
+from edge_bundle.news.feed_items import USER_AGENT
+from edge_bundle.news.mood import HOUR, WEIGHING, mood_facts
+from edge_bundle.news.scored_news import with_scores
+from edge_bundle.sentiment.keywords import KeywordSentiment
+from edge_bundle.sentiment.release import METHODS
+
+NOW = datetime(2026, 3, 1, 12, 10, tzinfo=UTC)
+COINS = dict(zip(SYMBOLS, ("BTC", "ETH"), strict=True))
+KEYWORDS = KeywordSentiment()
+
+
+def item(number: int, title: str, *, at: datetime = NOW - timedelta(minutes=30), text: str = "") -> str:
+    dated = f"<pubDate>{format_datetime(at)}</pubDate>"
+    told = f"<description>{text}</description>" if text else ""
+    return f"<title>{title}</title><link>https://n.test/{number}</link><guid>{number}</guid>{dated}{told}"
+
+
+GOOD, BAD = item(1, "Bitcoin adoption booms"), item(2, "Ethereum crash: hack, fraud and losses")
+
+
+@pytest.fixture
+def site() -> Iterator[NewsSite]:
+    with news_site() as running:
+        running.pages["/rss"] = rss(GOOD, BAD)
+        yield running
+
+
+@pytest.fixture
+def news(site: NewsSite, tmp_path: Path) -> News:
+    feeds = {"T": f"{site.url}/rss"}
+    database = DeviceDatabase(tmp_path / "device.db")
+    return News(database, feeds, None, KEYWORDS, COINS, timedelta(days=90))
+
+
+def held(news: News) -> pl.DataFrame:
+    return NewsShelf(news.database).articles(NOW - timedelta(days=400))
+
+
+def test_news_are_kept_once_scored_and_told_by_the_hour(news: News, site: NewsSite) -> None:
+    assert news.run(NOW) == Told(2, 1, ())
+    kept = held(news)
+    assert dict(kept.schema) == HELD_SCHEMA
+    assert dict(zip(kept["coins"].explode(), kept["score"].sign(), strict=True)) == {"BTC": 1, "ETH": -1}
+    site.pages["/rss"] = rss(BAD, GOOD)
+    site.headers = {"ETag": '"v2"'}
+    assert news.run(NOW + timedelta(minutes=15)) == Told(0, 0, ())
+    assert news.run(NOW + HOUR).hours == 1
+    told = NewsShelf(news.database).moods("BTCUSDT", ["sentiment_24h", "news_count_24h"], since=NOW - HOUR)
+    assert told["news_count_24h"] == [0, 1]
+    assert told["sentiment_24h"][0] is None
+    assert told["sentiment_24h"][1] > 0
+
+
+def test_mood_is_that_of_the_platform_for_the_same_articles(news: News) -> None:
+    news.run(NOW)
+    news.run(NOW + HOUR)
+    slot = (NOW + HOUR).replace(minute=0)
+    scored = with_scores(held(news).select(list(ARTICLE_SCHEMA)), KEYWORDS, held(news).clear())
+    for symbol, name, value in (
+        mood_facts(scored, COINS, [slot], weighing=WEIGHING).select("symbol", "name", "value").iter_rows()
+    ):
+        told = NewsShelf(news.database).moods(symbol or WHOLE_MARKET, [name], since=slot)
+        assert told[name] == [value]
+
+
+def test_feed_that_has_not_changed_is_asked_with_its_marks_by_who_we_are(news: News, site: NewsSite) -> None:
+    news.run(NOW)
+    assert news.run(NOW + HOUR).failures == ()
+    path, headers = site.asked[-1]
+    assert (path, headers["if-none-match"], headers["user-agent"]) == ("/rss", ETAG, USER_AGENT)
+    assert [path for path, _ in site.asked].count("/robots.txt") == 1
+
+
+def test_feed_whose_site_forbids_it_is_not_read(news: News, site: NewsSite) -> None:
+    site.robots = "User-agent: *\nDisallow: /rss"
+    [failure] = news.run(NOW).failures
+    assert "leave this feed out" in failure
+    assert site.paths() == []
+    site.robots = ""
+    assert news.run(NOW + timedelta(minutes=15)).failures == (failure,)
+    assert news.run(NOW + timedelta(days=1)).added == 2
+
+
+def test_feed_that_fails_holds_up_no_other(news: News, site: NewsSite) -> None:
+    site.pages["/page"] = b"<html>no feed</html>"
+    feeds = {"lost": f"{site.url}/absent", "page": f"{site.url}/page", "gone": "http://127.0.0.1:9/rss"}
+    done = replace(news, feeds={**feeds, **news.feeds}).run(NOW)
+    assert done.added == 2
+    assert [failure.split()[0] for failure in done.failures] == ["lost", "page", "gone's"]
+
+
+def test_feed_that_moved_is_followed(news: News, site: NewsSite) -> None:
+    site.moved["/old"] = (301, f"{site.url}/rss")
+    assert replace(news, feeds={"T": f"{site.url}/old"}).run(NOW) == Told(2, 1, ())
+
+
+def test_site_that_a_feed_leads_to_is_asked_for_its_leave_as_well(news: News, site: NewsSite) -> None:
+    with news_site() as other:
+        other.pages["/feed"], other.robots = rss(GOOD), "User-agent: *\nDisallow: /feed\n"
+        site.moved["/rss"] = (302, f"{other.url}/feed")
+        [failure] = news.run(NOW).failures
+        assert "robots.txt does not allow" in failure
+        assert other.paths() == []
+
+
+def test_feed_that_leads_in_a_circle_is_given_up(news: News, site: NewsSite) -> None:
+    site.moved["/rss"] = (302, "/rss")
+    [failure] = news.run(NOW).failures
+    assert "leads on more than" in failure
+
+
+def test_edit_is_a_new_version_that_is_known_from_then_on(news: News, site: NewsSite) -> None:
+    news.run(NOW)
+    site.pages["/rss"] = rss(item(1, "Bitcoin adoption crashes: losses"), BAD)
+    site.headers = {"ETag": '"v2"'}
+    database_asks_again(news)
+    assert news.run(NOW + HOUR).added == 1
+    versions = held(news).filter(pl.col("address") == "https://n.test/1")
+    assert versions["known_at"].to_list() == [NOW, NOW + HOUR]
+    assert versions["score"].sign().to_list() == [1, -1]
+
+
+def database_asks_again(news: News) -> None:
+    """Let the server answer though its marks have not changed."""
+    memory = json.loads(news.database.marked("news asked: T")[0])
+    told = json.dumps({"first_asked": memory["first_asked"]})
+    news.database.mark("news asked: T", told, now=NOW)
+
+
+def test_article_is_known_when_it_was_fetched_by_who_was_there(news: News, site: NewsSite) -> None:
+    """Before the first visit it is history; afterwards nobody can have read what was not fetched."""
+    old = item(5, "Bitcoin before", at=NOW - 5 * HOUR)
+    site.pages["/rss"] = rss(old)
+    news.run(NOW)
+    site.pages["/rss"] = rss(old, item(6, "Bitcoin meanwhile", at=NOW + HOUR))
+    database_asks_again(news)
+    news.run(NOW + 3 * HOUR)
+    assert held(news)["known_at"].to_list() == [NOW - 4 * HOUR, NOW + 3 * HOUR]
+
+
+def test_what_is_older_than_is_kept_does_not_come_back(news: News, site: NewsSite) -> None:
+    site.pages["/rss"] = rss(item(3, "Bitcoin in the olden days", at=NOW - timedelta(days=91)))
+    assert news.run(NOW).added == 0
+
+
+def test_text_is_kept_short_and_forgotten_with_the_bars(news: News, site: NewsSite) -> None:
+    site.pages["/rss"] = rss(item(4, "Bitcoin", text="word " * 2000))
+    news.run(NOW)
+    assert held(news)["text"].str.len_chars().to_list() == [KEPT_CHARACTERS]
+    news.run(NOW + HOUR)
+    news.database.forget(before=NOW + timedelta(days=1))
+    assert held(news).is_empty()
+    assert NewsShelf(news.database).newest_slot() is None
+
+
+def test_hours_that_were_slept_through_are_told_and_not_for_ever(news: News) -> None:
+    news.run(NOW)
+    assert news.run(NOW + timedelta(hours=5)).hours == 5
+    assert news.run(NOW + timedelta(days=30)).hours == CAUGHT_UP // HOUR
+
+
+ARTICLE = {
+    "source": {"id": None, "name": "Decrypt"},
+    "author": None,
+    "title": "Bitcoin rises",
+    "description": "Much.",
+    "url": "https://decrypt.test/1",
+    "publishedAt": "2026-03-01T11:00:00Z",
+}
+
+
+def test_news_api_is_asked_with_its_key_now_and_then(tmp_path: Path) -> None:
+    with scripted_server() as server:
+        server.will_answer(
+            reply(json.dumps({"status": "ok", "articles": [ARTICLE]})),
+            reply(json.dumps({"status": "error", "message": "rate limited"})),
+            reply("[]"),
+        )
+        web = Web("NewsAPI", server.url, headers={NEWS_API_HEADER: "secret"})
+        news = News(DeviceDatabase(tmp_path / "d.db"), {}, web, KEYWORDS, COINS, timedelta(days=90))
+        assert news.run(NOW).added == 1
+        assert news.run(NOW + NEWS_API_EVERY / 2) == Told(0, 0, ())
+        later = NOW + NEWS_API_EVERY
+        assert "rate limited" in news.run(later).failures[0]
+        assert "shape" in news.run(later).failures[0]
+    assert [asked.partition("?")[0] for asked in server.asked] == ["/v2/everything"] * 3
+    assert "secret" not in "".join(server.asked) + repr(web)
+    assert "from=2026-02-28" in server.asked[0]
+    assert "from=2026-03-01T12%3A10" in server.asked[1]
+
+
+def test_feeds_have_the_names_that_they_are_known_under() -> None:
+    addresses = (*FEEDS.values(), "https://n.test/feed")
+    assert named_feeds(addresses) == {**FEEDS, "n.test/feed": "https://n.test/feed"}
+
+
+@pytest.mark.parametrize("name", NEWS_METHODS)
+def test_method_is_loaded_by_its_name(name: str) -> None:
+    assert named_method(name).name == name
+    assert set(NEWS_METHODS) == set(METHODS)

@@ -5,7 +5,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.installed
 NETWORKS := $(VENV)/.networks
-PYTEST_FLAGS ?= -n 2
+# A file's tests share its servers and runs, so they stay together.
+PYTEST_FLAGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 ONLY ?=
 VERSION ?=
 SEED ?=
@@ -52,7 +53,7 @@ test: $(NETWORKS) ## run all tests
 edge: $(READY) ## what a Raspberry Pi is installed from, with the champion inside, into edge/
 	@$(RUN) -m cryptoai_assets.edge $(FLAGS)
 
-storm: $(READY) ## ingestion killed and cut off 50 times each under every fault, and a week of a device killed 100 times (SEED=1 repeats it)
+storm: $(READY) ## ingestion killed and cut off 50 times each under every fault, a week of a device killed 100 times, and the watch 40 times (SEED=1 repeats it)
 	@PYTHONPATH=tests $(RUN) -m storm $(SEED)
 
 fuzz: $(READY) ## every parser fed with what nobody sends, SECONDS=60 each; findings in build/fuzz (ONLY=feeds, SEED=1)
@@ -73,7 +74,7 @@ bench: $(READY) ## speed, against a peer or the limit, into build/bench.json (ON
 soak: $(READY) ## the service at 50 requests a second for ten minutes, its memory watched (SECONDS=60 for less)
 	@PYTHONPATH=tests $(RUN) -m soak $(if $(SECONDS),--seconds $(SECONDS))
 
-evaluate: $(if $(FULL),$(NETWORKS),$(READY)) ## quality on real data, with baselines and intervals, into build/evaluate.json (ONLY=room, FULL=1, MINUTES=30)
+evaluate: $(if $(FULL),$(NETWORKS),$(READY)) ## quality on real data, with baselines and intervals, into build/evaluate.json (ONLY=room, FULL=1, MINUTES=25)
 	@$(RUN) -m cryptoai_assets.evaluate $(ONLY) $(if $(FULL),--full) $(if $(MINUTES),--minutes $(MINUTES))
 
 reproduce: $(READY) ## train a registered version again from its record: make reproduce VERSION=1

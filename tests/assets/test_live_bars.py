@@ -120,7 +120,8 @@ class Watch:
         """Evaluate the sensor; causes of all alerts by now."""
         market = MarketResource(name="sandbox", root=str(self.root), time=now.isoformat())
         resources = {"market": market, "alerts": AlertsResource()}
-        result = silent_streams_are_told(dg.build_sensor_context(cursor=self.cursor, resources=resources))
+        with dg.build_sensor_context(cursor=self.cursor, resources=resources) as context:
+            result = silent_streams_are_told(context)
         assert isinstance(result, dg.SensorResult)
         assert result.skip_reason is not None
         self.cursor = result.cursor

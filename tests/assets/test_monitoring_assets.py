@@ -164,10 +164,9 @@ def test_slack_that_is_down_fails_no_run_and_gets_the_message_later(
     assert slack.posted == []
     later = MarketResource(name="sample", root=market.root, time=(NOW + timedelta(minutes=5)).isoformat())
     for _ in range(2):
-        context = dg.build_sensor_context(
-            resources={"market": later, "alerts": AlertsResource(slack_webhook=slack.url)}
-        )
-        assert outbox_is_delivered(context) == dg.SkipReason("nothing waits")
+        alerts = AlertsResource(slack_webhook=slack.url)
+        with dg.build_sensor_context(resources={"market": later, "alerts": alerts}) as context:
+            assert outbox_is_delivered(context) == dg.SkipReason("nothing waits")
     assert len(slack.posted) == 1
 
 

@@ -240,7 +240,8 @@ def test_alias_of_a_version_that_may_not_be_released_is_moved_back(
 
 def delivered(market: MarketResource, slack: SlackServer) -> str | None:
     alerts = AlertsResource(slack_webhook=slack.url)
-    result = outbox_is_delivered(dg.build_sensor_context(resources={"market": market, "alerts": alerts}))
+    with dg.build_sensor_context(resources={"market": market, "alerts": alerts}) as context:
+        result = outbox_is_delivered(context)
     assert isinstance(result, dg.SkipReason)
     return result.skip_message
 

@@ -131,7 +131,7 @@ def told(root: Path, at: datetime) -> bool:
 def outlived(folder: Path, slack: str, step: int) -> dict[str, Any]:
     """What is there in the end, when one daemon was to die at a step and another one went on.
 
-    How many steps there are differs from run to run with how long things take, so a daemon may be through before its step.
+    How many steps there are differs from run to run with how long things take: one may be through before.
     """
     root = folder / f"platform-{step}"
     conclude(root)

@@ -1,7 +1,9 @@
 """Settings of every test run: no telemetry, one thread, a printed seed, real data that may be absent."""
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,18 @@ def pytest_runtest_makereport() -> object:
         report.outcome = "failed"
         report.longrepr = f"{report.longrepr[2]}; name it in .ci/packages"
     return report
+
+
+@pytest.fixture(autouse=True)
+def no_instance_of_another_test() -> Iterator[None]:
+    """Let Dagster not ask an instance that is gone.
+
+    An instance makes itself the current one, and in its end makes that current again which was so before. One
+    that is collected as garbage ends late, and may bring back one that ended before it.
+    """
+    storage = sys.modules.get("dagster._core.storage.defs_state.base")
+    with storage.set_defs_state_storage(None) if storage else nullcontext():
+        yield
 
 
 @pytest.fixture(scope="session")

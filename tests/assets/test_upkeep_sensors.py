@@ -1,10 +1,15 @@
 """The platform's own state: its heart beats, who was not evaluated is named, and what runs cost is kept."""
 
+import itertools
 import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+import httpx
+import pytest
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import (
     InstigatorState,
@@ -12,11 +17,15 @@ from dagster._core.scheduler.instigation import (
     ScheduleInstigatorData,
     TickStatus,
 )
+from fakes.bento_process import wait_until
 from fakes.dagster_daemon import evaluate
+from fakes.release_platform import platform_service
 
+from cryptoai_assets.defs.news.sources import news_sources
 from cryptoai_assets.defs.resources import AlertsResource, MarketResource, UpkeepResource
 from cryptoai_assets.defs.upkeep.sensors import heart_beats, platform_keeps_its_limits
 from cryptoai_assets.lib.expenses import Expenses
+from cryptoai_assets.lib.trouble import LEAST_ANSWERS
 from edge_bundle.alerts import Outbox
 from edge_bundle.heartbeat import HEARTBEAT_NAME, Heartbeat
 
@@ -29,7 +38,14 @@ def watched():
 
 defs = dg.Definitions(sensors=[watched])
 """
+NOON = datetime(2019, 10, 1, 12, tzinfo=UTC)
 QUEUED = {"run_coordinator": {"module": "dagster._core.run_coordinator", "class": "QueuedRunCoordinator"}}
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
 
 
 def beat(instance: dg.DagsterInstance, root: Path, now: datetime) -> Heartbeat | None:
@@ -71,6 +87,71 @@ def test_heart_beats_and_a_sensor_that_is_never_evaluated_is_told_by_name(tmp_pa
     home = MarketResource(name="sample", root=str(tmp_path)).home
     kept, _ = Outbox(home.alerts_database).kept()
     assert (kept.alert.about, kept.alert.severity, kept.state) == (("watched",), "critical", "resolved")
+
+
+def limits_kept(
+    instance: dg.DagsterInstance, market: MarketResource, alerts: AlertsResource, cursor: str | None = None
+) -> dg.SensorResult:
+    """What the sensor says, with nothing that the machine itself could be short of."""
+    resources = {"market": market, "alerts": alerts, "upkeep": UpkeepResource(least_free_gigabytes=0.0)}
+    result = platform_keeps_its_limits(
+        dg.build_sensor_context(instance=instance, cursor=cursor, resources=resources)
+    )
+    assert isinstance(result, dg.SensorResult)
+    return result
+
+
+def said(result: dg.SensorResult) -> str | None:
+    assert result.skip_reason is not None
+    return result.skip_reason.skip_message
+
+
+def at(root: Path, hours: float = 0.0, market: str = "sample") -> MarketResource:
+    return MarketResource(name=market, root=str(root), time=(NOON + timedelta(hours=hours)).isoformat())
+
+
+def test_service_that_fails_is_told_once_and_one_that_is_away_is_not_its_own_alert(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    minutes = itertools.count(1)
+    with platform_service(tmp_path / "service") as url:
+        alerts = AlertsResource(serving_address=url)
+        assert said(limits_kept(instance, at(tmp_path), alerts)) == "told: nothing new"
+        with httpx.Client(base_url=url, timeout=30.0) as client:
+            # Nothing is released there.
+            assert {client.get("/forecast/BTCUSDT").status_code for _ in range(LEAST_ANSWERS)} == {503}
+
+        def looked() -> str | None:
+            return said(limits_kept(instance, at(tmp_path, next(minutes) / 60), alerts))
+
+        # An answer is counted after it went out.
+        wait_until(lambda: looked() == "told: errors", "the errors are told")
+        assert looked() == "told: nothing new"
+    [alert] = Outbox(at(tmp_path).home.alerts_database).alerts()
+    assert (alert.severity, alert.about) == ("critical", ("errors",))
+    assert "100.0% of 100 answers of an hour had a status from 500 on" in str(alert)
+    assert looked() == "told: nothing new"
+
+
+def test_silent_source_of_news_is_told_by_name_once_the_daemon_has_run_for_an_hour(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    silent = 97.0
+    home = at(tmp_path, market="sandbox").home
+    feed, *_ = news_sources(at(tmp_path, market="sandbox"))
+    home.news.visit(replace(feed, address="http://127.0.0.1:9/rss"), start=NOON, witness_now=NOON)
+    alerts = AlertsResource(serving_address="http://127.0.0.1:9")
+
+    def told(hours: float) -> str | None:
+        return said(limits_kept(instance, at(tmp_path, hours, "sandbox"), alerts))
+
+    assert told(silent) == "told: nothing new"
+    began = NOON + timedelta(hours=silent)
+    Heartbeat(began, began, ()).write(home.data / HEARTBEAT_NAME)
+    assert told(silent + 0.9) == "told: nothing new"
+    assert told(silent + 1) == f"told: {feed.name}"
+    [alert] = Outbox(home.alerts_database).alerts()
+    assert "brought nothing new since 2019-10-01 12:00 UTC" in str(alert)
 
 
 @dg.op

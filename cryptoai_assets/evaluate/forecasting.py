@@ -50,8 +50,10 @@ class Evaluation:
 
     @property
     def plan(self) -> Plan:
-        """What is fitted in each fold."""
-        return FULL_PLAN if self.full else SHORT_PLAN
+        """What is fitted in each fold: the kinds that the market names, if any, in a short one."""
+        if self.full:
+            return FULL_PLAN
+        return replace(SHORT_PLAN, kinds=self.market.settings.models or SHORT_PLAN.kinds)
 
     def rows(self, tell: Callable[[str], None], *, commit: str) -> Iterator[EvaluationRow]:
         """Finish folds, then compare on all that are there; a full one leaves its table.
@@ -91,9 +93,9 @@ class Evaluation:
 
     def left_out(self) -> str:
         """What a short evaluation does not have."""
-        kinds = [kind for kind in FULL_PLAN.kinds if kind not in SHORT_PLAN.kinds]
+        kinds = [kind for kind in FULL_PLAN.kinds if kind not in self.plan.kinds]
         return (
-            f"{', '.join(kinds)}, alone and in ensembles; "
+            f"{', '.join(kinds) or 'no kind'}, alone and in ensembles; "
             f"{FULL_PLAN.trials - SHORT_PLAN.trials} of {FULL_PLAN.trials} trials a kind and fold; all seeds "
             f"of the last fold but one; folds that do not fit into {self.minutes:g} minutes"
         )

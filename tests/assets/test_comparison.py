@@ -10,7 +10,7 @@ import pytest
 
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.evaluate.comparison import CONFIDENT_GOAL, Place, confident_rows
-from cryptoai_assets.evaluate.forecasting import Evaluation, EvaluationError
+from cryptoai_assets.evaluate.forecasting import FULL_PLAN, SHORT_PLAN, Evaluation, EvaluationError
 from cryptoai_assets.evaluate.rows import EvaluationRow, markdown
 from cryptoai_assets.lib.market import market_preset
 
@@ -60,6 +60,20 @@ def test_market_that_reads_a_venue_is_refused_with_the_cure(tmp_path: Path) -> N
     live = Evaluation(MarketResource(name="live"), False, 1.0, tmp_path, tmp_path)
     with pytest.raises(EvaluationError, match="MARKET=sample"):
         next(live.rows(lambda _: None, commit="abc"))
+
+
+def test_short_evaluation_fits_the_kinds_that_a_market_names_and_says_which_it_leaves_out(
+    tmp_path: Path,
+) -> None:
+    def asked(models: list[str], *, full: bool = False) -> Evaluation:
+        return Evaluation(MarketResource(name="sample", models=models), full, 1.0, tmp_path, tmp_path)
+
+    assert asked([]).plan == SHORT_PLAN
+    named = asked(["lightgbm", "lstm"])
+    assert named.plan == replace(SHORT_PLAN, kinds=("lightgbm", "lstm"))
+    assert "lstm" not in named.left_out()
+    assert named.left_out().startswith("xgboost, random_forest, tree_ensemble, transformer, blend, alone")
+    assert asked(["lightgbm"], full=True).plan == FULL_PLAN
 
 
 def test_table_says_commit_hours_and_each_goal() -> None:

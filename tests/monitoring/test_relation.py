@@ -72,6 +72,14 @@ def test_forecast_that_comes_true_by_turns_has_wider_limits() -> None:
     assert (other.limits > 1.5 * one.limits).all()
 
 
+def test_reference_of_few_days_has_wider_limits_for_its_mean_is_less_certain() -> None:
+    few = agreement(np.random.default_rng(8), 15, 0.2)
+    same_for_longer = np.tile(few, (12, 1))
+    short, long = (RelationWatch.of(values, LOOKS, RATE) for values in (few, same_for_longer))
+    assert np.allclose(short.mean, long.mean)
+    assert (short.limits > 1.15 * long.limits).all()
+
+
 def test_unknown_bars_say_nothing(watch: RelationWatch) -> None:
     known = agreement(np.random.default_rng(6), 5, -0.2)
     gaps = np.concatenate([known, np.full((2 * A_DAY, 1), np.nan)])

@@ -83,6 +83,38 @@ def kolmogorov_smirnov(reference: Int64Array, window: Int64Array) -> Float64Arra
     return np.asarray(np.abs(below[0] - below[1]).max(axis=0), dtype=np.float64)
 
 
+@dataclass(frozen=True, slots=True)
+class WindowWatch:
+    """A reference by which windows of one length are judged.
+
+    Parameters
+    ----------
+    thresholds
+        (2, features), of `statistics`.
+    """
+
+    cells: ReferenceCells
+    thresholds: Float64Array
+
+    @classmethod
+    def of(cls, known: Float64Array, window_rows: int, calibration: Calibration) -> Self:
+        """Learn from a reference (rows, features), without NaN."""
+        cells = ReferenceCells.of(known)
+        located = cells.located(known)
+        calibrated = family_wise_thresholds(
+            len(known), window_rows, lambda rows: cells.statistics_of_part(located[rows]), calibration
+        )
+        return cls(cells, np.maximum(calibrated, [[SMALLEST_PSI], [SMALLEST_KS]]))
+
+    def found(self, window: Float64Array) -> Float64Array:
+        """Statistics of a window (rows, features), (2, features)."""
+        return statistics(self.cells.counts, self.cells.counted(self.cells.located(window)))
+
+    def excess(self, window: Float64Array) -> Float64Array:
+        """(features,), the larger of the two statistics over their thresholds; above 1 drifted."""
+        return np.asarray((self.found(window) / self.thresholds).max(axis=0), dtype=np.float64)
+
+
 def drift_table(
     reference: pl.DataFrame, window: pl.DataFrame, features: Sequence[str], calibration: Calibration
 ) -> pl.DataFrame:
@@ -106,14 +138,9 @@ def drift_table(
         When the reference is too short for the window, or the window holds no complete row.
     """
     known, current = _matrix(reference, features), _matrix(window, features)
-    cells = ReferenceCells.of(known)
-    located = cells.located(known)
-    calibrated = family_wise_thresholds(
-        len(known), len(current), lambda rows: cells.statistics_of_part(located[rows]), calibration
-    )
-    thresholds = np.maximum(calibrated, [[SMALLEST_PSI], [SMALLEST_KS]])
-    found = statistics(cells.counts, cells.counted(cells.located(current)))
-    excess = (found / thresholds).max(axis=0)
+    judge = WindowWatch.of(known, len(current), calibration)
+    found, thresholds = judge.found(current), judge.thresholds
+    excess = judge.excess(current)
     return pl.DataFrame(
         {
             "feature": list(features),

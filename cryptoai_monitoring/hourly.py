@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 import polars as pl
 
+from cryptoai_monitoring.relation import FALLS, Looks, RelationWatch
 from cryptoai_monitoring.thresholds import (
     PARTS,
     AlarmRate,
@@ -29,7 +30,9 @@ WINDOWS = {"6h": HOUR * 6, "1d": DAY, "3d": DAY * 3, "10d": DAY * 10}
 MEANS = (*(("level", name) for name in WINDOWS), *(("size", name) for name in ("6h", "1d", "3d")))
 DRAWN = (*(f"{kind}_{name}" for kind, name in MEANS), "jump_1h")
 SHOWN = ("still", "absent_1h", "absent_1d")
-STATISTICS = (*DRAWN, *SHOWN)
+STATISTICS = (*DRAWN, *SHOWN, *FALLS)
+# Of the rate, what is left to falls of agreement where there is any to watch.
+RELATION_SHARE = 0.25
 # A value further off counts as this far, in spreads; one wild bar is no shift of level.
 FARTHEST = 5.0
 # Of the usual innovation: what is smaller counts as this small, lest a value that stands rule the logarithm.
@@ -68,13 +71,29 @@ class Pace:
         """Bars that a look reads."""
         return self.bars(max(WINDOWS.values())) + 1
 
+    @property
+    def sums(self) -> Looks:
+        """Looks of the sums that are added up along time."""
+        hour = self.bars(HOUR)
+        return Looks(hour, max(1, self.bars(DAY) // hour), self.bars(max(WINDOWS.values())) // hour)
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Names of a watched column: its symbol and what it is."""
+    """A watched column.
+
+    Parameters
+    ----------
+    symbol, name
+        Whose it is, and what.
+    agreement
+        Whether it says how well forecasts came true. Then no level is strange for being high, and what it
+        lacks is summed up, see `cryptoai_monitoring.relation`.
+    """
 
     symbol: str
     name: str
+    agreement: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +201,7 @@ class HourlyWatch:
     usual: Usual
     explained: Explained
     scale: Scale
+    relation: RelationWatch | None
 
     @classmethod
     def of(cls, values: Float64Array, columns: Sequence[Column], pace: Pace, rate: AlarmRate) -> Self:
@@ -192,23 +212,31 @@ class HourlyWatch:
         ValueError
             When the reference is too short, see `alarm_scale`.
         """
+        agreements = _agreements(columns)
+        share = RELATION_SHARE if agreements.any() else 0.0
         usual = Usual.of(values)
-        seen = _Seen.of(values, usual, _groups(columns), pace)
+        seen = _Seen.of(values, usual, columns, pace)
         seen = seen.of_looks(slice(pace.longest // pace.bars(HOUR), None))  # the first windows are not full
         path = _held_out_path(seen)
         flat = path.reshape(len(path), -1)
         days: Int64Array = pace.looks(len(values))[-len(path) :] // pace.bars(DAY)
-        scale = alarm_scale(flat[:, : len(DRAWN) * len(columns)], days, rate)
+        scale = alarm_scale(flat[:, : len(DRAWN) * len(columns)], days, rate.part(1 - share))
         explained = Explained.of(seen.means, seen.market)
-        return cls(tuple(columns), pace, usual, explained, _with_shown(scale, path))
+        relation = RelationWatch.of(values[:, agreements], pace.sums, rate.part(share)) if share else None
+        return cls(tuple(columns), pace, usual, explained, _with_shown(scale, path), relation)
 
     def excess(self, values: Float64Array) -> Float64Array:
         """(looks, statistics, columns): 0 is usual, above 1 an alarm; NaN where too little is known.
 
         Looks whose windows reach before the first row are among them.
         """
-        path = _Seen.of(values, self.usual, _groups(self.columns), self.pace).path(self.explained)
-        return self.scale.excess(path.reshape(len(path), -1)).reshape(path.shape)
+        path = _Seen.of(values, self.usual, self.columns, self.pace).path(self.explained)
+        excess = self.scale.excess(path.reshape(len(path), -1)).reshape(path.shape)
+        falls: Float64Array = np.full((len(path), len(FALLS), len(self.columns)), np.nan)
+        if self.relation:
+            agreements = _agreements(self.columns)
+            falls[:, :, agreements] = self.relation.excess(values[:, agreements])
+        return np.concatenate([excess, falls], axis=1)
 
     def table(self, values: Float64Array) -> pl.DataFrame:
         """Judge the newest hour.
@@ -248,6 +276,10 @@ def _with_shown(scale: Scale, path: Float64Array) -> Scale:
     )
 
 
+def _agreements(columns: Sequence[Column]) -> BooleanArray:
+    return np.array([column.agreement for column in columns])
+
+
 def _groups(columns: Sequence[Column]) -> Int64Array:
     symbols = sorted({column.symbol for column in columns})
     return np.array([symbols.index(column.symbol) for column in columns], dtype=np.int64)
@@ -272,13 +304,14 @@ class _Seen:
     rest: Float64Array
 
     @classmethod
-    def of(cls, values: Float64Array, usual: Usual, groups: Int64Array, pace: Pace) -> Self:
+    def of(cls, values: Float64Array, usual: Usual, columns: Sequence[Column], pace: Pace) -> Self:
         looks = pace.looks(len(values))
         scaled = usual.scaled(values)
         size = usual.sizes(scaled)
-        kinds = {"level": np.clip(scaled, -FARTHEST, FARTHEST), "size": size}
+        level = np.where(_agreements(columns), np.nan, np.clip(scaled, -FARTHEST, FARTHEST))
+        kinds = {"level": level, "size": size}
         absent = np.isnan(values).astype(np.float64)
-        common = _common(size, groups)
+        common = _common(size, _groups(columns))
         spans = [pace.bars(span) for span in WINDOWS.values()]
         rest = [
             _largest(size - common, looks, pace.bars(HOUR)),

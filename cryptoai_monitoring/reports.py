@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from cryptoai_monitoring.thresholds import Float64Array
@@ -19,6 +20,8 @@ DEFAULT_METHOD = "default"
 # Its methods whose score is a p-value, which may be 0.
 BY_P_VALUE = frozenset({"anderson", "cramer_von_mises", "ks", "mannw", "t_test"})
 SMALLEST_P = 1e-300
+# Below this normalised Cramér-von Mises statistic Evidently takes the p-value for one.
+SURELY_SAME = 0.003
 METHOD_TITLE = "PSI and KS, in multiples of their calibrated thresholds"
 
 
@@ -128,3 +131,12 @@ def evidently_score(method: str, reference: Float64Array, window: Float64Array) 
     if test.name in BY_P_VALUE:
         score = -math.log10(max(score, SMALLEST_P))
     return score, bool(found.drifted)
+
+
+def cramer_von_mises_scores(statistics: Float64Array) -> Float64Array:
+    """Scores, as `evidently_score` gives them, of normalised Cramér-von Mises statistics: many at once."""
+    from evidently.legacy.calculations.stattests.cramer_von_mises_stattest import _cdf_cvm_inf
+
+    beyond = 1.0 - _cdf_cvm_inf(np.maximum(statistics, SURELY_SAME))
+    p_values = np.where(statistics < SURELY_SAME, 1.0, np.maximum(beyond, SMALLEST_P))
+    return np.asarray(-np.log10(p_values), dtype=np.float64)

@@ -1,7 +1,7 @@
 """Drift thresholds that keep a stated false-alarm rate, by block bootstrap on the reference itself."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -118,6 +118,10 @@ class AlarmRate:
     def a_day(self) -> float:
         """Chance of a false alarm on any day."""
         return self.a_month / DAYS_A_MONTH
+
+    def part(self, share: float) -> "AlarmRate":
+        """The same with a share of the false alarms."""
+        return replace(self, a_month=share * self.a_month)
 
 
 @dataclass(frozen=True, slots=True)

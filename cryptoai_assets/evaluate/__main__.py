@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptoai_assets.defs.resources import configured_resource
-from cryptoai_assets.evaluate import charts, drift, forecasting, loop, then_from_now
+from cryptoai_assets.evaluate import charts, drift, forecasting, loop, then_from_now, together
 from cryptoai_assets.evaluate.comparison import ROOM as FORECASTING
 from cryptoai_assets.evaluate.loop_market import FULL_PLAN, LoopError
 from cryptoai_assets.evaluate.loop_market import ROOM as LOOP
@@ -59,6 +59,7 @@ def _charts(_asked: Asked) -> Iterator[EvaluationRow]:
 
 def _drift(_asked: Asked) -> Iterator[EvaluationRow]:
     yield from drift.DriftStudy(drift.FULL_PLAN, FOLDER).rows(_say)
+    yield from together.full_family(FOLDER).rows(_say)
     yield from then_from_now.full_study(FOLDER).rows(_say)
 
 

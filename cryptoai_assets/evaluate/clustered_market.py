@@ -13,7 +13,8 @@ WARMUP = 600
 # Correlation of the forecast with the next return, as those of real minutes are.
 RELATION = 0.13
 FEATURES = ("return", "size", "volatility_20", "volatility_100", "momentum_20", "range_10")
-COLUMNS = (*FEATURES, "forecast", "target", "agreement")
+AGREEMENT = "agreement"
+COLUMNS = (*FEATURES, "forecast", "target", AGREEMENT)
 
 
 def clustered_features(rows: int, seed: int) -> pl.DataFrame:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import polars as pl
 from scipy.stats import t
 
 from cryptoai_assets.evaluate.clustered_market import (
+    AGREEMENT,
     COLUMNS,
     FEATURE_FAULTS,
     FEATURES,
@@ -20,6 +21,7 @@ from cryptoai_assets.evaluate.clustered_market import (
     with_feature_fault,
     with_reversed_relation,
 )
+from cryptoai_assets.evaluate.evidently_paths import EvidentlyPaths
 from cryptoai_assets.evaluate.rows import EvaluationRow
 from cryptoai_assets.lib.fingerprints import code_fingerprint, settings_fingerprint
 from cryptoai_assets.lib.releases import write_json
@@ -37,6 +39,8 @@ from cryptoai_monitoring.thresholds import (
 ROOM = "drift"
 OURS, DEFAULTS = "ours", "Evidently, default rules"
 REVERSED, DECAYED = "reversed relation", "slow decay"
+# Looked for where nothing is planted.
+NOTHING = "nothing"
 # Hours within which a fault must be seen; a decay just has to be.
 GOALS: Mapping[str, float | None] = {
     "shift of one deviation": 24,
@@ -52,10 +56,11 @@ CONFIDENCE = 0.95
 _CODE = (
     __name__,
     "cryptoai_assets.evaluate.clustered_market",
-    *(f"cryptoai_monitoring.{name}" for name in ("hourly", "reports", "thresholds")),
+    "cryptoai_assets.evaluate.evidently_paths",
+    *(f"cryptoai_monitoring.{name}" for name in ("hourly", "relation", "reports", "thresholds")),
 )
-# Looks of Evidently that are skipped until one sees a fault; those before it are then looked at, too.
-STRIDE = 6
+# Columns of the simulated market, as the watch is told of them.
+WATCHED = tuple(Column("S", name, agreement=name == AGREEMENT) for name in COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +77,21 @@ class DriftPlan:
         After the reference, of each market.
     fault_day
         Of the live days, on which each fault begins in a market of its own.
+    relation_starts, decay_starts
+        How often the relation is reversed, and decays, in each market: `start_days` apart, from `fault_day`
+        on, each in a market of its own.
     patience_days
         After which a fault counts as not seen.
     decay_days
         Until nothing of a relation is left.
     methods, method_windows
         Of Evidently, each with each.
-    looks_a_day
-        Of Evidently on the reference; a fault is looked for every hour. Fewer looks give lower thresholds.
-    default_days
-        Of each market that Evidently's default rules are asked about.
+    default_days, calibrated_days
+        Of each market that Evidently's default rules are asked about, and in which the false alarms of its
+        methods are counted.
     known_rows
-        Of the reference that Evidently is given, evenly spread.
+        Of the reference that Evidently is given, evenly spread: as many as one of its windows has, so that
+        distances between the two are few.
     """
 
     first_seed: int
@@ -93,13 +101,16 @@ class DriftPlan:
     reference_days: int
     live_days: int
     fault_day: int
+    relation_starts: int
+    decay_starts: int
+    start_days: int
     patience_days: int
     decay_days: int
     rate: AlarmRate
     methods: tuple[str, ...]
     method_windows: tuple[timedelta, ...]
-    looks_a_day: int
     default_days: int
+    calibrated_days: int
     known_rows: int
 
     @property
@@ -122,14 +133,17 @@ FULL_PLAN = DriftPlan(
     reference_days=183,
     live_days=305,
     fault_day=30,
+    relation_starts=8,
+    decay_starts=4,
+    start_days=30,
     patience_days=14,
     decay_days=60,
     rate=AlarmRate(a_month=1.0, block_days=10, draws=500, seed=11),
     methods=("wasserstein", "ks", "psi", "jensenshannon", "cramer_von_mises", "t_test"),
     method_windows=(DAY, 7 * DAY),
-    looks_a_day=2,
     default_days=60,
-    known_rows=2_000,
+    calibrated_days=100,
+    known_rows=2_016,
 )
 
 
@@ -150,47 +164,72 @@ class Detector:
 
 @dataclass(frozen=True, slots=True)
 class EvidentlyWatch:
-    """One of Evidently's methods on one window, with thresholds from the same bootstrap."""
+    """One of Evidently's methods on one window, asked every hour, with thresholds from the same bootstrap."""
 
     method: str
     bars: int
     pace: Pace
     known: Float64Array
     scale: Scale
+    paths: EvidentlyPaths
 
     @classmethod
-    def of(cls, reference: Float64Array, plan: DriftPlan, method: str, window: timedelta) -> "EvidentlyWatch":
-        """Judge the reference's own windows by the whole of it, then draw."""
+    def of(
+        cls,
+        reference: Float64Array,
+        plan: DriftPlan,
+        method: str,
+        window: timedelta,
+        paths: EvidentlyPaths,
+    ) -> "EvidentlyWatch":
+        """Judge the reference's own windows by the whole of it, as often as later ones, then draw."""
         pace = plan.pace
         bars = pace.bars(window)
-        known = reference[:: max(1, len(reference) // plan.known_rows)]
-        looks = np.arange(bars - 1, len(reference), pace.bars(DAY) // plan.looks_a_day)
-        path = np.array([_scores(method, known, reference[look + 1 - bars : look + 1]) for look in looks])
+        known = evenly(reference, plan.known_rows)
+        looks = pace.looks(len(reference))
+        looks = looks[looks >= bars - 1]
+        path = _path(paths, method, known, reference, looks, bars)
         days: Int64Array = looks // pace.bars(DAY)
-        return cls(method, bars, pace, known, alarm_scale(path, days, plan.rate))
+        return cls(method, bars, pace, known, alarm_scale(path, days, plan.rate), paths)
 
     def hours_seen(self, market: pl.DataFrame, row: int, column: str, last: int) -> float | None:
         """Look each hour at the column of the fault alone."""
         values, place = market[column].to_numpy(), COLUMNS.index(column)
         limit = self.scale.middle[place] + self.scale.spread[place] * self.scale.limit
-
-        def sees(look: int) -> bool:
-            window = values[look + 1 - self.bars : look + 1]
-            return bool(evidently_score(self.method, self.known[:, place], window)[0] > limit)
-
         hour = self.pace.bars(HOUR)
-        looks = range(row + hour - 1, last, hour)
-        for start in range(0, len(looks), STRIDE):
-            stride = looks[start : start + STRIDE]
-            if sees(stride[-1]):
-                return _hours(
-                    next(look for look in stride if look == stride[-1] or sees(look)), row, self.pace
-                )
+        for first in range(row + hour - 1, last, self.pace.bars(DAY)):
+            looks = np.arange(first, min(first + self.pace.bars(DAY), last), hour)
+            path = self.paths.path(self.method, self.known[:, place], values, looks, self.bars)
+            if (path > limit).any():
+                return _hours(int(looks[path > limit][0]), row, self.pace)
         return None
 
+    def false_alarm_days(self, market: pl.DataFrame, first: int) -> int:
+        """Days from a row on, on which anything is alarmed."""
+        looks = np.arange(first + self.pace.bars(HOUR) - 1, market.height, self.pace.bars(HOUR))
+        path = _path(self.paths, self.method, self.known, market.to_numpy(), looks, self.bars)
+        flagged = np.nan_to_num(self.scale.excess(path), nan=0.0).max(axis=1) > 1
+        return len(np.unique((looks[flagged] - first) // self.pace.bars(DAY)))
 
-def _scores(method: str, known: Float64Array, window: Float64Array) -> list[float]:
-    return [evidently_score(method, known[:, place], window[:, place])[0] for place in range(len(COLUMNS))]
+
+def evenly(values: Float64Array, rows: int) -> Float64Array:
+    """So many rows, evenly spread over all."""
+    return values[np.linspace(0, len(values) - 1, rows).astype(np.int64)]
+
+
+def _path(
+    paths: EvidentlyPaths,
+    method: str,
+    known: Float64Array,
+    values: Float64Array,
+    looks: Int64Array,
+    bars: int,
+) -> Float64Array:
+    """Scores of all columns, (looks, columns)."""
+    return np.stack(
+        [paths.path(method, one, column, looks, bars) for one, column in zip(known.T, values.T, strict=True)],
+        axis=1,
+    )
 
 
 def _hours(look: int, row: int, pace: Pace) -> float:
@@ -281,73 +320,151 @@ def judged_market(seed: int, plan: DriftPlan) -> dict[str, Any]:
     first = plan.reference_days * a_day
     market = clustered_market(first + plan.live_days * a_day, seed)
     reference = market[:first].to_numpy()
-    watch = HourlyWatch.of(reference, [Column("S", name) for name in COLUMNS], pace, plan.rate)
-    detectors = [Detector(OURS, lambda *asked: our_hours_seen(watch, *asked))]
+    watch = HourlyWatch.of(reference, WATCHED, pace, plan.rate)
     faulty = seed < plan.first_seed + plan.faulty_markets
-    for window in plan.method_windows if faulty else ():
-        for method in plan.methods:
-            judge = EvidentlyWatch.of(reference, plan, method, window)
-            detectors.append(Detector(f"{method}, {window.days} d", judge.hours_seen))
-    known = reference[:: max(1, len(reference) // plan.known_rows)]
-    asked = market[: first + plan.default_days * a_day]
+    rivals = _rivals(reference, plan) if faulty else {}
+    detectors = [
+        Detector(OURS, lambda *asked: our_hours_seen(watch, *asked)),
+        *(Detector(name, rival.hours_seen) for name, rival in rivals.items()),
+    ]
+    known = evenly(reference, plan.known_rows)
+    asked, counted = (market[: first + days * a_day] for days in (plan.default_days, plan.calibrated_days))
+    faults = [*GOALS, NOTHING] if faulty else [REVERSED, DECAYED, NOTHING]
     return {
         "days": plan.live_days,
         "false_alarm_days": false_alarm_days(watch, market, first),
+        "rivals": {name: rival.false_alarm_days(counted, first) for name, rival in rivals.items()},
         "default_alarm_share": {
             f"{window.days} d": default_alarm_share(known, asked, first, pace.bars(window), a_day)
             for window in plan.method_windows
         },
         "hours": {
             fault: {detector.name: _delays(detector, market, fault, plan, seed) for detector in detectors}
-            for fault in (GOALS if faulty else ())
+            for fault in faults
         },
+    }
+
+
+def _rivals(reference: Float64Array, plan: DriftPlan) -> dict[str, EvidentlyWatch]:
+    paths = EvidentlyPaths()
+    return {
+        f"{method}, {window.days} d": EvidentlyWatch.of(reference, plan, method, window, paths)
+        for window in plan.method_windows
+        for method in plan.methods
     }
 
 
 def _delays(
     detector: Detector, market: pl.DataFrame, fault: str, plan: DriftPlan, seed: int
 ) -> list[float | None]:
-    """Hours until a fault is seen: in each feature, or in the relation."""
-    a_day = plan.pace.bars(DAY)
-    # Not all at the same hour of a day.
-    row = (plan.reference_days + plan.fault_day) * a_day + 7 * seed % a_day
+    """Hours until a fault is seen: in each feature, or in the relation at each start."""
+    patience = patience_days(fault, plan) * plan.pace.bars(DAY)
     if fault in FEATURE_FAULTS:
-        last = row + plan.patience_days * a_day
+        row = fault_row(plan, seed)
+        last = row + patience
         planted = {name: with_feature_fault(market[:last], fault, column=name, row=row) for name in FEATURES}
         return [detector.hours_seen(faulty, row, name, last) for name, faulty in planted.items()]
+    rows = [
+        fault_row(plan, seed, start)
+        for start in range(plan.relation_starts if fault == REVERSED else plan.decay_starts)
+    ]
+    return [
+        detector.hours_seen(
+            with_relation_fault(market[: row + patience], fault, row, plan, seed),
+            row,
+            AGREEMENT,
+            row + patience,
+        )
+        for row in rows
+    ]
+
+
+def fault_row(plan: DriftPlan, seed: int, start: int = 0) -> int:
+    """Row at which a fault begins; not all at the same hour of a day."""
+    a_day = plan.pace.bars(DAY)
+    return (plan.reference_days + plan.fault_day + start * plan.start_days) * a_day + 7 * seed % a_day
+
+
+def patience_days(fault: str, plan: DriftPlan) -> int:
+    """Days after which a fault counts as not seen."""
+    return plan.patience_days + (plan.decay_days if fault in (DECAYED, NOTHING) else 0)
+
+
+def with_relation_fault(
+    market: pl.DataFrame, fault: str, row: int, plan: DriftPlan, seed: int
+) -> pl.DataFrame:
+    """Reverse a relation, let it decay, or leave it as it is."""
     if fault == REVERSED:
-        last = row + plan.patience_days * a_day
-        faulty = with_reversed_relation(market[:last], row)
-    else:
-        last = row + (plan.decay_days + plan.patience_days) * a_day
-        faulty = with_decayed_relation(market[:last], row, rows=plan.decay_days * a_day, seed=seed)
-    return [detector.hours_seen(faulty, row, "agreement", last)]
+        return with_reversed_relation(market, row)
+    if fault == DECAYED:
+        return with_decayed_relation(market, row, rows=plan.decay_days * plan.pace.bars(DAY), seed=seed)
+    return market
 
 
 def study_rows(found: Sequence[Mapping[str, Any]], plan: DriftPlan) -> Iterator[EvaluationRow]:
     """False alarms a month with their upper bound, the default rules', and each fault's delays."""
-    monthly = np.array([one["false_alarm_days"] / one["days"] * DAYS_A_MONTH for one in found])
-    error = float(monthly.std(ddof=1) / len(monthly) ** 0.5 * t.ppf(CONFIDENCE, len(monthly) - 1))
-    mean = float(monthly.mean())
-    yield EvaluationRow(
-        f"{ROOM}/false-alarms",
-        mean,
-        f"a month, of {plan.months:.0f}",
-        lower=mean - error,
-        upper=mean + error,
-        goal=FALSE_ALARM_GOAL,
-        met=mean + error <= FALSE_ALARM_GOAL,
-        reference="stated",
-        reference_value=plan.rate.a_month,
-    )
+    alarms = false_alarm_row(f"{ROOM}/false-alarms", found, plan.rate.a_month)
+    yield replace(alarms, goal=FALSE_ALARM_GOAL, met=bool((alarms.upper or 0) <= FALSE_ALARM_GOAL))
+    compared = [one for one in found if one["rivals"]]
+    for name in compared[0]["rivals"]:
+        days = [one["rivals"][name] / plan.calibrated_days * DAYS_A_MONTH for one in compared]
+        mark = name.replace(",", "").replace(" ", "-")
+        yield EvaluationRow(
+            f"{ROOM}/false-alarms-{mark}",
+            float(np.mean(days)),
+            f"a month, of {len(compared) * plan.calibrated_days / DAYS_A_MONTH:.0f}",
+            reference="stated",
+            reference_value=plan.rate.a_month,
+        )
     for window in found[0]["default_alarm_share"]:
         share = float(np.mean([one["default_alarm_share"][window] for one in found]))
         yield EvaluationRow(f"{ROOM}/default-rules-{window.replace(' ', '')}", share, "of days flagged")
     for fault, goal in GOALS.items():
-        days = plan.patience_days + (plan.decay_days if fault == DECAYED else 0)
-        yield from fault_rows(
-            fault, goal, [one["hours"][fault] for one in found if one["hours"]], patience=days * 24.0
-        )
+        patience = patience_days(fault, plan) * 24.0
+        yield from fault_rows(fault, goal, [one["hours"][fault] for one in compared], patience=patience)
+    for fault in (REVERSED, DECAYED):
+        yield from every_market_rows(fault, found, patience=patience_days(fault, plan) * 24.0)
+    yield from chance_rows([one["hours"][NOTHING] for one in compared], days=patience_days(NOTHING, plan))
+
+
+def false_alarm_row(name: str, found: Sequence[Mapping[str, Any]], stated: float) -> EvaluationRow:
+    """Days with a false alarm a month, with Student's bounds over the markets."""
+    monthly = np.array([one["false_alarm_days"] / one["days"] * DAYS_A_MONTH for one in found])
+    error = float(monthly.std(ddof=1) / len(monthly) ** 0.5 * t.ppf(CONFIDENCE, len(monthly) - 1))
+    mean = float(monthly.mean())
+    return EvaluationRow(
+        name,
+        mean,
+        f"a month, of {sum(one['days'] for one in found) / DAYS_A_MONTH:.0f}",
+        lower=mean - error,
+        upper=mean + error,
+        reference="stated",
+        reference_value=stated,
+    )
+
+
+def every_market_rows(
+    fault: str, found: Sequence[Mapping[str, Any]], *, patience: float
+) -> Iterator[EvaluationRow]:
+    """Median hours in all markets, those where Evidently was not asked among them, and the share seen."""
+    hours = np.array(
+        [patience if h is None else h for one in found for h in one["hours"][fault][OURS]], dtype=np.float64
+    )
+    name = f"{ROOM}/{fault.replace(' ', '-')}-in-every-market"
+    yield EvaluationRow(f"{name}-median", float(np.median(hours)), "hours")
+    yield EvaluationRow(
+        f"{name}-seen", float(np.mean(hours < patience)), f"of {len(hours)} in {patience:.0f} h"
+    )
+
+
+def chance_rows(
+    hours: Sequence[Mapping[str, Sequence[float | None]]], *, days: int
+) -> Iterator[EvaluationRow]:
+    """Share of calm stretches, as long as a decay is waited for, in which the agreement is alarmed."""
+    for name in hours[0]:
+        seen = [h is not None for one in hours for h in one[name]]
+        mark = name.replace(",", "").replace(" ", "-")
+        yield EvaluationRow(f"{ROOM}/by-chance-{mark}", float(np.mean(seen)), f"of {len(seen)} in {days} d")
 
 
 def fault_rows(

@@ -30,7 +30,10 @@ _CODE = (
     "cryptoai_assets.lib.splits",
     "cryptoai_assets.lib.targets",
     "cryptoai_assets.lib.watch",
-    *(f"cryptoai_monitoring.{name}" for name in ("drift", "hourly", "live_score", "thresholds", "verdict")),
+    *(
+        f"cryptoai_monitoring.{name}"
+        for name in ("drift", "hourly", "live_score", "relation", "thresholds", "verdict")
+    ),
     "edge_bundle.candles",
     "edge_bundle.features",
 )

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy.stats import t
 
 from cryptoai_assets.evaluate.clustered_market import (
     FEATURE_FAULTS,
@@ -18,20 +17,20 @@ from cryptoai_assets.evaluate.clustered_market import (
     with_reversed_relation,
 )
 from cryptoai_assets.evaluate.drift import (
-    CONFIDENCE,
     DECAYED,
     FULL_PLAN,
     GOALS,
     REVERSED,
     ROOM,
     DriftPlan,
+    false_alarm_row,
     kept_markets,
 )
 from cryptoai_assets.evaluate.rows import EvaluationRow
 from cryptoai_assets.lib.fingerprints import code_fingerprint, settings_fingerprint
 from cryptoai_monitoring.hourly import DAY
 from cryptoai_monitoring.then_from_now import ThenFromNow
-from cryptoai_monitoring.thresholds import DAYS_A_MONTH, Calibration
+from cryptoai_monitoring.thresholds import Calibration
 
 NAME = "then-from-now"
 WINDOW_DAYS, FULL_DRAWS = 7, 300
@@ -86,7 +85,7 @@ def told_market(seed: int, plan: DriftPlan, draws: int) -> dict[str, Any]:
     market = clustered_market(first + plan.live_days * a_day + 1, seed)
     calibration = Calibration(plan.rate.a_day, windows=draws, seed=plan.rate.seed)
     watch = ThenFromNow.of(
-        _with_outcome(market[: first + 1]),
+        with_outcome(market[: first + 1]),
         WATCHED,
         outcome=OUTCOME,
         window_rows=WINDOW_DAYS * a_day,
@@ -129,29 +128,18 @@ def _told(watch: ThenFromNow, market: pl.DataFrame, day: int, plan: DriftPlan) -
     """First feature of each question by which the week until a live day is told."""
     a_day = plan.pace.bars(DAY)
     end = (plan.reference_days + day) * a_day
-    answer = watch.answer(_with_outcome(market[end - WINDOW_DAYS * a_day : end + 1]))
+    answer = watch.answer(with_outcome(market[end - WINDOW_DAYS * a_day : end + 1]))
     return [name.partition(": ")[2] for name in answer.named(1)]
 
 
-def _with_outcome(market: pl.DataFrame) -> pl.DataFrame:
+def with_outcome(market: pl.DataFrame) -> pl.DataFrame:
     """What came after each row; the last has none."""
     return market.with_columns(pl.col("target").shift(-1).alias(OUTCOME)).head(-1)
 
 
 def classifier_rows(found: Sequence[Mapping[str, Any]], plan: DriftPlan) -> Iterator[EvaluationRow]:
     """False alarms a month with their bounds, then median days until each fault is told."""
-    monthly = np.array([one["false_alarm_days"] / one["days"] * DAYS_A_MONTH for one in found])
-    error = float(monthly.std(ddof=1) / len(monthly) ** 0.5 * t.ppf(CONFIDENCE, len(monthly) - 1))
-    mean = float(monthly.mean())
-    yield EvaluationRow(
-        f"{ROOM}/{NAME}-false-alarms",
-        mean,
-        f"a month, of {sum(one['days'] for one in found) / DAYS_A_MONTH:.0f}",
-        lower=mean - error,
-        upper=mean + error,
-        reference="stated",
-        reference_value=plan.rate.a_month,
-    )
+    yield false_alarm_row(f"{ROOM}/{NAME}-false-alarms", found, plan.rate.a_month)
     for fault in GOALS:
         patience = plan.patience_days + (plan.decay_days if fault == DECAYED else 0)
         told = [one for market in found if market["told"] for one in market["told"][fault]]

@@ -102,7 +102,7 @@ def lined_up(frame: pl.DataFrame, said: pl.DataFrame, names: Sequence[str], mark
             .cast(pl.Float64)
             .fill_nan(None)
         )
-        columns += [Column(str(symbol), name) for name in known.columns]
+        columns += [Column(str(symbol), name, agreement=name == AGREEMENT) for name in known.columns]
         values.append(known.to_numpy())
     return HourlyColumns(tuple(columns), np.concatenate(values, axis=1), grid["open_time"][0], market.bar)
 

@@ -1,7 +1,7 @@
 """The study of false alarms and delays: small months of it, kept market by market, and its rows by hand."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,9 +17,22 @@ from cryptoai_assets.evaluate.clustered_market import (
     with_feature_fault,
     with_reversed_relation,
 )
-from cryptoai_assets.evaluate.drift import DECAYED, FULL_PLAN, GOALS, OURS, DriftStudy, fault_rows, study_rows
+from cryptoai_assets.evaluate.drift import (
+    DECAYED,
+    FULL_PLAN,
+    GOALS,
+    NOTHING,
+    OURS,
+    REVERSED,
+    DriftStudy,
+    EvidentlyWatch,
+    fault_rows,
+    study_rows,
+)
+from cryptoai_assets.evaluate.evidently_paths import EvidentlyPaths
 from cryptoai_assets.evaluate.rows import EvaluationRow, write_rows
-from cryptoai_monitoring.hourly import DAY
+from cryptoai_monitoring.hourly import DAY, HOUR
+from cryptoai_monitoring.thresholds import Float64Array, Int64Array
 
 pytestmark = EVIDENTLY_WARNINGS
 SMALL = replace(
@@ -30,13 +43,16 @@ SMALL = replace(
     reference_days=60,
     live_days=60,
     fault_day=15,
+    relation_starts=2,
+    decay_starts=1,
+    start_days=10,
     patience_days=6,
     decay_days=10,
     rate=replace(FULL_PLAN.rate, draws=50),
     methods=("psi",),
     method_windows=(DAY,),
-    looks_a_day=1,
     default_days=8,
+    calibrated_days=20,
     known_rows=1_500,
 )
 
@@ -91,6 +107,33 @@ def test_markets_that_were_judged_are_not_judged_again(folder: Path, rows: dict[
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("market-*.json")} == kept
 
 
+@dataclass(frozen=True, slots=True)
+class Recorder(EvidentlyPaths):
+    """Remembers when it was asked."""
+
+    asked: list[Int64Array] = field(default_factory=list)
+
+    def path(
+        self, method: str, known: Float64Array, values: Float64Array, looks: Int64Array, bars: int
+    ) -> Float64Array:
+        self.asked.append(looks)
+        return EvidentlyPaths.path(self, method, known, values, looks, bars)
+
+
+def test_evidently_is_calibrated_by_as_many_looks_as_are_used() -> None:
+    paths = Recorder()
+    market = clustered_market(80 * SMALL.pace.bars(DAY), seed=1)
+    first = 60 * SMALL.pace.bars(DAY)
+    watch = EvidentlyWatch.of(market[:first].to_numpy(), SMALL, "psi", DAY, paths)
+    assert len(paths.asked) == len(COLUMNS)
+    watch.hours_seen(market, first, "return", market.height)
+    watch.false_alarm_days(market, first)
+    assert len(paths.asked) > 2 * len(COLUMNS)
+    assert {tuple(np.unique(np.diff(looks))) for looks in paths.asked} == {(SMALL.pace.bars(HOUR),)}
+    known = paths.asked[0]
+    assert (known[-1], len(known)) == (first - 1, 59 * 24 + 1)
+
+
 def test_fault_that_is_not_seen_counts_with_all_hours_and_the_best_rival_is_named() -> None:
     hours = [
         {OURS: [2.0, 4.0], "slow": [9.0, None], "blind": [None, None]},
@@ -104,13 +147,34 @@ def test_fault_that_is_not_seen_counts_with_all_hours_and_the_best_rival_is_name
     assert not late.met
 
 
-def test_upper_bound_counts_markets_and_not_their_days() -> None:
-    nothing = {fault: {OURS: [1.0], "psi": [2.0]} for fault in GOALS}
+def found_by_hand() -> dict[str, EvaluationRow]:
+    """Rows of two markets of ten months; in the second Evidently is not asked, and our watch is late."""
+    hours = {fault: {OURS: [1.0, 3.0], "psi, 1 d": [2.0, None]} for fault in (*GOALS, NOTHING)}
+    late = {fault: {OURS: [5.0, None]} for fault in (REVERSED, DECAYED, NOTHING)}
     found = [
-        {"days": 304.375, "false_alarm_days": days, "default_alarm_share": {}, "hours": nothing}
-        for days in (0, 20)
+        {
+            "days": 304.375,
+            "default_alarm_share": {},
+            "false_alarm_days": days,
+            "rivals": rivals,
+            "hours": seen,
+        }
+        for days, rivals, seen in ((0, {"psi, 1 d": 2}, hours), (20, {}, late))
     ]
-    alarms = next(iter(study_rows(found, SMALL)))
+    return {row.name: row for row in study_rows(found, SMALL)}
+
+
+def test_markets_without_evidently_are_not_compared_with_it_and_have_rows_of_their_own() -> None:
+    rows = found_by_hand()
+    assert rows["drift/reversed-relation-median"].value == 2.0
+    assert rows["drift/reversed-relation-in-every-market-median"].value == 4.0
+    assert rows["drift/reversed-relation-in-every-market-seen"].value == 0.75
+    assert rows["drift/false-alarms-psi-1-d"].value == pytest.approx(2 / 20 * 30.4375)
+    assert (rows["drift/by-chance-ours"].value, rows["drift/by-chance-psi-1-d"].value) == (1.0, 0.5)
+
+
+def test_upper_bound_counts_markets_and_not_their_days() -> None:
+    alarms = found_by_hand()["drift/false-alarms"]
     assert alarms.value == 1.0
     assert alarms.upper == pytest.approx(1 + 6.3138 * 1.0, rel=1e-3)  # Student's t with one degree of freedom
     assert not alarms.met

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from cryptoai_assets.evaluate.clustered_market import (
+    AGREEMENT,
     COLUMNS,
     FEATURES,
     clustered_market,
@@ -18,11 +19,14 @@ from cryptoai_monitoring.hourly import (
     DAY,
     DRAWN,
     HOUR,
+    RELATION_SHARE,
+    SHOWN,
     STATISTICS,
     Column,
     HourlyWatch,
     Pace,
 )
+from cryptoai_monitoring.relation import FALLS, Looks
 from cryptoai_monitoring.thresholds import AlarmRate, Float64Array, alarm_scale
 
 PACE = Pace(timedelta(minutes=15))
@@ -34,7 +38,7 @@ ROW = FIRST + 20 * A_DAY + 13
 
 
 def columns(symbol: str = "S", names: Sequence[str] = COLUMNS) -> list[Column]:
-    return [Column(symbol, name) for name in names]
+    return [Column(symbol, name, agreement=name == AGREEMENT) for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +78,34 @@ def test_shift_of_one_deviation_is_named_within_a_day(watch: HourlyWatch, market
 
 def test_relation_that_is_reversed_is_seen_within_ten_days(watch: HourlyWatch, market: pl.DataFrame) -> None:
     assert "agreement" not in drifted(watch, market, 240)
-    assert drifted(watch, with_reversed_relation(market, ROW), 240)[0] == "agreement"
+    turned = with_reversed_relation(market, ROW)
+    assert drifted(watch, turned, 240)[0] == AGREEMENT
+    # Of 384 bars, whose mean agreement of 0.1 was turned: four standard errors.
+    assert table(watch, turned, 96).filter("drifted").select("column", "statistic").rows() == [
+        (AGREEMENT, "reversed")
+    ]
+
+
+def test_agreement_that_grows_is_no_drift_and_its_bars_count_at_any_level(
+    watch: HourlyWatch, market: pl.DataFrame
+) -> None:
+    later = pl.int_range(pl.len()) >= ROW
+    agreed = pl.when(later).then(pl.col(AGREEMENT).abs()).otherwise(pl.col(AGREEMENT))
+    assert drifted(watch, market.with_columns(agreed), 240) == []
+    as_any_other = HourlyWatch.of(
+        market[:FIRST].to_numpy(), [Column("S", name) for name in COLUMNS], PACE, RATE
+    )
+    assert AGREEMENT in drifted(as_any_other, market.with_columns(agreed), 240)
+
+
+def test_rate_is_shared_with_the_relation_only_where_there_is_one(market: pl.DataFrame) -> None:
+    names = [name for name in COLUMNS if name != AGREEMENT]
+    values = market[:FIRST].select(names).to_numpy()
+    alone = HourlyWatch.of(values, columns(names=names), PACE, RATE)
+    assert alone.relation is None
+    assert np.isnan(alone.excess(values[-PACE.longest :])[-1, -len(FALLS) :]).all()
+    shared = HourlyWatch.of(values, columns(names=names), PACE, RATE.part(1 - RELATION_SHARE))
+    assert shared.scale.limit > alone.scale.limit
 
 
 def test_market_that_grows_wild_altogether_is_no_fault_of_a_feature(
@@ -144,7 +175,8 @@ def test_pace_of_bars_longer_than_an_hour_looks_at_each() -> None:
     assert slow.looks(3).tolist() == [0, 1, 2]
     assert (slow.bars(HOUR), slow.bars(DAY)) == (1, 6)
     assert PACE.looks(9).tolist() == [0, 4, 8]
-    assert len(STATISTICS) == len(DRAWN) + 3
+    assert len(STATISTICS) == len(DRAWN) + len(SHOWN) + len(FALLS)
+    assert (slow.sums, PACE.sums) == (Looks(1, 6, 60), Looks(4, 24, 240))
 
 
 def alarms(draw: Callable[[np.random.Generator, int], Float64Array], *, rate: float) -> float:

@@ -69,5 +69,7 @@ def test_fault_that_is_not_told_counts_as_all_days_that_were_looked_at() -> None
     assert found[f"{decayed}-median"].value == 8.5
     assert (found[f"{decayed}-told"].value, found[f"{decayed}-named"].value) == (0.5, 1)
     alarms = found["drift/then-from-now-false-alarms"]
+    # Two markets: their mean has half their difference as its error, and Student's t 6.31 of it at 95 %.
+    assert alarms.upper - alarms.value == pytest.approx(6.314 * alarms.value, rel=1e-3)
     assert alarms.value == pytest.approx(0.5, rel=0.02)
     assert alarms.lower < 0 < alarms.value < alarms.upper

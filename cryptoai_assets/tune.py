@@ -2,7 +2,8 @@
 
 With `--votes` the encoder stays as it is, and only the votes beside it are learnt again, in a minute. With
 `--folds 5` it makes none: it scores the tuning on the tweets instead, each fifth by what was tuned on the
-other four. Killed, it goes on with the fold that was not done.
+other four. Killed, it goes on with the fold that was not done; with `--encoder-alone` it scores the same
+tunings without the votes.
 
 It needs PyTorch (``make networks``) and the encoder's package, which is not read at any other time. On two
 cores that do nothing else it takes under an hour.
@@ -29,6 +30,7 @@ from cryptoai_assets.lib.sentiment_methods.tuning import (
 )
 from cryptoai_assets.lib.sentiment_methods.tuning_problem import Progress
 from cryptoai_assets.lib.sentiment_methods.tweet_folds import FOLD_MEMBERS, TweetFolds, unlike_tweets
+from cryptoai_assets.lib.sentiment_methods.votes import VoteSettings
 from edge_bundle.sentiment.transformer import WEIGHTS
 
 COMMAND = "python -m cryptoai_assets.tune"
@@ -43,11 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--into", type=Path, default=WEIGHTS, help="folder of the weights")
     parser.add_argument("--votes", action="store_true", help="learn the votes alone again")
     parser.add_argument("--folds", type=int, help="score the tuning on the tweets by so many folds instead")
+    parser.add_argument("--encoder-alone", action="store_true", help="score the folds without votes")
     options = parser.parse_args(arguments)
+    if options.encoder_alone and not options.folds:
+        parser.error("--encoder-alone is for --folds")
+    votes = None if options.encoder_alone else VOTES
     try:
         encoder = package_folder()
         if options.folds:
-            _score_by_folds(options.texts, encoder, count=options.folds)
+            _score_by_folds(options.texts, encoder, votes, count=options.folds)
             return 0
         sets = labelled_sets(options.texts, encoder, seed=SPLIT_SEED)
         if options.votes:
@@ -61,9 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _score_by_folds(texts: Path, encoder: Path, *, count: int) -> None:
+def _score_by_folds(texts: Path, encoder: Path, votes: VoteSettings | None, *, count: int) -> None:
     tweets, besides = unlike_tweets(texts, encoder)
-    scoring = TweetFolds(tweets, besides, encoder, FOLD_MEMBERS, VOTES, count, SPLIT_SEED, kept=KEPT)
+    scoring = TweetFolds(tweets, besides, encoder, FOLD_MEMBERS, votes, count, SPLIT_SEED, kept=KEPT)
     found = []
     for fold, scored in scoring.qualities(after_epoch=_say):
         found.append(scored)

@@ -1,6 +1,6 @@
 """Tuning an encoder of texts by gradients: the door to PyTorch for texts, which only trains.
 
-Forward and backward are in bfloat16, for which processors have matrix units; the weights are float32.
+Forward and backward are in bfloat16 on processors that have matrix units for it; the weights are float32.
 """
 
 import numpy as np
@@ -154,7 +154,8 @@ class _Tuning:
         module.words.weight.requires_grad_(
             False
         )  # what few texts say of a rare word is no better than it was
-        self._fixed = {"words.weight": module.words.weight.to(torch.bfloat16)}
+        self._computed = _computed_in()
+        self._fixed = {"words.weight": module.words.weight.to(self._computed)}
         self._free = {name: values for name, values in module.named_parameters() if values.requires_grad}
         self._averages = {name: values.detach().clone() for name, values in module.named_parameters()}
         self._optimizer = torch.optim.AdamW(
@@ -175,8 +176,8 @@ class _Tuning:
         height = min(done / RISING_SHARE, (1 - done) / (1 - RISING_SHARE))
         for group in self._optimizer.param_groups:
             group["lr"] = group["rate"] * height
-        # All is computed in bfloat16, which the matrix units of a processor take; what is learnt is float32.
-        rounded = {name: values.to(torch.bfloat16) for name, values in self._free.items()}
+        # What is learnt is float32, whatever it is computed in.
+        rounded = {name: values.to(self._computed) for name, values in self._free.items()}
         logits = functional_call(self._module, {**rounded, **self._fixed}, (ids,))
         loss = functional.cross_entropy(logits.float(), labels, label_smoothing=self._settings.smoothing)
         self._optimizer.zero_grad(set_to_none=True)
@@ -196,6 +197,11 @@ class _Tuning:
     def averages(self) -> dict[str, Float32Array]:
         """Moving averages of the weights as they are."""
         return {name: values.numpy().copy() for name, values in self._averages.items()}
+
+
+def _computed_in() -> torch.dtype:
+    """What forward and backward are in: without matrix units bfloat16 takes longer than float32."""
+    return torch.bfloat16 if torch.cpu.get_capabilities().get("amx_bf16") else torch.float32
 
 
 def _steps(problem: TuningProblem) -> int:

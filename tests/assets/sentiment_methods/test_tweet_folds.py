@@ -4,16 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
-from fakes.tiny_encoder import INNER, WIDTH, WORDS, write_words
-from transformers import BertConfig, BertModel
+from fakes.published_encoder import write_published_encoder
+from fakes.tiny_encoder import WORDS
 
 from cryptoai_assets.lib.sentiment_methods.labelled import HEADLINES, TWEETS, LabelledText
 from cryptoai_assets.lib.sentiment_methods.tuning import MEMBERS
 from cryptoai_assets.lib.sentiment_methods.tuning_problem import Progress
 from cryptoai_assets.lib.sentiment_methods.tweet_folds import FoldMember, TweetFolds, unlike_tweets
 from cryptoai_assets.lib.sentiment_methods.votes import VoteSettings
-from edge_bundle.sentiment.transformer import MOST_PIECES, WORDS_NAME
 
 SETTINGS = replace(MEMBERS[0].settings, epochs=8, batch=4, rate=1e-3)
 TEXTS = tuple(
@@ -31,19 +29,7 @@ VOTES = VoteSettings(slots=64, least_texts=2, strength=1.0, share=0.5)
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny encoder as the published package holds one."""
-    folder = tmp_path_factory.mktemp("encoder")
-    torch.manual_seed(1)
-    config = BertConfig(
-        vocab_size=len(WORDS),
-        hidden_size=WIDTH,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        intermediate_size=INNER,
-        max_position_embeddings=MOST_PIECES,
-    )
-    BertModel(config).save_pretrained(folder)
-    write_words(folder).rename(folder / WORDS_NAME)
-    return folder
+    return write_published_encoder(tmp_path_factory.mktemp("encoder"), seed=1)
 
 
 def folds_in(

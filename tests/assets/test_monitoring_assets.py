@@ -63,7 +63,8 @@ def drifted(dataset: pl.DataFrame, since: datetime = START) -> pl.DataFrame:
 
 @pytest.fixture
 def market(copied_registry: Callable[[], Path]) -> MarketResource:
-    return MarketResource(name="sample", root=str(copied_registry()), time=NOW.isoformat())
+    """The champion's training is twelve days ago, and none is due."""
+    return MarketResource(name="sample", root=str(copied_registry()), time=NOW.isoformat(), retrain_days=100)
 
 
 @pytest.fixture
@@ -183,7 +184,13 @@ def test_without_a_release_there_is_nothing_to_compare_with(
 def watched(market: MarketResource, frame: pl.DataFrame) -> Watched:
     champion = champion_forecaster(market.home.releases, MODEL)
     assert champion is not None
-    return watch(market.home, champion, frame, false_alarms_a_month=FALSE_ALARMS_A_MONTH)
+    return watch(
+        market.home,
+        champion,
+        frame,
+        false_alarms_a_month=FALSE_ALARMS_A_MONTH,
+        policy=market.verdict_policy,
+    )
 
 
 def test_third_drifted_window_in_a_row_asks_for_a_retrain_and_the_fourth_for_none(

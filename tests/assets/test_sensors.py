@@ -45,6 +45,7 @@ RETRAIN = Verdict(
     evidence=Evidence(
         window_end=datetime(2019, 9, 30, tzinfo=UTC),
         champion="f" * 64,
+        trained_at=datetime(2019, 9, 20, tzinfo=UTC),
         drifted=("return_1", "volume_ratio"),
         excess=2.0,
         watched=40,
@@ -53,6 +54,7 @@ RETRAIN = Verdict(
         harmful=False,
     ),
     drifting=True,
+    trains=True,
 )
 # Loaded once, while no instance of another test is around.
 WHOLE = defs()
@@ -173,7 +175,7 @@ def test_training_that_failed_is_tried_once_more_and_then_no_more(
 ) -> None:
     # Runs bear the time of the clock.
     market = MarketResource(name="sample", root=str(tmp_path))
-    conclude(market, replace(RETRAIN, action="watch"))
+    conclude(market, replace(RETRAIN, action="watch", trains=False))
     first = ran(instance, FAILED)
     [again] = asked(market, instance)
     assert again.run_key == f"{RETRAIN.cause}#2"

@@ -11,7 +11,7 @@ from cryptoai_monitoring.verdict import Evidence, Judged, Verdict, VerdictPolicy
 DAY = timedelta(days=1)
 START = datetime(2019, 9, 1, tzinfo=UTC)
 POLICY = VerdictPolicy(persistence=3, windows=3, cool_down=7 * DAY, release=0.8, fallback=None)
-CALM = Evidence(START, "champion", (), 0.5, 3, "unknown", None, harmful=False)
+CALM = Evidence(START, "champion", START, (), 0.5, 3, "unknown", None, harmful=False)
 DRIFT = replace(CALM, drifted=("return_1",), excess=2.0)
 # What a day shows, by letter.
 DAYS = {
@@ -24,7 +24,7 @@ DAYS = {
     "e": replace(CALM, excess=0.9),
     "x": replace(CALM, harmful=True, standing="fell"),
     "w": replace(CALM, worse_than=4),
-    "n": replace(CALM, champion="another"),
+    "n": replace(CALM, champion="another", trained_at=START + 5 * DAY),
     "t": replace(CALM, told_apart=("relation: return_1",)),
     "u": replace(DRIFT, told_apart=("state: return_1",)),
 }

@@ -314,10 +314,15 @@ def _history(folder: Path) -> list[Judged]:
 
 
 def _remember(folder: Path, found: Verdict) -> None:
-    """Keep one line a window; a window that is judged again replaces its line."""
-    history = {judged.window_end.isoformat(): _line(judged) for judged in _history(folder)}
-    history[found.evidence.window_end.isoformat()] = _line(found.judged)
-    write_json(folder / HISTORY_NAME, history)
+    """Keep one line a window; a window that is judged again replaces its line.
+
+    That it asked for a training stays known: the same window may be judged of the champion which that brought.
+    """
+    known = {judged.window_end: judged for judged in _history(folder)}
+    window = found.evidence.window_end
+    asked = window in known and known[window].trains
+    known[window] = replace(found.judged, trains=asked or found.trains)
+    write_json(folder / HISTORY_NAME, {end.isoformat(): _line(judged) for end, judged in known.items()})
     write_json(folder / VERDICT_NAME, found.to_dict())
 
 

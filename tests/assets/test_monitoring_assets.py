@@ -1,7 +1,9 @@
 """The drift report from the stored features to Slack: what drifted is told once, and a calm week is not."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -40,6 +42,7 @@ from edge_bundle.candles import bar_grid
 from edge_bundle.features.catalog import feature_frame
 from edge_bundle.forecast import Forecast, HorizonForecast
 from edge_bundle.forecaster import Forecaster
+from edge_bundle.manifest import Manifest
 from edge_bundle.releases import read_channel, read_stop, release_folder
 
 pytestmark = [*MLFLOW_WARNINGS, *EVIDENTLY_WARNINGS]
@@ -189,8 +192,8 @@ def test_without_a_release_there_is_nothing_to_compare_with(
     assert "nothing is released yet" in str(failure.step_failure_data.error)
 
 
-def watched(market: MarketResource, frame: pl.DataFrame) -> Watched:
-    champion = champion_forecaster(market.home.releases, MODEL)
+def watched(market: MarketResource, frame: pl.DataFrame, champion: Forecaster | None = None) -> Watched:
+    champion = champion or champion_forecaster(market.home.releases, MODEL)
     assert champion is not None
     return watch(
         market.home,
@@ -230,6 +233,21 @@ def test_training_is_due_that_many_days_after_the_champion_s_own_without_any_evi
     assert found is not None
     assert (found.action, found.trains, found.evidence.drifted) == (action, action == "retrain", ())
     assert (f"the last training is {since.days} days ago" in found.reason) == found.trains
+
+
+def test_window_that_is_judged_again_of_the_champion_which_its_training_brought_still_cools_down(
+    market: MarketResource, dataset: pl.DataFrame
+) -> None:
+    weekly, frame = trained_every(7, market), drifted(dataset)
+    assert watched(weekly, frame).verdict.trains
+    # Its training is through before the next bar closes.
+    trained = Path(market.root) / "trained"
+    shutil.copytree(release_folder(market.home.releases, MODEL, 1), trained)
+    replace(Manifest.read(trained), as_of=END.isoformat()).write(trained)
+    again = watched(weekly, frame, Forecaster.load(trained))
+    assert (again.verdict.evidence.window_end, again.verdict.trains) == (END, False)
+    [line] = json.loads((market.home.monitoring / HISTORY_NAME).read_bytes()).values()
+    assert line["trains"]
 
 
 @pytest.mark.parametrize(("days", "action"), [(3, "keep"), (2, "retrain")])

@@ -316,7 +316,7 @@ def _history(folder: Path) -> list[Judged]:
 def _remember(folder: Path, found: Verdict) -> None:
     """Keep one line a window; a window that is judged again replaces its line.
 
-    That it asked for a training stays known: the same window may be judged of the champion which that brought.
+    That it asked for a training stays known; the champion that this brought may have the same window.
     """
     known = {judged.window_end: judged for judged in _history(folder)}
     window = found.evidence.window_end

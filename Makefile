@@ -74,8 +74,8 @@ bench: $(READY) ## speed, against a peer or the limit, into build/bench.json (ON
 soak: $(READY) ## the service at 50 requests a second for ten minutes, its memory watched (SECONDS=60 for less)
 	@PYTHONPATH=tests $(RUN) -m soak $(if $(SECONDS),--seconds $(SECONDS))
 
-evaluate: $(if $(FULL),$(NETWORKS),$(READY)) ## quality on real data, with baselines and intervals, into build/evaluate.json (ONLY=room, FULL=1, MINUTES=25)
-	@$(RUN) -m cryptoai_assets.evaluate $(ONLY) $(if $(FULL),--full) $(if $(MINUTES),--minutes $(MINUTES))
+evaluate: $(if $(FULL),$(NETWORKS),$(READY)) ## quality on real data, with baselines and intervals, into build/evaluate.json (ONLY=room, FULL=1, MINUTES=25, SYMBOL=ETHUSD)
+	@$(RUN) -m cryptoai_assets.evaluate $(ONLY) $(if $(FULL),--full) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SYMBOL),--symbol $(SYMBOL))
 
 reproduce: $(READY) ## train a registered version again from its record: make reproduce VERSION=1
 	@$(RUN) -m cryptoai_assets.reproduce $(or $(VERSION),$(error which version? make reproduce VERSION=1))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import Any, Literal, Self
 
@@ -21,11 +21,12 @@ class VerdictPolicy:
         Of the last so many windows so many must drift before a retrain, or must be below what knows nothing
         before a stop; fewer are watched.
     cool_down
-        Time after a retrain in which no other is asked for.
+        Time after a retrain in which no other is asked for; see `fallback`.
     release
         Excess over the thresholds, under 1, to which a drift must fall before it is over.
     fallback
-        Time after which a training is due without any evidence; None is never.
+        Time after which a training is due without any evidence; None is never. Both are counted in days of
+        the calendar, UTC: whoever is judged daily, a minute sooner or later, trains weekly every seventh day.
     """
 
     persistence: int
@@ -43,6 +44,8 @@ class Evidence:
     ----------
     champion
         Digest of the bundle that is judged.
+    trained_at
+        As of when its data were read.
     drifted
         Columns beyond their thresholds, the largest excess first.
     excess
@@ -62,6 +65,7 @@ class Evidence:
 
     window_end: datetime
     champion: str
+    trained_at: datetime
     drifted: tuple[str, ...]
     excess: float
     watched: int
@@ -80,6 +84,7 @@ class Judged:
     drifted: bool
     harmful: bool
     action: Action
+    trains: bool
     told_apart: bool = False
 
 
@@ -94,6 +99,8 @@ class Verdict:
         drift that still lasts. So a person hears once of a drift and once of each action.
     drifting
         Whether a drift lasts, also while it is below the thresholds again but not yet over.
+    trains
+        Whether a training is asked for: by each retrain, and by a stop outside of the cool-down.
     """
 
     action: Action
@@ -101,13 +108,21 @@ class Verdict:
     cause: str
     evidence: Evidence
     drifting: bool
+    trains: bool
 
     @property
     def judged(self) -> Judged:
         """As the next verdict needs to know it."""
         found = self.evidence
-        told_apart = bool(found.told_apart)
-        return Judged(found.window_end, found.champion, self.drifting, found.harmful, self.action, told_apart)
+        return Judged(
+            found.window_end,
+            found.champion,
+            self.drifting,
+            found.harmful,
+            self.action,
+            self.trains,
+            bool(found.told_apart),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return it ready for JSON."""
@@ -118,6 +133,7 @@ class Verdict:
             "cause": self.cause,
             "window_end": found.window_end.isoformat(),
             "champion": found.champion,
+            "trained_at": found.trained_at.isoformat(),
             "drifted": list(found.drifted),
             "excess": found.excess,
             "watched": found.watched,
@@ -126,6 +142,7 @@ class Verdict:
             "harmful": found.harmful,
             "told_apart": list(found.told_apart),
             "drifting": self.drifting,
+            "trains": self.trains,
         }
 
     @classmethod
@@ -136,22 +153,29 @@ class Verdict:
         known = {**absent, "harmful": False, **{name: record[name] for name in names if name in record}}
         end = datetime.fromisoformat(record["window_end"])
         told = tuple(record.get("told_apart", ()))
-        evidence = Evidence(window_end=end, drifted=tuple(record["drifted"]), told_apart=told, **known)
+        evidence = Evidence(
+            window_end=end,
+            trained_at=datetime.fromisoformat(record.get("trained_at", record["window_end"])),
+            drifted=tuple(record["drifted"]),
+            told_apart=told,
+            **known,
+        )
         drifting = bool(record.get("drifting", record["drifted"]))
-        return cls(record["action"], record["reason"], record["cause"], evidence, drifting)
+        trains = bool(record.get("trains", record["action"] == "retrain"))
+        return cls(record["action"], record["reason"], record["cause"], evidence, drifting, trains)
 
 
 def verdict(evidence: Evidence, *, model: str, earlier: Sequence[Judged], policy: VerdictPolicy) -> Verdict:
     """Decide on one window.
 
     The worst comes first. A champion that its predecessor beats on the same rows is rolled back; one that is
-    below even odds, in as many windows as persistence asks for, has to be silent. A live score that fell asks
-    for a retrain, and so does drift that lasts while the score is not shown to hold; neither within the
-    cool-down. Drift alone asks once: while the same drift goes on, only a fallen score asks again, since a
-    retrain that the gate refused would be refused every time. What a classifier alone tells apart is watched:
-    it says that something changed, and not that the champion knows less. With drift or without any evidence,
-    a training is due after the fallback's time: a market that drifts is trained on no less often than a calm
-    one.
+    below even odds, in as many windows as persistence asks for, has to be silent, and while it is, trainings
+    are asked for that may replace it. A live score that fell asks for a retrain, and so does drift that lasts
+    while the score is not shown to hold. None of them asks within the cool-down. Drift alone asks once: while
+    the same drift goes on, only a fallen score asks again, since a retrain that the gate refused would be
+    refused every time. What a classifier alone tells apart is watched: it says that something changed, and
+    not that the champion knows less. With drift or without any evidence, a training is due after the
+    fallback's time: a market that drifts is trained on no less often than a calm one.
 
     Parameters
     ----------
@@ -164,9 +188,14 @@ def verdict(evidence: Evidence, *, model: str, earlier: Sequence[Judged], policy
     lasting_told = [] if drifting or not evidence.told_apart else _told_until_now(before)
     began = next((judged.window_end for judged in (*lasting, *lasting_told)), evidence.window_end)
 
+    retrains = [judged.window_end for judged in before if judged.trains]
+    cooling = bool(retrains) and _days(retrains[-1], evidence.window_end) < policy.cool_down
+
     def answer(action: Action, reason: str) -> Verdict:
         about = began if action in ("keep", "watch") else evidence.window_end
-        return Verdict(action, reason, f"{action}:{model}:{about:%Y-%m-%dT%H:%M}", evidence, drifting)
+        cause = f"{action}:{model}:{about:%Y-%m-%dT%H:%M}"
+        trains = action == "retrain" or (action == "stop" and not cooling)
+        return Verdict(action, reason, cause, evidence, drifting, trains)
 
     found = _told(evidence, drifting)
     if evidence.worse_than is not None:
@@ -175,12 +204,9 @@ def verdict(evidence: Evidence, *, model: str, earlier: Sequence[Judged], policy
     harmful = _count([*(judged.harmful for judged in same), evidence.harmful], policy)
     if evidence.harmful and harmful >= policy.persistence:
         return answer("stop", f"{found}, in {harmful} of the last {policy.windows} windows")
-    retrains = [judged.window_end for judged in before if judged.action == "retrain"]
-    since = max([judged.window_end for judged in same[:1]] + retrains[-1:], default=evidence.window_end)
-    days = (evidence.window_end - since).days
-    overdue = policy.fallback is not None and evidence.window_end - since >= policy.fallback
-    due = f"{found}; the last training is {days} days ago" if overdue else ""
-    cooling = bool(retrains) and evidence.window_end - retrains[-1] < policy.cool_down
+    since = _days(max([evidence.trained_at, *retrains[-1:]]), evidence.window_end)
+    overdue = policy.fallback is not None and since >= policy.fallback
+    due = f"{found}; the last training is {since.days} days ago" if overdue else ""
     if evidence.standing == "fell" or drifting:
         if cooling:
             return answer(
@@ -190,7 +216,7 @@ def verdict(evidence: Evidence, *, model: str, earlier: Sequence[Judged], policy
             return answer("retrain", found)
         if due:
             return answer("retrain", due)
-        if any(judged.action == "retrain" for judged in lasting):
+        if any(judged.trains for judged in lasting):
             return answer("watch", f"{found}; this drift has had its retrain")
         if evidence.standing == "holds":
             return answer("watch", f"{found}; the live score holds")
@@ -209,6 +235,11 @@ def _drifting(evidence: Evidence, before: Sequence[Judged], policy: VerdictPolic
     """Whether a drift begins, or one that lasted is not over yet."""
     went_on = bool(before) and before[-1].drifted and evidence.excess > policy.release
     return bool(evidence.drifted) or went_on
+
+
+def _days(start: datetime, end: datetime) -> timedelta:
+    """Days of the calendar between two times, UTC."""
+    return end.astimezone(UTC).date() - start.astimezone(UTC).date()
 
 
 def _told(evidence: Evidence, drifting: bool) -> str:

@@ -15,6 +15,7 @@ from typing import get_args
 from urllib.parse import quote
 
 import dagster as dg
+from pydantic import Field
 
 from cryptoai_assets.lib.expenses import Prices
 from cryptoai_assets.lib.gaps import GapTable
@@ -36,6 +37,8 @@ from cryptoai_assets.lib.sources.sample import sample_file
 from cryptoai_assets.lib.sources.web import WebClient
 from cryptoai_assets.lib.store import Place, place
 from cryptoai_assets.lib.trouble import Limits
+from cryptoai_assets.lib.watch import RETRAIN_DAYS, trained_every
+from cryptoai_monitoring.verdict import VerdictPolicy
 from cryptoai_serving.bar_shelf import bars_place
 from edge_bundle.alert_links import AlertLinks
 from edge_bundle.alerts import Channel, Outbox, Severity
@@ -144,6 +147,8 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
         and with ``shadow`` or ``split`` a probation of that mode.
     tolerated_loss
         By which a version's mean log loss on probation may be higher than the champion's.
+    retrain_days
+        After which a training is due, and within which no verdict asks for another.
     fred_key_variable
         Environment variable that holds the API key of FRED, which no configuration shows.
     studies_variable
@@ -176,6 +181,7 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
     tries: int = PATIENCE.tries
     approval: str = "automatic"
     tolerated_loss: float = TOLERATED_LOSS
+    retrain_days: int = Field(default=RETRAIN_DAYS, ge=1)
     fred_key_variable: str = "CRYPTOAI_FRED_KEY"
     studies_variable: str = "CRYPTOAI_STUDIES"
     bars_variable: str = "CRYPTOAI_BARS"
@@ -199,6 +205,11 @@ class MarketResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # gene
         self._check_approval()
         mode = next((mode for mode in get_args(Mode) if mode == self.approval), None)
         return Probation(mode, self.tolerated_loss) if mode else None
+
+    @property
+    def verdict_policy(self) -> VerdictPolicy:
+        """When the watch's evidence is acted upon, and when a training is due without any."""
+        return trained_every(self.retrain_days)
 
     def _check_approval(self) -> None:
         if self.approval not in APPROVALS:
@@ -377,12 +388,21 @@ def configured_resource() -> MarketResource:
         ollama=os.environ.get("CRYPTOAI_OLLAMA_ADDRESS", "http://127.0.0.1:11434"),
         approval=os.environ.get("CRYPTOAI_APPROVAL") or "automatic",
         tolerated_loss=float(os.environ.get("CRYPTOAI_TOLERATED_LOSS") or TOLERATED_LOSS),
+        retrain_days=_days("CRYPTOAI_RETRAIN_DAYS", RETRAIN_DAYS),
     )
 
 
 def _listed(variable: str) -> list[str]:
     """Names that a variable gives, with commas between."""
     return os.environ.get(variable, "").replace(",", " ").split()
+
+
+def _days(variable: str, usual: int) -> int:
+    """Whole days that a variable gives, at least one."""
+    said = os.environ.get(variable) or str(usual)
+    if not (said.isascii() and said.isdigit() and int(said)):
+        raise ValueError(f"{said!r}: set {variable} to whole days, 1 or more")
+    return int(said)
 
 
 class AlertsResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # generic only for resources that make others

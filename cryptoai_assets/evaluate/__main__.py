@@ -1,4 +1,4 @@
-"""`make evaluate [ONLY=room] [FULL=1] [MINUTES=25]`: quality on real data, as measured, kept as JSON."""
+"""`make evaluate [ONLY=room] [FULL=1] [MINUTES=25] [SYMBOL=ETHUSD]`: quality on real data, kept as JSON."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 from cryptoai_assets.defs.resources import configured_resource
 from cryptoai_assets.evaluate import charts, drift, forecasting, loop, then_from_now, together
 from cryptoai_assets.evaluate.comparison import ROOM as FORECASTING
-from cryptoai_assets.evaluate.loop_market import FULL_PLAN, LoopError
+from cryptoai_assets.evaluate.loop_market import PLANS, LoopError, LoopPlan
 from cryptoai_assets.evaluate.loop_market import ROOM as LOOP
 from cryptoai_assets.evaluate.rows import COMMAND, EvaluationRow, row_line, write_rows
 from cryptoai_assets.lib.candle_patterns import weights
@@ -34,10 +34,13 @@ class Asked:
     ----------
     full
         Whether nothing is to be left out.
+    symbol
+        That the loop is replayed on.
     """
 
     full: bool
     minutes: float
+    symbol: str
     commit: str
 
 
@@ -64,13 +67,14 @@ def _drift(_asked: Asked) -> Iterator[EvaluationRow]:
 
 
 def _loop(asked: Asked) -> Iterator[EvaluationRow]:
-    archive = minutes_archive(configured_resource().archive)
-    study = loop.LoopStudy.read(archive, FULL_PLAN, FOLDER)
+    plan = PLANS[asked.symbol]
+    archive = minutes_archive(configured_resource().archive, plan)
+    study = loop.LoopStudy.read(archive, plan, FOLDER)
     yield from study.rows(_say, results=RESULTS, commit=asked.commit)
 
 
-def minutes_archive(named: str | None) -> Path:
-    """File of the minutes that the loop is replayed on.
+def minutes_archive(named: str | None, plan: LoopPlan) -> Path:
+    """File of the minutes that a plan is replayed on.
 
     Raises
     ------
@@ -78,11 +82,11 @@ def minutes_archive(named: str | None) -> Path:
         When none is named.
     """
     if not named:
-        market = FULL_PLAN.market
+        market = plan.market
         raise LoopError(
             f"the loop is replayed on minutes of {', '.join(market.symbols)}, {market.history_start} to "
             f"{market.history_end}, which are not shipped: "
-            f"{COMMAND} ONLY={LOOP} CRYPTOAI_ARCHIVE=/path/candles.parquet"
+            f"{COMMAND} ONLY={LOOP} SYMBOL={market.symbols[0]} CRYPTOAI_ARCHIVE=/path/candles.parquet"
         )
     return Path(named)
 
@@ -114,8 +118,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--minutes", type=float, default=forecasting.MINUTES, help="in which a short evaluation begins folds"
     )
+    parser.add_argument(
+        "--symbol", choices=list(PLANS), default=next(iter(PLANS)), help="that the loop is replayed on"
+    )
     options = parser.parse_args(arguments)
-    asked = Asked(options.full, options.minutes, git_commit())
+    asked = Asked(options.full, options.minutes, options.symbol, git_commit())
     rows: list[EvaluationRow] = []
     status = 0
     for room in rooms_asked(options.room):

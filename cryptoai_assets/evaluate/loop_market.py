@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 import polars as pl
@@ -33,6 +34,7 @@ BITCOIN_MINUTES = replace(
     history_end=date(2018, 6, 1),
     greatest_ages=(),
 )
+ETHER_MINUTES = replace(BITCOIN_MINUTES, name="ether-minutes", symbols=("ETHUSD",))
 # Those of the catalog that a plain recipe reads: what price, range, volume and the hour say.
 PLAIN_FEATURES = (
     *(f"log_return_{bars}" for bars in (1, 2, 3, 5, 10, 15, 30, 60, 120, 240)),
@@ -126,6 +128,10 @@ FULL_PLAN = LoopPlan(
     false_alarms_a_month=1.0,
     resamples=2000,
     confidence=0.95,
+)
+# By symbol; nothing of the plan was chosen on the second.
+PLANS = MappingProxyType(
+    {plan.market.symbols[0]: plan for plan in (FULL_PLAN, replace(FULL_PLAN, market=ETHER_MINUTES))}
 )
 
 

@@ -11,11 +11,13 @@ from cryptoai_assets.evaluate.loop_market import ReplayedMarket
 from cryptoai_assets.evaluate.loop_versions import Version, Versions
 from cryptoai_assets.lib.hourly_watch import can_drift, judged_hour, lined_up
 from cryptoai_assets.lib.watch import (
+    RETRAIN_DAYS,
     WATCH_PERIOD,
     WINDOW,
     hourly_rate,
     judged,
     scores_higher,
+    trained_every,
     weekly_calibration,
 )
 from cryptoai_monitoring.drift import drift_table
@@ -23,7 +25,7 @@ from cryptoai_monitoring.verdict import Judged, Verdict
 
 FIRST = "first version"
 NEVER, DAILY, EVERYTHING = "never", "daily", "daily on everything"
-LOOP, MOVING = "loop", "loop, moving reference"
+LOOP, MOVING, THIRD = "loop", "loop, moving reference", "loop, every third day"
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,16 +206,15 @@ class Loop:
     recalibrates
         Whether the watch's reference moves with each release, as the platform's does; otherwise it is for
         ever what lay before the first day.
+    retrain_days
+        After which a training is due, and within which no verdict asks for another.
     """
 
     versions: Versions
     watch: "Watch"
+    name: str
     recalibrates: bool
-
-    @property
-    def name(self) -> str:
-        """Name in tables."""
-        return MOVING if self.recalibrates else LOOP
+    retrain_days: int
 
     @property
     def market(self) -> ReplayedMarket:
@@ -230,11 +231,10 @@ class Loop:
             )
         verdict = self.verdict(now, earlier, served)
         kept = replace(earlier[-1].kept(now, verdict.reason), verdict=verdict.to_dict())
-        if verdict.action == "retrain":
-            return self._retrained(kept, now, verdict)
         if verdict.action == "roll_back":
             return self._rolled_back(kept, earlier)
-        return replace(kept, silent=kept.silent or verdict.action == "stop")
+        kept = replace(kept, silent=kept.silent or verdict.action == "stop")
+        return self._retrained(kept, now, verdict) if verdict.trains else kept
 
     def verdict(self, now: datetime, earlier: Sequence[Morning], served: pl.DataFrame) -> Verdict:
         """Judge the champion by what was known at a midnight."""
@@ -256,8 +256,10 @@ class Loop:
             worse_than=self._better_predecessor(now, held, scored),
             window_end=now,
             champion=held.champion,
+            trained_at=self.versions.named(held.champion).trained_at,
             market=market,
             earlier=_judged(earlier),
+            policy=trained_every(self.retrain_days),
         )
 
     def _better_predecessor(self, now: datetime, held: Morning, scored: pl.DataFrame) -> int | None:
@@ -326,7 +328,8 @@ def every_strategy(versions: Versions) -> tuple[Strategy, ...]:
     return (
         Never(versions),
         Daily(versions, on_everything=False),
-        Loop(versions, watch, recalibrates=False),
-        Loop(versions, watch, recalibrates=True),
+        Loop(versions, watch, LOOP, recalibrates=False, retrain_days=RETRAIN_DAYS),
+        Loop(versions, watch, MOVING, recalibrates=True, retrain_days=RETRAIN_DAYS),
+        Loop(versions, watch, THIRD, recalibrates=False, retrain_days=3),
         Daily(versions, on_everything=True),
     )

@@ -64,11 +64,14 @@ class Version:
 
     Parameters
     ----------
+    trained_at
+        Midnight at which it was.
     trained_from, trained_until
         Open times of the training rows, from the first up to before the end.
     """
 
     name: str
+    trained_at: datetime
     trained_from: datetime
     trained_until: datetime
     direction: DirectionHead
@@ -117,8 +120,11 @@ class Versions:
         record = json.loads(self._path(name).read_bytes())
         booster = lightgbm.Booster(model_str=record["booster"])
         head = DirectionHead(tuple(record["selected"]), LightgbmHead(booster))
-        first, end = (datetime.fromisoformat(record[key]) for key in ("trained_from", "trained_until"))
-        return Version(name, first, end, head)
+        times = {
+            key: datetime.fromisoformat(record[key])
+            for key in ("trained_at", "trained_from", "trained_until")
+        }
+        return Version(name, **times, direction=head)
 
     def judged(self, candidate: Version, champion: Version | None, now: datetime, cause: str) -> Judgement:
         """Hold a candidate against the champion on the rows that it left out, by the platform's gate.
@@ -186,6 +192,7 @@ class Versions:
             if not isinstance(fitted.head, LightgbmHead):
                 raise TypeError(f"LightGBM's settings grew a {type(fitted.head).__name__}")
             record = {
+                "trained_at": now.isoformat(),
                 "trained_from": train.times[0].isoformat(),
                 "trained_until": end.isoformat(),
                 "selected": fitted.selected,

@@ -229,24 +229,34 @@ class Ledger:
     def use_stretch(
         self, model: str, version: int, *, stretch_start: datetime, actor: str, reason: str, at: datetime
     ) -> int:
-        """Note that a version is scored on a final stretch; return its uses, this one included."""
-        self.append(
-            "stretch_use",
-            model=model,
-            version=version,
-            actor=actor,
-            reason=reason,
-            at=at,
-            numbers={"stretch_start": stretch_start},
-        )
+        """Note that a version is scored on a final stretch; return its uses, this one included.
+
+        A version that is scored on it again, because its run was killed or is made anew, has used it once.
+        """
+        if version not in self._scored_on(model, stretch_start):
+            self.append(
+                "stretch_use",
+                model=model,
+                version=version,
+                actor=actor,
+                reason=reason,
+                at=at,
+                numbers={"stretch_start": stretch_start},
+            )
         return self.stretch_uses(model, stretch_start)
 
     def stretch_uses(self, model: str, stretch_start: datetime) -> int:
         """How often versions were scored on the final stretch that begins then."""
+        return len(self._scored_on(model, stretch_start))
+
+    def _scored_on(self, model: str, stretch_start: datetime) -> set[int]:
+        """Versions that were scored on the final stretch that begins then."""
         start = _json_ready(stretch_start)
-        return sum(
-            e.kind == "stretch_use" and e.numbers.get("stretch_start") == start for e in self.entries(model)
-        )
+        return {
+            entry.version
+            for entry in self.entries(model)
+            if entry.kind == "stretch_use" and entry.numbers.get("stretch_start") == start
+        }
 
 
 def _json_ready(value: object) -> Any:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -36,8 +36,13 @@ WINDOW = timedelta(days=7)
 # the last two have.
 FALSE_ALARMS_A_MONTH = 1.0
 WEEKLY_SHARE, CLASSIFIER_SHARE = 0.125, 0.125
+RETRAIN_DAYS = 7
 POLICY = VerdictPolicy(
-    persistence=3, windows=4, cool_down=timedelta(days=7), release=0.8, fallback=timedelta(days=7)
+    persistence=3,
+    windows=4,
+    cool_down=timedelta(days=RETRAIN_DAYS),
+    release=0.8,
+    fallback=timedelta(days=RETRAIN_DAYS),
 )
 SAGS, FELL, HARMFUL = 1.0, 3.0, 3.0
 DEGRADED_MINIMUM_ROWS = 500
@@ -84,8 +89,18 @@ def hourly_rate(false_alarms_a_month: float) -> AlarmRate:
     return AlarmRate(share * false_alarms_a_month, block_days=10, draws=300, seed=11)
 
 
+def trained_every(days: int) -> VerdictPolicy:
+    """The platform's policy where a training is due, and asked for at most, after so many days."""
+    return replace(POLICY, cool_down=timedelta(days=days), fallback=timedelta(days=days))
+
+
 def watch(
-    home: Home, forecaster: Forecaster, features: pl.DataFrame, *, false_alarms_a_month: float
+    home: Home,
+    forecaster: Forecaster,
+    features: pl.DataFrame,
+    *,
+    false_alarms_a_month: float,
+    policy: VerdictPolicy,
 ) -> Watched:
     """Judge the newest window of the market against what the champion was trained on.
 
@@ -119,8 +134,10 @@ def watch(
         worse_than=better_predecessor(home, scored, features, window_end),
         window_end=window_end,
         champion=forecaster.digest,
+        trained_at=datetime.fromisoformat(forecaster.manifest.as_of),
         market=home.market,
         earlier=_history(home.monitoring),
+        policy=policy,
     )
     report = draw_drift_report(home.monitoring, reference, window, drift)
     write_parquet_atomically(drift, home.monitoring / DRIFT_NAME)
@@ -138,8 +155,10 @@ def judged(
     worse_than: int | None,
     window_end: datetime,
     champion: str,
+    trained_at: datetime,
     market: Market,
     earlier: Sequence[Judged],
+    policy: VerdictPolicy,
 ) -> Verdict:
     """Judge what a window showed, by the platform's limits.
 
@@ -147,7 +166,7 @@ def judged(
     ----------
     drift, hourly
         From `drift_table` and `cryptoai_assets.lib.hourly_watch.judged_hour`.
-    told_apart
+    told_apart, trained_at
         See `Evidence`.
     scored
         From `cryptoai_monitoring.live_score.scored_forecasts`, of the champion.
@@ -155,12 +174,15 @@ def judged(
         Accuracy at promotion, by horizon.
     worse_than
         Version before, when it was found to be better.
+    policy
+        From `trained_every`.
     """
     even = dict.fromkeys(market.horizons, 0.5)
     return verdict(
         Evidence(
             window_end=window_end,
             champion=champion,
+            trained_at=trained_at,
             drifted=_drifted(drift, hourly),
             excess=max(drift["excess"][0], 0.0 if hourly is None else hourly["excess"][0]),
             watched=drift.height + (0 if hourly is None else hourly.height),
@@ -176,7 +198,7 @@ def judged(
         ),
         model=market.model,
         earlier=earlier,
-        policy=POLICY,
+        policy=policy,
     )
 
 
@@ -279,17 +301,28 @@ def _history(folder: Path) -> list[Judged]:
     if not path.is_file():
         return []
     return [
-        Judged(**{**record, "window_end": datetime.fromisoformat(end)})
+        Judged(
+            **{
+                "trains": record["action"] == "retrain",
+                **record,
+                "window_end": datetime.fromisoformat(end),
+            }
+        )
         for end, record in sorted(json.loads(path.read_bytes()).items())
         if isinstance(record, dict)  # what an earlier version of this code kept says too little
     ]
 
 
 def _remember(folder: Path, found: Verdict) -> None:
-    """Keep one line a window; a window that is judged again replaces its line."""
-    history = {judged.window_end.isoformat(): _line(judged) for judged in _history(folder)}
-    history[found.evidence.window_end.isoformat()] = _line(found.judged)
-    write_json(folder / HISTORY_NAME, history)
+    """Keep one line a window; a window that is judged again replaces its line.
+
+    That it asked for a training stays known; the champion that this brought may have the same window.
+    """
+    known = {judged.window_end: judged for judged in _history(folder)}
+    window = found.evidence.window_end
+    asked = window in known and known[window].trains
+    known[window] = replace(found.judged, trains=asked or found.trains)
+    write_json(folder / HISTORY_NAME, {end.isoformat(): _line(judged) for end, judged in known.items()})
     write_json(folder / VERDICT_NAME, found.to_dict())
 
 

@@ -163,6 +163,19 @@ def test_uses_of_a_stretch_are_counted_over_versions(ledger: Ledger) -> None:
     assert uses == [1, 2, 1, 3]
 
 
+def test_version_that_is_scored_again_on_a_stretch_has_used_it_once(ledger: Ledger) -> None:
+    stretch, another = AT - timedelta(days=70), AT - timedelta(days=7)
+
+    def use(version: int, start: datetime, *, model: str = MODEL, at: datetime = AT) -> int:
+        said = {"actor": "version_scores", "reason": "scored", "at": at}
+        return ledger.use_stretch(model, version, stretch_start=start, **said)
+
+    assert [use(1, stretch), use(1, stretch, at=AT + HOUR), use(2, stretch), use(1, stretch)] == [1, 1, 2, 2]
+    assert [use(1, another), use(1, stretch, model="another"), use(1, another)] == [1, 1, 1]
+    assert ledger.stretch_uses(MODEL, stretch) == 2
+    assert len(ledger.entries()) == 4
+
+
 def test_reading_makes_no_file(ledger: Ledger) -> None:
     assert ledger.entries() == []
     assert not ledger.path.exists()

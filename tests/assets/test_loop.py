@@ -155,7 +155,7 @@ def test_rows_table_days_and_picture_are_written(study: LoopStudy, replay: Repla
 
     place = tmp_path / "loop-half-hours"
     told = place.with_suffix(".md").read_text()
-    assert "`make evaluate ONLY=loop` at `abc`" in told
+    assert "`make evaluate ONLY=loop SYMBOL=BTCUSD` at `abc`" in told
     assert "trained, promoted" in told
     with place.with_suffix(".csv").open() as file:
         days = list(csv.DictReader(file))

@@ -11,7 +11,7 @@ from fakes.loop_market import PLAN, candles, replayed
 
 from cryptoai_assets.evaluate.loop_market import DAY
 from cryptoai_assets.evaluate.loop_scores import daily_table, loop_rows, report, right, scored_rows, trainings
-from cryptoai_assets.evaluate.loop_strategies import DAILY, EVERYTHING, LOOP, MOVING, NEVER, Morning
+from cryptoai_assets.evaluate.loop_strategies import DAILY, EVERYTHING, LOOP, MOVING, NEVER, THIRD, Morning
 from cryptoai_assets.evaluate.rows import EvaluationRow
 
 START = datetime(2018, 1, 1, tzinfo=UTC)
@@ -43,11 +43,11 @@ def mornings(trained: Sequence[int], promoted: bool = True) -> list[Morning]:
 
 def rows_of(shares: dict[str, float], loop_days: Sequence[int]) -> dict[str, EvaluationRow]:
     done = {name: mornings(range(1, DAYS)) for name in shares}
-    done |= {NEVER: mornings(()), LOOP: mornings(loop_days), MOVING: mornings(())}
+    done |= {NEVER: mornings(()), LOOP: mornings(loop_days), MOVING: mornings(()), THIRD: mornings(loop_days)}
     return {row.name: row for row in loop_rows(scored(shares), done, MINUTE_PLAN)}
 
 
-SHARES = {NEVER: 0.52, DAILY: 0.55, LOOP: 0.549, MOVING: 0.53, EVERYTHING: 0.551}
+SHARES = {NEVER: 0.52, DAILY: 0.55, LOOP: 0.549, MOVING: 0.53, THIRD: 0.55, EVERYTHING: 0.551}
 
 
 def test_a_loop_as_good_as_daily_with_few_trainings_meets_its_goals() -> None:

@@ -8,7 +8,7 @@ import pytest
 from fakes.loop_market import PLAN, candles, replayed
 
 from cryptoai_assets.evaluate.loop_market import DAY
-from cryptoai_assets.evaluate.loop_strategies import Loop, Morning, Watch, answered
+from cryptoai_assets.evaluate.loop_strategies import LOOP, Loop, Morning, Watch, answered
 from cryptoai_assets.evaluate.loop_versions import Version, Versions
 
 NOW = PLAN.live_start
@@ -17,6 +17,10 @@ NOW = PLAN.live_start
 @pytest.fixture(scope="module")
 def versions(tmp_path_factory: pytest.TempPathFactory) -> Versions:
     return Versions(replayed(candles()), tmp_path_factory.mktemp("versions"))
+
+
+def loop_of(versions: Versions, *, retrain_days: int = 100) -> Loop:
+    return Loop(versions, Watch(versions), LOOP, recalibrates=False, retrain_days=retrain_days)
 
 
 def served(versions: Versions, version: Version, start: datetime, end: datetime) -> pl.DataFrame:
@@ -31,7 +35,7 @@ def always_wrong(versions: Versions, champion: str, start: datetime, end: dateti
 
 
 def test_a_champion_that_its_predecessor_beats_goes_back_once(versions: Versions) -> None:
-    loop = Loop(versions, Watch(versions), recalibrates=False)
+    loop = loop_of(versions)
     before = versions.candidate(NOW - 10 * DAY)
     worse = versions.candidate(NOW - 4 * DAY)
     first = Morning.first(before.name, NOW - 10 * DAY, 0.5, promoted=True, reason="first version")
@@ -59,23 +63,31 @@ def test_a_champion_that_is_as_good_as_its_predecessor_stays(versions: Versions)
     promoted = replace(
         first, at=NOW - 4 * DAY, champion=now.name, promoted_at=NOW - 4 * DAY, before=before.name
     )
-    kept = Loop(versions, Watch(versions), recalibrates=False).morning(
-        NOW, [first, promoted], served(versions, now, NOW - 4 * DAY, NOW)
-    )
+    kept = loop_of(versions).morning(NOW, [first, promoted], served(versions, now, NOW - 4 * DAY, NOW))
     assert kept.champion == now.name
 
 
-def test_a_champion_that_stays_below_even_odds_is_silenced(versions: Versions) -> None:
-    loop = Loop(versions, Watch(versions), recalibrates=False)
+def test_a_champion_that_stays_below_even_odds_is_silenced_and_replaced_after_the_cool_down(
+    versions: Versions,
+) -> None:
+    loop = loop_of(versions, retrain_days=16)
     start = NOW - 14 * DAY
     version = versions.candidate(start)
-    # Nothing was promised, so that no retrain comes before the silence.
-    mornings = [Morning.first(version.name, start, None, promoted=True, reason="first version")]
-    for day in (-2, -1, 0):
+    # Nothing was promised, so that no fallen score comes before the silence.
+    first = Morning.first(version.name, start, None, promoted=True, reason="first version")
+    nothing = always_wrong(versions, version.name, start, start)
+    asked = loop.verdict(start, [first], nothing)
+    mornings = [replace(first, verdict=replace(asked, action="retrain", trains=True).to_dict())]
+    for day in (-2, -1, 0, 1, 2):
         now = NOW + day * DAY
-        said = always_wrong(versions, version.name, start, now)
+        said = always_wrong(versions, version.name, start, min(now, NOW))
         mornings.append(loop.morning(now, mornings, said))
-    assert [morning.silent for morning in mornings] == [False, False, False, True]
+    actions = [(morning.verdict or {})["action"] for morning in mornings]
+    assert actions == ["retrain", "watch", "watch", "stop", "stop", "stop"]
+    assert [morning.silent for morning in mornings] == [False, False, False, True, True, False]
+    replaced = mornings[-1]
+    assert (replaced.trained, replaced.promoted) == (True, True)
+    assert (replaced.champion, replaced.before) == (f"{replaced.at:%Y-%m-%d}", version.name)
     silent = answered(version, versions.market, NOW, NOW + DAY, silent=True)
     assert silent["probability_up"].null_count() == silent.height == DAY // PLAN.market.bar
 

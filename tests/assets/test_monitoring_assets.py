@@ -1,7 +1,9 @@
 """The drift report from the stored features to Slack: what drifted is told once, and a calm week is not."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,22 +25,31 @@ from cryptoai_assets.ledger import acknowledge
 from cryptoai_assets.lib.datasets import dataset as model_rows
 from cryptoai_assets.lib.export import graph_predictions
 from cryptoai_assets.lib.live_scores import LIVE_NAME
-from cryptoai_assets.lib.releases import champion_forecaster
+from cryptoai_assets.lib.releases import champion_forecaster, write_json
 from cryptoai_assets.lib.store import write_parquet_atomically
 from cryptoai_assets.lib.targets import target_frame
-from cryptoai_assets.lib.watch import FALSE_ALARMS_A_MONTH, Watched, better_predecessor, newest_verdict, watch
+from cryptoai_assets.lib.watch import (
+    FALSE_ALARMS_A_MONTH,
+    HISTORY_NAME,
+    Watched,
+    better_predecessor,
+    newest_verdict,
+    watch,
+)
 from cryptoai_serving.forecast_log import ForecastLog, LoggedForecast
 from edge_bundle.alerts import Outbox
 from edge_bundle.candles import bar_grid
 from edge_bundle.features.catalog import feature_frame
 from edge_bundle.forecast import Forecast, HorizonForecast
 from edge_bundle.forecaster import Forecaster
+from edge_bundle.manifest import Manifest
 from edge_bundle.releases import read_channel, read_stop, release_folder
 
 pytestmark = [*MLFLOW_WARNINGS, *EVIDENTLY_WARNINGS]
 HORIZONS = (1, 2, 6)
 NOW = datetime(2019, 10, 1, 12, tzinfo=UTC)
 PLANTED = "return_deviation_15"
+END = START + timedelta(days=12)
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +74,8 @@ def drifted(dataset: pl.DataFrame, since: datetime = START) -> pl.DataFrame:
 
 @pytest.fixture
 def market(copied_registry: Callable[[], Path]) -> MarketResource:
-    return MarketResource(name="sample", root=str(copied_registry()), time=NOW.isoformat())
+    """The champion's training is twelve days ago, and none is due."""
+    return MarketResource(name="sample", root=str(copied_registry()), time=NOW.isoformat(), retrain_days=100)
 
 
 @pytest.fixture
@@ -180,10 +192,16 @@ def test_without_a_release_there_is_nothing_to_compare_with(
     assert "nothing is released yet" in str(failure.step_failure_data.error)
 
 
-def watched(market: MarketResource, frame: pl.DataFrame) -> Watched:
-    champion = champion_forecaster(market.home.releases, MODEL)
+def watched(market: MarketResource, frame: pl.DataFrame, champion: Forecaster | None = None) -> Watched:
+    champion = champion or champion_forecaster(market.home.releases, MODEL)
     assert champion is not None
-    return watch(market.home, champion, frame, false_alarms_a_month=FALSE_ALARMS_A_MONTH)
+    return watch(
+        market.home,
+        champion,
+        frame,
+        false_alarms_a_month=FALSE_ALARMS_A_MONTH,
+        policy=market.verdict_policy,
+    )
 
 
 def test_third_drifted_window_in_a_row_asks_for_a_retrain_and_the_fourth_for_none(
@@ -197,6 +215,54 @@ def test_third_drifted_window_in_a_row_asks_for_a_retrain_and_the_fourth_for_non
     assert [each.verdict.action for each in found] == ["watch", "watch", "watch", "retrain", "watch"]
     assert {each.report.drifted for each in found} == {(PLANTED,)}
     assert newest_verdict(market.home) == found[-1].verdict
+
+
+def trained_every(days: int, market: MarketResource) -> MarketResource:
+    return MarketResource(name=market.name, root=market.root, time=market.time, retrain_days=days)
+
+
+@pytest.mark.parametrize(("days", "action"), [(1, "keep"), (0, "retrain")])
+def test_training_is_due_that_many_days_after_the_champion_s_own_without_any_evidence(
+    market: MarketResource, dataset: pl.DataFrame, slack: SlackServer, days: int, action: str
+) -> None:
+    champion = champion_forecaster(market.home.releases, MODEL)
+    assert champion is not None
+    since = END - datetime.fromisoformat(champion.manifest.as_of)
+    reported(trained_every(since.days + days, market), dataset, slack)
+    found = newest_verdict(market.home)
+    assert found is not None
+    assert (found.action, found.trains, found.evidence.drifted) == (action, action == "retrain", ())
+    assert (f"the last training is {since.days} days ago" in found.reason) == found.trains
+
+
+def test_window_that_is_judged_again_of_the_champion_which_its_training_brought_still_cools_down(
+    market: MarketResource, dataset: pl.DataFrame
+) -> None:
+    weekly, frame = trained_every(7, market), drifted(dataset)
+    assert watched(weekly, frame).verdict.trains
+    # Its training is through before the next bar closes.
+    trained = Path(market.root) / "trained"
+    shutil.copytree(release_folder(market.home.releases, MODEL, 1), trained)
+    replace(Manifest.read(trained), as_of=END.isoformat()).write(trained)
+    again = watched(weekly, frame, Forecaster.load(trained))
+    assert (again.verdict.evidence.window_end, again.verdict.trains) == (END, False)
+    [line] = json.loads((market.home.monitoring / HISTORY_NAME).read_bytes()).values()
+    assert line["trains"]
+
+
+@pytest.mark.parametrize(("days", "action"), [(3, "keep"), (2, "retrain")])
+def test_training_that_an_earlier_version_of_this_code_asked_for_is_counted_from(
+    market: MarketResource, dataset: pl.DataFrame, slack: SlackServer, days: int, action: str
+) -> None:
+    champion = champion_forecaster(market.home.releases, MODEL)
+    assert champion is not None
+    line = {"champion": champion.digest, "drifted": False, "harmful": False, "action": "retrain"}
+    history = {(END - timedelta(days=2)).isoformat(): line}
+    write_json(market.home.monitoring / HISTORY_NAME, history)
+    reported(trained_every(days, market), dataset, slack)
+    found = newest_verdict(market.home)
+    assert found is not None
+    assert found.action == action
 
 
 def wrong_forecasts(

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
+import pytest
 from fakes.loopback_app import serving
 from fakes.tiny_bundle import walk_candles
 from starlette.applications import Starlette
@@ -100,6 +101,48 @@ def test_what_devices_sent_stands_in_for_a_venue_that_is_closed_and_is_a_source_
     assert set(heard.facts["source"]) == {"device files"}
 
 
+DAYS = """
+import json, os
+from cryptoai_assets.defs.resources import configured_resource
+told = {}
+for days in (None, "", "3", "0", "-3", "2.5", "weekly", "\u00b2"):
+    os.environ.pop("CRYPTOAI_RETRAIN_DAYS", None)
+    if days is not None:
+        os.environ["CRYPTOAI_RETRAIN_DAYS"] = days
+    try:
+        policy = configured_resource().verdict_policy
+        told[days] = [policy.cool_down.days, policy.fallback.days]
+    except ValueError as error:
+        told[days] = str(error)
+print(json.dumps(told))
+"""
+
+
+def test_environment_says_after_how_many_days_a_training_is_due() -> None:
+    done = configured_by(DAYS, {})
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert [told.pop(days) for days in ("null", "", "3")] == [[7, 7], [7, 7], [3, 3]]
+    assert told == {
+        days: f"{days!r}: set CRYPTOAI_RETRAIN_DAYS to whole days, 1 or more"
+        for days in ("0", "-3", "2.5", "weekly", "²")
+    }
+
+
+def test_no_policy_trains_more_often_than_verdicts_come() -> None:
+    with pytest.raises(ValueError, match="greater than or equal to 1"):
+        MarketResource(name="sample", retrain_days=0)
+
+
+def configured_by(program: str, given: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a program in an environment in which nothing else is set."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("CRYPTOAI_")}
+    environment = own | {"PYTHONPATH": str(PROJECT)} | given
+    return subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
+
+
 CONFIGURED = """
 import json
 from cryptoai_assets.defs.resources import configured_alerts, configured_upkeep, links_lead_to
@@ -113,9 +156,7 @@ print(json.dumps([channels, addresses, alerts.remind_hours, configured_upkeep().
 
 
 def test_environment_says_who_is_told_by_which_way_where_links_lead_and_what_may_be_spent() -> None:
-    own = {name: value for name, value in os.environ.items() if not name.startswith("CRYPTOAI_")}
     given = {
-        "PYTHONPATH": str(PROJECT),
         "CRYPTOAI_SLACK_WEBHOOK": "http://slack.example/unused",
         "CRYPTOAI_SLACK_TOKEN": "xoxb-1",
         "CRYPTOAI_SLACK_CHANNEL": "C1",
@@ -126,9 +167,7 @@ def test_environment_says_who_is_told_by_which_way_where_links_lead_and_what_may
         "CRYPTOAI_REMIND_WARNING_HOURS": "0",
         "CRYPTOAI_MONTHLY_BUDGET": "20",
     }
-    done = subprocess.run(
-        [sys.executable, "-c", CONFIGURED], env=own | given, capture_output=True, text=True, check=False
-    )
+    done = configured_by(CONFIGURED, given)
     assert done.returncode == 0, done.stderr
     channels, addresses, remind, budget, secrets = json.loads(done.stdout.splitlines()[-1])
     assert [name for name, _ in channels] == ["slack-bot", "mail", "webhook"]

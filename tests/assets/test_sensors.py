@@ -29,6 +29,7 @@ from cryptoai_assets.defs.monitoring.sensors import (
 from cryptoai_assets.defs.release.assets import note_decision, released_bundle
 from cryptoai_assets.defs.release.sensors import releases_follow_aliases
 from cryptoai_assets.defs.resources import AlertsResource, MarketResource
+from cryptoai_assets.lib.decisions import retrainings
 from cryptoai_assets.lib.gate import Decision
 from cryptoai_assets.lib.tracking import CHAMPION
 from cryptoai_assets.lib.watch import VERDICT_NAME, act
@@ -45,6 +46,7 @@ RETRAIN = Verdict(
     evidence=Evidence(
         window_end=datetime(2019, 9, 30, tzinfo=UTC),
         champion="f" * 64,
+        trained_at=datetime(2019, 9, 20, tzinfo=UTC),
         drifted=("return_1", "volume_ratio"),
         excess=2.0,
         watched=40,
@@ -53,6 +55,7 @@ RETRAIN = Verdict(
         harmful=False,
     ),
     drifting=True,
+    trains=True,
 )
 # Loaded once, while no instance of another test is around.
 WHOLE = defs()
@@ -102,8 +105,8 @@ def test_no_training_before_the_first_verdict_nor_for_one_that_is_watched(
     market: MarketResource, instance: dg.DagsterInstance
 ) -> None:
     assert asked(market, instance) == []
-    for action in ("keep", "watch"):
-        conclude(market, replace(RETRAIN, action=action))
+    for action in ("keep", "watch", "stop"):
+        conclude(market, replace(RETRAIN, action=action, trains=False))
         assert asked(market, instance) == []
 
 
@@ -115,6 +118,16 @@ def test_training_is_asked_for_with_the_cause_as_key_tag_and_configuration(
     assert request.run_key == again.run_key == RETRAIN.cause
     assert request.tags == {CAUSE_TAG: RETRAIN.cause}
     assert request.run_config == training_config(RETRAIN.cause)
+
+
+def test_training_that_may_replace_a_silenced_champion_is_asked_for_once(
+    market: MarketResource, instance: dg.DagsterInstance
+) -> None:
+    stop = replace(RETRAIN, action="stop", cause=f"stop:{MODEL}:2019-09-30T00:00")
+    conclude(market, stop)
+    [request], [again] = asked(market, instance), asked(market, instance)
+    assert request.run_key == again.run_key == stop.cause
+    assert [entry.numbers["cause"] for entry in retrainings(market.home.ledger, MODEL)] == [stop.cause]
 
 
 def test_configuration_of_a_training_is_valid_for_its_job_and_reaches_every_step_that_trains() -> None:
@@ -173,7 +186,7 @@ def test_training_that_failed_is_tried_once_more_and_then_no_more(
 ) -> None:
     # Runs bear the time of the clock.
     market = MarketResource(name="sample", root=str(tmp_path))
-    conclude(market, replace(RETRAIN, action="watch"))
+    conclude(market, replace(RETRAIN, action="watch", trains=False))
     first = ran(instance, FAILED)
     [again] = asked(market, instance)
     assert again.run_key == f"{RETRAIN.cause}#2"

@@ -43,8 +43,8 @@ def test_drift_names_the_columns_of_the_week_with_their_numbers_and_those_of_the
     weekly.write_parquet(home.monitoring / DRIFT_NAME)
     now = datetime(2019, 10, 1, tzinfo=UTC)
     drifted = ("macd of BTCUSD", "rsi_14")
-    evidence = Evidence(now, "digest", drifted, 1.5, 4, "holds", None, False)
-    found = Verdict("watch", "2 of 4 columns", "drift:1", evidence, drifting=True)
+    evidence = Evidence(now, "digest", now, drifted, 1.5, 4, "holds", None, False)
+    found = Verdict("watch", "2 of 4 columns", "drift:1", evidence, drifting=True, trains=False)
     alert = drift_alert(home, found, links={}, now=now)
     assert [name for name, _ in alert.facts] == ["window ends", "rsi_14", "macd of BTCUSD"]
     assert alert.facts[1][1].startswith("PSI 0.00, threshold 1.00; mean 2 → 3")

@@ -123,7 +123,8 @@ def begin() -> dict[str, Any]:
     from cryptoai_assets.lib.watch import FALSE_ALARMS_A_MONTH, watch
     from edge_bundle.manifest import Manifest
 
-    home = configured_resource().home
+    market = configured_resource()
+    home = market.home
     bundle = write_tiny_bundle(
         Path("bundles/1").resolve(), seed=1, market=NAME, symbols=(SYMBOL,), horizons=(1,)
     )
@@ -144,6 +145,7 @@ def begin() -> dict[str, Any]:
             champion,
             frame.filter(pl.col("open_time") < TRAINED_UNTIL + timedelta(days=days)),
             false_alarms_a_month=FALSE_ALARMS_A_MONTH,
+            policy=market.verdict_policy,
         ).verdict.action
         for days in (3, 4)
     ]

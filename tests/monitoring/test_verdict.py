@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cryptoai_monitoring.verdict import Evidence, Judged, Verdict, VerdictPolicy, verdict
 
 DAY = timedelta(days=1)
 START = datetime(2019, 9, 1, tzinfo=UTC)
 POLICY = VerdictPolicy(persistence=3, windows=3, cool_down=7 * DAY, release=0.8, fallback=None)
-CALM = Evidence(START, "champion", (), 0.5, 3, "unknown", None, harmful=False)
+CALM = Evidence(START, "champion", START, (), 0.5, 3, "unknown", None, harmful=False)
 DRIFT = replace(CALM, drifted=("return_1",), excess=2.0)
 # What a day shows, by letter.
 DAYS = {
@@ -24,7 +27,7 @@ DAYS = {
     "e": replace(CALM, excess=0.9),
     "x": replace(CALM, harmful=True, standing="fell"),
     "w": replace(CALM, worse_than=4),
-    "n": replace(CALM, champion="another"),
+    "n": replace(CALM, champion="another", trained_at=START + 5 * DAY),
     "t": replace(CALM, told_apart=("relation: return_1",)),
     "u": replace(DRIFT, told_apart=("state: return_1",)),
 }
@@ -109,6 +112,77 @@ def test_training_is_due_without_evidence_after_the_fallback() -> None:
     # A retrain with a cause is one; a champion that is new needs none.
     assert actions("s" + "." * 7, policy=weekly) == "r" + "kkkkkkr"
     assert actions("....." + "n" * 8, policy=weekly) == "kkkkk" + "kkkkkkkr"
+
+
+@pytest.mark.parametrize("every", [1, 3, 7])
+@pytest.mark.parametrize("promoted", [True, False])
+def test_training_is_due_every_so_many_days_though_it_takes_hours_and_verdicts_come_a_minute_sooner_or_later(
+    every: int, promoted: bool
+) -> None:
+    policy = replace(POLICY, cool_down=every * DAY, fallback=every * DAY)
+    champion, trained_at, asked = "first", START + timedelta(hours=3), []
+    verdicts: list[Verdict] = []
+    for day in range(22):
+        end = START + day * DAY + timedelta(minutes=90 - day % 3)
+        evidence = replace(CALM, window_end=end, champion=champion, trained_at=trained_at)
+        earlier = [one.judged for one in verdicts]
+        verdicts.append(verdict(evidence, model="m", earlier=earlier, policy=policy))
+        if verdicts[-1].trains:
+            asked.append(day)
+            if promoted:
+                champion, trained_at = f"of day {day}", end + timedelta(minutes=20)
+    assert asked == list(range(every, 22, every))
+
+
+def test_day_is_one_of_the_calendar_in_utc() -> None:
+    weekly = replace(POLICY, fallback=7 * DAY)
+    ends = {START + 7 * DAY - timedelta(minutes=1): "keep", START + 7 * DAY: "retrain"}
+    for end, action in ends.items():
+        for zone in (UTC, timezone(timedelta(hours=-5))):
+            found = replace(CALM, window_end=end.astimezone(zone), trained_at=START + timedelta(hours=20))
+            assert verdict(found, model="m", earlier=(), policy=weekly).action == action
+
+
+def test_silenced_champion_has_trainings_asked_for_outside_of_the_cool_down_until_it_is_replaced() -> None:
+    # The first fallen score has had its training; the next ones are asked for while it has to be silent.
+    verdicts = lived_through("x" * 17 + "n")
+    assert [one.action[0] for one in verdicts] == list("rw" + "s" * 15 + "k")
+    assert [day for day, one in enumerate(verdicts) if one.trains] == [0, 7, 14]
+    assert len({one.cause for one in verdicts if one.trains}) == 3
+
+
+def test_silence_without_an_earlier_training_asks_for_one_at_once() -> None:
+    harmful = replace(DAYS["x"], standing="unknown")
+    before = [judge(harmful, day=day).judged for day in (0, 1)]
+    stopped = judge(harmful, day=2, earlier=before)
+    assert (stopped.action, stopped.trains) == ("stop", True)
+    assert Verdict.from_dict(stopped.to_dict()) == stopped
+    after = judge(harmful, day=3, earlier=[*before, stopped.judged])
+    assert (after.action, after.trains) == ("stop", False)
+
+
+def test_verdict_of_an_earlier_version_of_this_code_is_read() -> None:
+    for action, trains in (("retrain", True), ("stop", False)):
+        record = {**judge(DAYS["d"], day=3).to_dict(), "action": action}
+        del record["trains"], record["trained_at"]
+        found = Verdict.from_dict(record)
+        assert (found.trains, found.evidence.trained_at) == (trains, START + 3 * DAY)
+
+
+@given(days=st.text(sorted(DAYS), max_size=40), every=st.integers(1, 9), persistence=st.integers(1, 4))
+def test_no_training_is_asked_for_within_the_cool_down_and_a_calm_market_is_never_without_one_for_longer(
+    days: str, every: int, persistence: int
+) -> None:
+    policy = replace(POLICY, persistence=persistence, windows=4, cool_down=every * DAY, fallback=every * DAY)
+    found = lived_through(days, policy=policy)
+    asked = [day for day, one in enumerate(found) if one.trains]
+    assert all(later - sooner >= every for sooner, later in pairwise(asked))
+    # Whoever is not rolled back is trained anew, whatever the days show.
+    since = [0, *asked, len(days)]
+    for sooner, later in pairwise(since):
+        rolled_back = sum(one.action == "roll_back" for one in found[sooner:later])
+        if not rolled_back and "n" not in days:
+            assert later - sooner <= every
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,13 @@ def drift_report(
         home = market.home
         champion = _champion(market)
         newest = _newest(home, champion)
-        found = watch(home, champion, newest, false_alarms_a_month=config.false_alarms_a_month)
+        found = watch(
+            home,
+            champion,
+            newest,
+            false_alarms_a_month=config.false_alarms_a_month,
+            policy=market.verdict_policy,
+        )
         context.log.info(f"verdict: {found.verdict.action}: {found.verdict.reason}")
         if found.verdict.action != "keep":
             links = alerts.drift_links(home, context.run.run_id)

@@ -85,7 +85,7 @@ def drift_asks_for_training(
     found = newest_verdict(market.home)
     if found is None:
         return dg.SkipReason("no verdict yet: materialize drift_report")
-    if found.action != "retrain":
+    if not found.trains:
         return dg.SkipReason(f"verdict: {found.action}: {found.reason}")
     note_retraining(market.home, cause=found.cause, reason=found.reason, at=market.clock())
     if merged := _merged(context.instance, found.cause):

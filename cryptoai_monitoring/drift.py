@@ -17,6 +17,8 @@ FLOOR = 1e-4
 # Under these nothing counts as a change, however still the reference is.
 SMALLEST_PSI = 0.1
 SMALLEST_KS = 0.05
+# And none is told from nothing at all.
+LEAST = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +103,12 @@ class WindowWatch:
         """Learn from a reference (rows, features), without NaN."""
         cells = ReferenceCells.of(known)
         located = cells.located(known)
-        calibrated = family_wise_thresholds(
-            len(known), window_rows, lambda rows: cells.statistics_of_part(located[rows]), calibration
-        )
+
+        def logarithms(rows: Int64Array) -> Float64Array:
+            """Of the statistics, which are skewed without."""
+            return np.asarray(np.log(np.maximum(cells.statistics_of_part(located[rows]), LEAST)))
+
+        calibrated = np.exp(family_wise_thresholds(len(known), window_rows, logarithms, calibration))
         return cls(cells, np.maximum(calibrated, [[SMALLEST_PSI], [SMALLEST_KS]]))
 
     def found(self, window: Float64Array) -> Float64Array:

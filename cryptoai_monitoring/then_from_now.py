@@ -13,7 +13,6 @@ from typing import Self
 import numpy as np
 import polars as pl
 from scipy.special import ndtri
-from scipy.stats import t
 
 from cryptoai_monitoring.thresholds import (
     BooleanArray,
@@ -21,6 +20,7 @@ from cryptoai_monitoring.thresholds import (
     Float64Array,
     Int64Array,
     drawn_windows,
+    prediction_limit,
 )
 
 STATE, RELATION = "state", "relation"
@@ -139,8 +139,7 @@ class ThenFromNow:
         """Learn from a reference without nulls, at least `LEAST_WINDOWS` windows long.
 
         Both questions share the stated false-alarm rate. Windows of the reference's own are each told from
-        the rest of it by the same procedure; the threshold is Student's limit of prediction for one window
-        more, since the few windows of a reference hold no quantile as rare as a false alarm should be.
+        the rest of it by the same procedure; the threshold is the `prediction_limit` for one window more.
         """
         windows = min(reference.height // window_rows, MOST_WINDOWS)
         known = reference.tail(windows * window_rows)
@@ -149,7 +148,7 @@ class ThenFromNow:
         asked = {question: _Then.of(rows, window_rows) for question, rows in terms.items()}
         parts = drawn_windows(known.height, window_rows, calibration)
         areas = np.array([[then.area_of_part(part) for then in asked.values()] for part in parts])
-        limit = t.ppf(1 - calibration.false_alarm_rate / len(asked), windows - 1) * (1 + 1 / windows) ** 0.5
+        limit = prediction_limit(calibration.false_alarm_rate / len(asked), seen=windows)
         thresholds = areas.mean(axis=0) + limit * areas.std(axis=0)
         return cls(tuple(features), outcome, ranks, asked, np.maximum(thresholds, CHANCE + SMALLEST_BEYOND))
 

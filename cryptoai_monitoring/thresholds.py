@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import t
 
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
@@ -77,22 +78,30 @@ def family_wise_thresholds(
 ) -> Float64Array:
     """Threshold of each statistic, such that the stated share of undrifted windows exceeds any of them.
 
-    Each statistic over the drawn windows is scaled by its own median and upper spread, the largest scaled
-    one of each window is kept, and its quantile is scaled back.
+    Each statistic over the drawn windows is standardized, the largest of each window is kept, and what one
+    window more stays under with the stated chance is scaled back.
 
     Parameters
     ----------
     rows
         Of the reference.
     statistics
-        Distances of a drawn window, given by its rows, from the rest of the reference.
+        Distances of a drawn window, given by its rows, from the rest of the reference; about normal.
     """
     drawn = np.array([statistics(window) for window in drawn_windows(rows, window_rows, calibration)])
-    middle = np.median(drawn, axis=0)
-    spread = np.maximum(np.quantile(drawn, SPREAD_QUANTILE, axis=0) - middle, 1e-12)
-    largest = ((drawn - middle) / spread).reshape(len(drawn), -1).max(axis=1)  # (windows,)
-    limit = np.quantile(largest, 1 - calibration.false_alarm_rate, method="higher")
-    return np.asarray(middle + limit * spread, dtype=np.float64)
+    middle, deviation = drawn.mean(axis=0), np.maximum(drawn.std(axis=0), 1e-12)
+    largest = ((drawn - middle) / deviation).reshape(len(drawn), -1).max(axis=1)  # (windows,)
+    beyond = prediction_limit(calibration.false_alarm_rate, seen=rows // window_rows)
+    return np.asarray(middle + (largest.mean() + beyond * largest.std()) * deviation, dtype=np.float64)
+
+
+def prediction_limit(rate: float, *, seen: int) -> float:
+    """Deviations above the mean of independent normal values that one more exceeds with the stated chance.
+
+    It is Student's limit of prediction. The few windows of a reference hold no quantile as rare as a false
+    alarm should be, however many overlapping ones are drawn from it.
+    """
+    return float(t.ppf(1 - rate, seen - 1) * (1 + 1 / seen) ** 0.5)
 
 
 @dataclass(frozen=True, slots=True)

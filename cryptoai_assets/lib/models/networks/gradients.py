@@ -125,12 +125,21 @@ class _EncoderLayer(nn.Module):
         self.dropout = nn.Dropout(settings.dropout)
         self.heads = settings.heads
 
-    def forward(self, values: Tensor) -> Tensor:
-        joint = self.attention_input(self.before_attention(values)).chunk(3, dim=2)
+    def forward(self, values: Tensor, *, asking: int) -> Tensor:
+        """(rows, asking, width) of what the newest bars make of all, (rows, bars, width)."""
+        width = values.shape[2]
+        normal = self.before_attention(values)
+        weight, bias = self.attention_input.weight, self.attention_input.bias
+        joint = (
+            functional.linear(normal[:, -asking:], weight[:width], bias[:width]),
+            *functional.linear(normal, weight[width:], bias[width:]).chunk(2, dim=2),
+        )
         # each (rows, heads, bars, size)
-        asked, known, told = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in joint)
+        asked, known, told = (
+            part.reshape(len(part), -1, self.heads, width // self.heads).transpose(1, 2) for part in joint
+        )
         mixed = functional.scaled_dot_product_attention(asked, known, told).transpose(1, 2).flatten(2)
-        values = values + self.dropout(self.attention_output(mixed))
+        values = values[:, -asking:] + self.dropout(self.attention_output(mixed))
         inner = functional.relu(self.up(self.before_dense(values)))
         told_too: Tensor = values + self.dropout(self.down(inner))
         return told_too
@@ -148,9 +157,10 @@ class _Encoder(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         values = self.dropout(self.embedding(values) + self.positions)
-        for layer in self.layers:
-            values = layer(values)
-        last: Tensor = self.last_norm(values[:, -1])
+        for layer in self.layers[:-1]:
+            values = layer(values, asking=values.shape[1])
+        # Only the last bar is read after the last layer: nobody asks for the others.
+        last: Tensor = self.last_norm(self.layers[-1](values, asking=1)[:, 0])
         return last
 
 

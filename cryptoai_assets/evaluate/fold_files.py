@@ -6,9 +6,11 @@ rows; the reference answers them too.
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from cryptoai_assets.lib.models.baselines import DIRECTION_BASELINES, VOLATILITY
 from cryptoai_assets.lib.models.ensemble import fitted_alone
 from cryptoai_assets.lib.models.networks.problem import NetworkRun
 from cryptoai_assets.lib.models.reference_lgbm import reference_forecasts, reference_rows
-from cryptoai_assets.lib.models.zoo import Forecaster, forecaster
+from cryptoai_assets.lib.models.zoo import forecaster
 from cryptoai_assets.lib.search import Searched, Tried, search_kinds
 from cryptoai_assets.lib.sources.archive import ArchiveSource
 from cryptoai_assets.lib.splits import Fold, walk_forward
@@ -122,12 +124,26 @@ class Plan:
         Of the search of each kind, inside each fold.
     seeds
         Of the last fold; the first one is that of all others too.
+    threads
+        Of one part of the work.
+    processes
+        Parts that are worked on side by side. Their results do not depend on how many there are.
     """
 
     kinds: tuple[str, ...]
     trials: int
     seeds: tuple[int, ...]
     threads: int
+    processes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A fold by one seed: what is finished as a whole, or not at all."""
+
+    fold: Fold
+    seed: int
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,35 +158,47 @@ class FoldFiles:
     def folder(self) -> Path:
         """Folder of everything that is kept."""
         market = self.evaluated.market
+        plan = {name: value for name, value in asdict(self.plan).items() if name != "processes"}
         mark = settings_fingerprint(
             {
                 "market": asdict(market),
                 "archive": file_fingerprint(self.evaluated.archive),
-                "plan": asdict(self.plan),
+                "plan": plan,
                 "code": code_fingerprint(*_CODE),
             }
         )
         return self.root / f"{market.name}-{mark[:12]}"
 
-    def predictions(self, fold: Fold) -> Path:
-        """Predictions of a fold, told apart by ``model`` and ``seed``."""
-        return self.folder / f"fold-{fold.index}.parquet"
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Every fold by the first seed in order of time, then the last one by the others."""
+        first, *others = self.plan.seeds
+        folds = self.evaluated.folds
+        last = folds[-1]
+        return (
+            *(Part(fold, first, f"fold-{fold.index}") for fold in folds),
+            *(Part(last, seed, f"fold-{last.index}-seed-{seed}") for seed in others),
+        )
 
-    def record(self, fold: Fold) -> Path:
-        """What was chosen in a fold, and its seconds; it is written last."""
-        return self.folder / f"fold-{fold.index}.json"
+    def predictions(self, part: Part) -> Path:
+        """Predictions of a part, told apart by ``model`` and ``seed``."""
+        return self.folder / f"{part.name}.parquet"
 
-    def finished(self) -> list[Fold]:
-        """Folds that are there, in order of time."""
-        return [fold for fold in self.evaluated.folds if self.record(fold).is_file()]
+    def record(self, part: Part) -> Path:
+        """What was chosen in a part, and its seconds; it is written last."""
+        return self.folder / f"{part.name}.json"
+
+    def finished(self) -> list[Part]:
+        """Parts that are there, in their order."""
+        return [part for part in self.parts if self.record(part).is_file()]
 
     def seconds(self) -> float:
-        """Time that all finished folds took."""
-        return sum(float(json.loads(self.record(fold).read_bytes())["seconds"]) for fold in self.finished())
+        """Time that all finished parts took, one after the other."""
+        return sum(float(json.loads(self.record(part).read_bytes())["seconds"]) for part in self.finished())
 
     def read(self) -> pl.DataFrame:
-        """Predictions of all finished folds."""
-        return pl.concat(read_stored_parquet(self.predictions(fold)) for fold in self.finished())
+        """Predictions of all finished parts."""
+        return pl.concat(read_stored_parquet(self.predictions(part)) for part in self.finished())
 
     def work(
         self,
@@ -179,81 +207,107 @@ class FoldFiles:
         tell: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Finish folds in order of time, from where an earlier call stopped.
+        """Finish parts in their order, some of them side by side, from where an earlier call stopped.
 
         Parameters
         ----------
         minutes
-            A fold begins when it would likely end within them, but for the first; None is until all are done.
+            Parts begin when they would likely end within them, but for the first; None is until all are done.
+        tell
+            Is sent to the processes, where there are several.
         """
         began, longest = clock(), 0.0
         self.folder.mkdir(parents=True, exist_ok=True)
-        for fold in self.evaluated.folds:
-            if self.record(fold).is_file():
-                tell(f"fold {fold.index + 1} of {len(self.evaluated.folds)} is there already")
-                continue
+        there = self.finished()
+        for part in there:
+            tell(f"{self._title(part)} is there already")
+        absent = [part for part in self.parts if part not in there]
+        while absent:
             if minutes is not None and longest and clock() - began + longest > 60 * minutes:
                 return
             started = clock()
-            chosen = self._finish(fold, tell)
-            seconds = clock() - started
-            longest = max(longest, seconds)
-            record = {"chosen": chosen, "seconds": seconds}
-            draft = self.record(fold).with_suffix(".tmp")
-            draft.write_text(json.dumps(record))
-            draft.replace(self.record(fold))
-            tell(f"fold {fold.index + 1} of {len(self.evaluated.folds)}: {seconds:.0f} s, chosen: {chosen}")
+            # The searches of the last fold are there for its other seeds.
+            first = [part for part in absent if part.seed == self.plan.seeds[0]]
+            now = (first or absent)[: self.plan.processes]
+            self._side_by_side(now, tell)
+            absent = [part for part in absent if part not in now]
+            longest = max(longest, clock() - started)
 
-    def _finish(self, fold: Fold, tell: Callable[[str], None]) -> str:
-        plan, market, data = self.plan, self.evaluated.market, self.evaluated.data
-        last = fold.index == self.evaluated.folds[-1].index
-        searched = self._searched(data.between(None, fold.train_end), tell)
-        parts = []
-        for seed in plan.seeds if last else plan.seeds[:1]:
-            baselines = (*DIRECTION_BASELINES, *VOLATILITY_BASELINES) if seed == plan.seeds[0] else ()
-            results = out_of_sample_by_kind(
-                data,
-                [*self._models(searched), *baselines],
-                [fold],
-                horizons=market.horizons,
-                seed=seed,
-                after_fold=lambda kind, _: tell(f"  {kind}"),
-            )
-            parts += [
-                prediction_frame(told, market.horizons).with_columns(model=pl.lit(kind), seed=seed)
-                for kind, told in results.items()
-            ]
+    def _side_by_side(self, parts: Sequence[Part], tell: Callable[[str], None]) -> None:
+        if len(parts) == 1:
+            self._finish(parts[0], tell)
+            return
+        # PyTorch has one number of threads and one stream of random numbers for a whole process.
+        with ProcessPoolExecutor(len(parts), mp_context=get_context("spawn")) as pool:
+            for running in [pool.submit(self._finish, part, tell) for part in parts]:
+                running.result()
+
+    def _title(self, part: Part) -> str:
+        count, others = len(self.evaluated.folds), part.seed != self.plan.seeds[0]
+        return f"fold {part.fold.index + 1} of {count}{f', seed {part.seed}' if others else ''}"
+
+    def _finish(self, part: Part, tell: Callable[[str], None]) -> None:
+        started = time.monotonic()
+
+        def told(line: str) -> None:
+            tell(f"  {self._title(part)}: {line}")
+
+        chosen = self._predict(part, told)
+        seconds = time.monotonic() - started
+        draft = self.record(part).with_suffix(".tmp")
+        draft.write_text(json.dumps({"chosen": chosen, "seconds": seconds}))
+        draft.replace(self.record(part))
+        tell(f"{self._title(part)}: {seconds:.0f} s, chosen: {chosen}")
+
+    def _predict(self, part: Part, tell: Callable[[str], None]) -> str:
+        """Write the predictions of a part, and return the kind that validation chose."""
+        market, data = self.evaluated.market, self.evaluated.data
+        run = NetworkRun(self.folder / f"checkpoints-{part.name}")
+        searched = self._searched(part, run, tell)
+        first = part.seed == self.plan.seeds[0]
+        alone = fitted_alone([found.settings for found in searched.found.values()])
+        results = out_of_sample_by_kind(
+            data,
+            [
+                *(forecaster(model, threads=self.plan.threads, run=run) for model in alone),
+                *((*DIRECTION_BASELINES, *VOLATILITY_BASELINES) if first else ()),
+            ],
+            [part.fold],
+            horizons=market.horizons,
+            seed=part.seed,
+            after_fold=lambda kind, _: tell(kind),
+        )
+        found = [
+            prediction_frame(told, market.horizons).with_columns(model=pl.lit(kind), seed=part.seed)
+            for kind, told in results.items()
+        ]
         chosen = searched.chosen.kind
-        parts += [part.with_columns(model=pl.lit(CHOSEN)) for part in parts if part["model"][0] == chosen]
-        parts.append(self._reference(fold, parts[0]))
-        write_parquet_atomically(pl.concat(parts), self.predictions(fold))
-        self._run.finish()
+        found += [rows.with_columns(model=pl.lit(CHOSEN)) for rows in found if rows["model"][0] == chosen]
+        if first:
+            found.append(self._reference(part.fold, found[0]))
+        write_parquet_atomically(pl.concat(found), self.predictions(part))
+        run.finish()
         return chosen
 
-    def _searched(self, rows: Dataset, tell: Callable[[str], None]) -> Searched:
+    def _searched(self, part: Part, run: NetworkRun, tell: Callable[[str], None]) -> Searched:
+        """Search on the fold's training rows; what an earlier search found is found again without trials."""
+
         def told(tried: Tried) -> None:
-            tell(f"  {tried.sentence}")
+            tell(tried.sentence)
 
         horizons = sorted(self.evaluated.market.horizons)
+        studies = self.folder / f"studies-{part.fold.index}.db"
         return search_kinds(
-            rows,
+            self.evaluated.data.between(None, part.fold.train_end),
             self.plan.kinds,
             horizon=horizons[len(horizons) // 2],
             trials=self.plan.trials,
             seed=self.plan.seeds[0],
             threads=self.plan.threads,
             after_trial=told,
-            run=self._run,
-            studies=Studies(f"sqlite:///{(self.folder / 'studies.db').resolve()}"),
+            run=run,
+            studies=Studies(f"sqlite:///{studies.resolve()}"),
         )
-
-    def _models(self, searched: Searched) -> Iterator[Forecaster]:
-        alone = fitted_alone([found.settings for found in searched.found.values()])
-        return (forecaster(model, threads=self.plan.threads, run=self._run) for model in alone)
-
-    @property
-    def _run(self) -> NetworkRun:
-        return NetworkRun(self.folder / "checkpoints")
 
     def _reference(self, fold: Fold, rows: pl.DataFrame) -> pl.DataFrame:
         """What the reference says of the rows that the models answer."""

@@ -16,13 +16,14 @@ from cryptoai_assets.lib.training import FULL
 # Folds begin while the last of them would likely end within these.
 MINUTES = 25.0
 SHORT_PLAN = Plan(
-    kinds=("xgboost", "lightgbm", "tree_ensemble"), trials=3, seeds=(FULL.seed,), threads=FULL.threads
+    kinds=("xgboost", "lightgbm", "tree_ensemble"), trials=3, seeds=(FULL.seed,), threads=1, processes=2
 )
 FULL_PLAN = Plan(
     kinds=(*FULL.kinds, "lstm", "transformer", "blend"),
     trials=FULL.trials,
     seeds=tuple(FULL.seed + step for step in range(5)),
-    threads=FULL.threads,
+    threads=1,
+    processes=2,
 )
 
 
@@ -102,11 +103,11 @@ class Evaluation:
 
 
 def _extent(files: FoldFiles) -> EvaluationRow:
-    finished, every = files.finished(), files.evaluated.folds
+    finished, every = [part.fold for part in files.finished()], files.evaluated.folds
     absent = [str(fold.index + 1) for fold in every if fold not in finished]
     return EvaluationRow(
         f"{ROOM}/folds-scored",
-        len(finished),
+        len(every) - len(absent),
         f"of {len(every)} folds",
         reference=f"left out: folds {', '.join(absent)}" if absent else "all of the last 60 %",
     )

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -43,31 +44,32 @@ def killed(root: Path) -> pl.DataFrame:
     )
     assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
     files = files_at(root)
-    assert [fold.index for fold in files.finished()] == list(range(DIED_IN))
-    return read_stored_parquet(files.predictions(files.evaluated.folds[DIED_IN]))
+    assert files.finished() == list(files.parts[:DIED_IN])
+    return read_stored_parquet(files.predictions(files.parts[DIED_IN]))
 
 
 @pytest.fixture(scope="module")
 def finished(root: Path, killed: pl.DataFrame) -> FoldFiles:
     """The same folds in another process; those of before are not touched."""
     files = files_at(root)
-    first = files.predictions(files.evaluated.folds[0])
+    first = files.predictions(files.parts[0])
     before = first.stat().st_mtime_ns
     told: list[str] = []
     files.work(minutes=None, tell=told.append)
     assert first.stat().st_mtime_ns == before
     assert told[0] == f"fold 1 of {FOLDS} is there already"
-    again = read_stored_parquet(files.predictions(files.evaluated.folds[DIED_IN]))
+    again = read_stored_parquet(files.predictions(files.parts[DIED_IN]))
     assert again.equals(killed), "the fold is the same in whichever process"
     return files
 
 
 def test_killed_evaluation_goes_on_with_the_fold_that_it_died_in(finished: FoldFiles) -> None:
-    assert finished.finished() == list(finished.evaluated.folds)
+    assert finished.finished() == list(finished.parts)
+    assert [part.fold for part in finished.parts] == [*finished.evaluated.folds, finished.evaluated.folds[-1]]
     assert finished.seconds() > 0
     told: list[str] = []
     finished.work(minutes=None, tell=told.append)
-    assert len(told) == len(finished.evaluated.folds)
+    assert len(told) == len(finished.parts)
     assert all("there already" in line for line in told)
 
 
@@ -118,7 +120,27 @@ def test_fold_that_would_not_end_within_the_minutes_does_not_begin(finished: Fol
     assert files.folder != finished.folder, "another plan has another folder"
     clock = map(float, itertools.count(0, 60)).__next__
     files.work(minutes=6, tell=lambda _: None, clock=clock)
-    assert [fold.index for fold in files.finished()] == [0, 1]
+    assert files.finished() == list(files.parts[:2])
+
+
+def test_processes_side_by_side_find_the_same_and_tell_it(finished: FoldFiles, tmp_path: Path) -> None:
+    files = FoldFiles(tmp_path / "evaluate", finished.evaluated, replace(PLAN, processes=2))
+    assert files.folder.name == finished.folder.name, "their number changes nothing"
+    log = tmp_path / "told"
+    files.work(minutes=None, tell=partial(note, log))
+    key = ["model", "seed", "fold", "symbol", "horizon", "open_time"]
+    assert files.read().sort(key).equals(finished.read().sort(key))
+    ended = [line for line in log.read_text().splitlines() if ", chosen: xgboost" in line]
+    assert sorted(line.partition(": ")[0] for line in ended) == [
+        *(f"fold {number} of {FOLDS}" for number in range(1, FOLDS + 1)),
+        f"fold {FOLDS} of {FOLDS}, seed 8",
+    ]
+
+
+def note(log: Path, line: str) -> None:
+    """Write a line as a whole, from whichever process."""
+    with log.open("a") as file:
+        file.write(f"{line}\n")
 
 
 def test_archive_is_read_as_the_platform_would_hold_it_and_its_last_part_is_scored(root: Path) -> None:

@@ -21,7 +21,7 @@ from cryptoai_assets.lib.splits import walk_forward
 from edge_bundle.candles import bar_grid
 
 BARS, FOLDS = 2600, 4
-PLAN = Plan(kinds=("xgboost",), trials=1, seeds=(7, 8), threads=1)
+PLAN = Plan(kinds=("xgboost",), trials=1, seeds=(7, 8), threads=1, processes=1)
 # Two coins that walk at random, and a history that holds them.
 WALKS = replace(
     market_preset("sample"),

@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 import onnxmltools
 import polars as pl
-import skl2onnx
 from onnxmltools.convert.common.data_types import FloatTensorType
 
 from cryptoai_assets.lib.datasets import Dataset, Float64Array
@@ -24,7 +23,7 @@ from cryptoai_assets.lib.models.fitted import FittedForecaster
 from cryptoai_assets.lib.models.forecaster_model import Predictions
 from cryptoai_assets.lib.models.networks.fitted import FittedNetwork
 from cryptoai_assets.lib.models.networks.graph import network_heads
-from cryptoai_assets.lib.models.tree_heads import ForestHead, LightgbmHead, TreeHead, XgboostHead
+from cryptoai_assets.lib.models.tree_heads import LightgbmHead, TreeHead, XgboostHead
 from cryptoai_assets.lib.models.trees import FittedTrees
 from cryptoai_assets.lib.quantization import FP32, ChosenPrecision, chosen_precision
 from cryptoai_assets.lib.store import write_parquet_atomically
@@ -111,9 +110,6 @@ def _tree_node(head: TreeHead, features: int) -> onnx.NodeProto:
                 converted = onnxmltools.convert_lightgbm(
                     head.booster, initial_types=inputs, target_opset=15, zipmap=False
                 )
-            case ForestHead():
-                row = np.zeros((1, features), np.float32)
-                converted = skl2onnx.to_onnx(head.forest, row, target_opset=15)
             case _:
                 raise ExportError(f"no converter for {type(head).__name__}: add it here")
     tree: onnx.NodeProto = next(n for n in converted.graph.node if n.op_type.startswith("TreeEnsemble"))

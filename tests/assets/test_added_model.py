@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 import pytest
 from fakes.candidates import candidate_by_hand
 from fakes.walk_rows import FEW_FEATURES, HORIZONS, rows_of_grid, walk_grid
-from sklearn.ensemble import ExtraTreesRegressor
+from lightgbm import Dataset, train
 
 from cryptoai_assets.lib.candidate import bundle_folder, score_stretch
 from cryptoai_assets.lib.market import market_preset
-from cryptoai_assets.lib.models.tree_heads import ForestHead, ForestSettings
+from cryptoai_assets.lib.models.tree_heads import LightgbmHead, LightgbmSettings
 from cryptoai_assets.lib.search import search_settings
 from cryptoai_assets.lib.training import SMALL, training_splits
 from edge_bundle.candles import CANDLE_SCHEMA
@@ -34,9 +34,10 @@ def settings() -> Any:
     names: Mapping[str, Any] = {
         "dataclass": dataclass,
         "ClassVar": ClassVar,
-        "ForestSettings": ForestSettings,
-        "ForestHead": ForestHead,
-        "ExtraTreesRegressor": ExtraTreesRegressor,
+        "LightgbmSettings": LightgbmSettings,
+        "LightgbmHead": LightgbmHead,
+        "Dataset": Dataset,
+        "train": train,
     }
     made = dict(names)
     exec(compile(block[1], str(PAGE), "exec", dont_inherit=True), made)  # noqa: S102 — the page is the project's

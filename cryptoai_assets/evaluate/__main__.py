@@ -11,7 +11,7 @@ from cryptoai_assets.evaluate import charts, drift, forecasting, loop, then_from
 from cryptoai_assets.evaluate.comparison import ROOM as FORECASTING
 from cryptoai_assets.evaluate.loop_market import PLANS, LoopError, LoopPlan
 from cryptoai_assets.evaluate.loop_market import ROOM as LOOP
-from cryptoai_assets.evaluate.rows import COMMAND, EvaluationRow, row_line, write_rows
+from cryptoai_assets.evaluate.rows import COMMAND, EvaluationRow, row_line, say, write_rows
 from cryptoai_assets.lib.candle_patterns import weights
 from cryptoai_assets.lib.candle_patterns.plan import CANDLES
 from cryptoai_assets.lib.charts.plan import FULL_CHARTS
@@ -48,29 +48,29 @@ def _forecasting(asked: Asked) -> Iterator[EvaluationRow]:
     evaluation = forecasting.Evaluation(
         configured_resource(), asked.full, asked.minutes, folder=FOLDER, results=RESULTS
     )
-    yield from evaluation.rows(_say, commit=asked.commit)
+    yield from evaluation.rows(say, commit=asked.commit)
     if not asked.full:
-        _say(f"left out of {FORECASTING}: {evaluation.left_out()}; make evaluate FULL=1 has it")
+        say(f"left out of {FORECASTING}: {evaluation.left_out()}; make evaluate FULL=1 has it")
 
 
 def _charts(_asked: Asked) -> Iterator[EvaluationRow]:
     evaluation = charts.ChartEvaluation(FULL_CHARTS, SHIPPED, FOLDER / charts.ROOM)
     candles = sample_candles()
-    yield from evaluation.rows(candles, _say)
+    yield from evaluation.rows(candles, say)
     yield from charts.candle_rows(candles, CANDLES, weights.SHIPPED / weights.BUNDLE_NAME)
 
 
 def _drift(_asked: Asked) -> Iterator[EvaluationRow]:
-    yield from drift.DriftStudy(drift.FULL_PLAN, FOLDER).rows(_say)
-    yield from together.full_family(FOLDER).rows(_say)
-    yield from then_from_now.full_study(FOLDER).rows(_say)
+    yield from drift.DriftStudy(drift.FULL_PLAN, FOLDER).rows(say)
+    yield from together.full_family(FOLDER).rows(say)
+    yield from then_from_now.full_study(FOLDER).rows(say)
 
 
 def _loop(asked: Asked) -> Iterator[EvaluationRow]:
     plan = PLANS[asked.symbol]
     archive = minutes_archive(configured_resource().archive, plan)
     study = loop.LoopStudy.read(archive, plan, FOLDER)
-    yield from study.rows(_say, results=RESULTS, commit=asked.commit)
+    yield from study.rows(say, results=RESULTS, commit=asked.commit)
 
 
 def minutes_archive(named: str | None, plan: LoopPlan) -> Path:
@@ -126,11 +126,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows: list[EvaluationRow] = []
     status = 0
     for room in rooms_asked(options.room):
-        _say(f"{room}: measuring; the first rows come after some minutes")
+        say(f"{room}: measuring; the first rows come after some minutes")
         try:
             for row in ROOMS[room](asked):
                 rows.append(row)
-                _say(row_line(row))
+                say(row_line(row))
         except (
             charts.ChartEvaluationError,
             forecasting.EvaluationError,
@@ -144,13 +144,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status  # the rows of the time before stay
     write_rows(OUTPUT, rows, commit=asked.commit)
     missed = [row.name for row in rows if row.met is False]
-    _say(f"\n{len(rows)} rows in {OUTPUT}; {len(missed)} goals missed {missed or ''}\n{REMARK}")
+    say(f"\n{len(rows)} rows in {OUTPUT}; {len(missed)} goals missed {missed or ''}\n{REMARK}")
     return status
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

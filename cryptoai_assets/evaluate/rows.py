@@ -1,6 +1,7 @@
 """One row of `make evaluate`, and the files and tables that rows become."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -84,3 +85,9 @@ def table_lines(rows: Sequence[EvaluationRow]) -> list[str]:
             beside += f" {row.reference_value:.4f}"
         lines.append(f"| {row.name} | {row.value:.4f} {row.unit} | {interval} | {goal} | {met} | {beside} |")
     return lines
+
+
+def say(line: str) -> None:
+    """Print a line at once; processes that an evaluation starts say theirs by it too."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()

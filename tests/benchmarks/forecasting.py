@@ -24,13 +24,16 @@ from fakes.untrained_network import untrained_network
 from cryptoai_assets.lib.datasets import Dataset, dataset
 from cryptoai_assets.lib.export import forecaster_graph
 from cryptoai_assets.lib.models.ensemble import EnsembleSettings
+from cryptoai_assets.lib.models.forecaster_model import rows_of
 from cryptoai_assets.lib.models.networks.fitted import RobustScaling
 from cryptoai_assets.lib.models.networks.problem import Windows, stride_bars, training_problem
 from cryptoai_assets.lib.models.networks.settings import LstmSettings, NetworkSettings, TransformerSettings
 from cryptoai_assets.lib.models.tree_heads import ForestSettings, LightgbmSettings, XgboostSettings
 from cryptoai_assets.lib.models.trees import Trees
 from cryptoai_assets.lib.quantization import chosen_precision
+from cryptoai_assets.lib.search import FOLDS, VALIDATION_SHARE
 from cryptoai_assets.lib.targets import target_frame
+from cryptoai_assets.lib.training import FULL, STRETCH_SHARE
 from edge_bundle.features.catalog import catalog, feature_frame
 from edge_bundle.session import INPUT_NAME, ModelSession
 
@@ -41,14 +44,16 @@ GOAL_MS, BUNDLE_GOAL_MB = 1.0, 15.0
 # Two symbols for half a year, the threads of a training, and what is timed of an epoch.
 MINUTE_ROWS, THREADS, EPOCH_WINDOWS = 522_546, 2, 512
 TRAINING_GOAL_MINUTES = 40.0
+# A search reads the rows before the first scored fold, and trains on half of them, then on three quarters.
+SEARCH_BARS, SEARCH_TRIALS, SEARCH_GOAL_MINUTES = 40_000, 30, 20.0
 SETTINGS: tuple[NetworkSettings, ...] = (LstmSettings.start(), TransformerSettings.start())
 
 
-def real_shaped_rows() -> Dataset:
+def real_shaped_rows(count: int = BARS) -> Dataset:
     """Windows over the catalog's quickest features, of a random walk of minutes."""
     names = sorted(catalog(), key=lambda name: catalog()[name].warmup)[: FEATURES - 1]
     names = [*names, *({"return_deviation_60"} - set(names))]
-    grid = bars(BARS)
+    grid = bars(count)
     targets = target_frame(grid, horizons=HORIZONS)
     return dataset(feature_frame(grid, names), targets, names, lookback=60, bar=timedelta(minutes=1))
 
@@ -68,7 +73,8 @@ def measure() -> list[BenchRow]:
             found += _rows(f"{settings.kind}-{chosen.name}", chosen.graph, windows)
     trees = _full_grown_trees().fit(data, horizons=HORIZONS, seed=1)
     found += _rows("tree-ensemble-fp32", forecaster_graph(trees), data.windows(trees.lookback, rows))
-    return [*found, *(_training_row(settings, data) for settings in SETTINGS if find_spec("torch"))]
+    found += [_training_row(settings, data) for settings in SETTINGS if find_spec("torch")]
+    return [*found, _search_row(real_shaped_rows(SEARCH_BARS))]
 
 
 def _full_grown_trees() -> Trees:
@@ -108,6 +114,30 @@ def _training_row(settings: NetworkSettings, data: Dataset) -> BenchRow:
         minutes <= TRAINING_GOAL_MINUTES,
         f"extrapolated: {count} windows in {seconds * count:.1f} s, "
         f"{windows:,.0f} for {MINUTE_ROWS:,} minutes; the goal is 20 minutes on two cores",
+    )
+
+
+def _search_row(data: Dataset) -> BenchRow:
+    """Processor time that trees are searched on the minute set, when no trial is given up."""
+    horizon = HORIZONS[len(HORIZONS) // 2]
+    inputs, up = rows_of(data.values), data.target("up", horizon)
+    known = np.isfinite(up)
+    start = process_time()
+    for settings in (XgboostSettings, LightgbmSettings, ForestSettings):
+        head = settings.start().grow(inputs[known], up[known], objective="direction", seed=1)
+        head.predict(inputs)
+    seconds = (process_time() - start) / known.sum()
+    searched = MINUTE_ROWS * (1 - STRETCH_SHARE) * (1 - FULL.test_share)
+    trained = searched * sum(1 - VALIDATION_SHARE * (1 - fold / FOLDS) for fold in range(FOLDS))
+    minutes = float(seconds * trained * SEARCH_TRIALS / 60)
+    return BenchRow(
+        "forecasting/trees-search-extrapolated",
+        minutes,
+        "core min",
+        SEARCH_GOAL_MINUTES,
+        minutes <= SEARCH_GOAL_MINUTES,
+        f"extrapolated from {known.sum():,} rows: {SEARCH_TRIALS} whole trials of three libraries on "
+        f"{searched:,.0f} of {MINUTE_ROWS:,} minutes; the goal is 10 minutes on two cores",
     )
 
 

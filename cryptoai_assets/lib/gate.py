@@ -149,16 +149,33 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class PairedTest:
-    """A paired comparison: the interval of the other's loss minus the challenger's against a margin."""
+    """A paired comparison: the interval of the other's loss minus the challenger's against a margin.
+
+    Parameters
+    ----------
+    champion
+        The champion's own interval against the same baseline on the same rows, of a refresh.
+    """
 
     against: str
     interval: Interval
     margin: float
+    champion: Interval | None = None
 
     @property
     def passed(self) -> bool:
         """Whether the lower end is above the margin."""
         return self.interval.lower > self.margin
+
+    @property
+    def excused(self) -> bool:
+        """Whether the champion does not pass either, and the challenger is not shown to be worse.
+
+        A refusal leaves the champion: what it cannot show on these rows itself is no reason to keep it.
+        """
+        if self.passed or self.champion is None:
+            return False
+        return not self.champion.lower > self.margin and self.interval.upper > self.margin
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +230,7 @@ def decide(evidence: Evidence, policy: GatePolicy) -> Decision:
         promote=not reasons,
         door=door,
         first_version=evidence.champion is None,
-        reasons=tuple(reasons) or (_admission(evidence, door, alarmed=bool(alarms)),),
+        reasons=tuple(reasons) or (_admission(evidence, tests, door, alarmed=bool(alarms)),),
         tests=tests,
         alarms=alarms,
         bounds=tuple(evidence.bounds),
@@ -248,7 +265,7 @@ def _failures(evidence: Evidence, tests: Sequence[PairedTest]) -> list[str]:
         f"[{test.interval.lower:+.5f}, {test.interval.upper:+.5f}], "
         f"its lower end must be above {test.margin:+.5f}; {test.interval.least_detectable:.5f} was detectable"
         for test in tests
-        if not test.passed
+        if not test.passed and not test.excused
     ]
     bounds = [
         f"{bound.name} is {bound.value:.4f}, at most {bound.limit:.4f} is allowed"
@@ -260,14 +277,22 @@ def _failures(evidence: Evidence, tests: Sequence[PairedTest]) -> list[str]:
 
 
 def _tests(evidence: Evidence, policy: GatePolicy, *, refresh: bool) -> tuple[PairedTest, ...]:
-    return tuple(
+    held = evidence.champion if refresh else None
+    tests = [
         PairedTest(
             name,
             _interval(losses, evidence, policy),
-            margin=-_allowed_loss(losses, policy) if refresh and losses is evidence.champion else 0.0,
+            margin=0.0,
+            champion=None
+            if held is None
+            else _interval(Comparison(losses.other, held.other), evidence, policy),
         )
-        for name, losses in _comparisons(evidence).items()
-    )
+        for name, losses in evidence.baselines.items()
+    ]
+    if evidence.champion is not None:
+        margin = -_allowed_loss(evidence.champion, policy) if refresh else 0.0
+        tests.append(PairedTest("champion", _interval(evidence.champion, evidence, policy), margin))
+    return tuple(tests)
 
 
 def _interval(losses: Comparison, evidence: Evidence, policy: GatePolicy) -> Interval:
@@ -281,7 +306,7 @@ def _allowed_loss(losses: Comparison, policy: GatePolicy) -> float:
     return policy.non_inferiority_margin.of(float(losses.other[both].mean())) if both.any() else 0.0
 
 
-def _admission(evidence: Evidence, door: Door, *, alarmed: bool) -> str:
+def _admission(evidence: Evidence, tests: Sequence[PairedTest], door: Door, *, alarmed: bool) -> str:
     others = ", ".join(evidence.baselines)
     answered = f"; {evidence.acknowledged_by} answers for the leak alarm" if alarmed else ""
     if evidence.champion is None:
@@ -291,7 +316,13 @@ def _admission(evidence: Evidence, door: Door, *, alarmed: bool) -> str:
         )
     if door == "superior":
         return f"better than the champion and than every baseline ({others}){answered}"
+    beaten = ", ".join(test.against for test in tests if test.passed and test.against in evidence.baselines)
+    unproved = ", ".join(test.against for test in tests if test.excused)
+    shown = [
+        *([f"better than {beaten}"] if beaten else []),
+        *([f"neither it nor the champion is shown to be better than {unproved}"] if unproved else []),
+    ]
     return (
         f"not worse than the champion, refreshed because of {evidence.refresh_cause}; "
-        f"better than {others}{answered}"
+        f"{'; '.join(shown)}{answered}"
     )

@@ -116,12 +116,35 @@ def test_margin_in_points_of_accuracy_is_taken_as_it_is() -> None:
     assert tests["champion"].margin == -0.003
 
 
-@pytest.mark.parametrize("evidence", [EVIDENCE, REFRESH], ids=["superior", "refresh"])
-def test_challenger_that_is_only_as_good_as_one_baseline_is_refused_at_both_doors(evidence: Evidence) -> None:
-    equal = replace(evidence, baselines={**evidence.baselines, "logistic": beside(0.0)})
+def test_challenger_that_is_only_as_good_as_one_baseline_is_refused_at_the_superior_door() -> None:
+    equal = replace(EVIDENCE, baselines={**EVIDENCE.baselines, "logistic": beside(0.0)})
     decision = decide(equal, POLICY)
     assert not decision.promote
     assert "better than logistic" in decision.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("champion", "logistic", "promoted"),
+    [
+        pytest.param(-0.002, 0.0, False, id="champion-is-better"),
+        pytest.param(0.0, 0.0, True, id="champion-is-no-better-either"),
+        pytest.param(0.01, 0.0, True, id="champion-is-worse"),
+        pytest.param(-0.002, -0.002, False, id="challenger-is-worse"),
+        pytest.param(0.01, -0.002, False, id="both-are-worse"),
+    ],
+)
+def test_refresh_must_show_of_a_baseline_what_the_champion_shows(
+    champion: float, logistic: float, promoted: bool
+) -> None:
+    """By how much the loss of each is above the challenger's; a champion may be better by .0034."""
+    compared = replace(
+        REFRESH, champion=beside(champion), baselines={"majority": beside(0.02), "logistic": beside(logistic)}
+    )
+    decision = decide(compared, POLICY)
+    assert decision.promote == promoted
+    told = "neither it nor the champion is shown to be better than logistic" if promoted else "than logistic"
+    assert told in decision.reasons[0]
+    assert ("better than majority" in decision.reasons[0]) == promoted
 
 
 def test_bound_canary_and_alarm_each_give_a_reason_of_their_own() -> None:

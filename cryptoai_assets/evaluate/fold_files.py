@@ -5,12 +5,13 @@ rows; the reference answers them too.
 """
 
 import json
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import numpy as np
@@ -250,6 +251,9 @@ class FoldFiles:
         started = time.monotonic()
 
         def told(line: str) -> None:
+            starter = parent_process()
+            if starter is not None and not starter.is_alive():
+                sys.exit("the evaluation that began this part was killed")
             tell(f"  {self._title(part)}: {line}")
 
         chosen = self._predict(part, told)

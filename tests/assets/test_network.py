@@ -8,11 +8,12 @@ import pytest
 from fakes.promised_intervals import shares_held
 from fakes.ridge_solver import EPOCHS, RidgeSolver
 from fakes.walk_rows import BAR, FEW_FEATURES, HORIZONS, walk_grid
+from scipy.special import logit
 
 from cryptoai_assets.lib.datasets import Dataset, LookbackError, dataset
 from cryptoai_assets.lib.models.coupling import INTERVAL_COVERAGE
 from cryptoai_assets.lib.models.networks.fitted import FittedNetwork
-from cryptoai_assets.lib.models.networks.network import Network, _calibration
+from cryptoai_assets.lib.models.networks.network import Network, _shrunk
 from cryptoai_assets.lib.models.networks.problem import Epoch
 from cryptoai_assets.lib.models.networks.settings import LstmSettings, NetworkSettings, TransformerSettings
 from cryptoai_assets.lib.targets import target_frame
@@ -69,7 +70,8 @@ def test_rows_are_read_in_the_order_training_stopping_calibration_and_purged_bet
     assert len(stopping) / (len(training) + len(stopping)) == pytest.approx(0.15, abs=0.02)
     assert final.stopping is None
     assert final.epochs == EPOCHS
-    assert (trial.epochs, final.planned) == (trial.planned, trial.planned)
+    assert trial.epochs == trial.planned
+    assert final.planned == EPOCHS, "the last one learns more and more slowly until its end"
     assert places_of(train, final.training.last).times[-1] >= times[-2]
 
 
@@ -144,20 +146,26 @@ def test_network_that_is_wrong_where_it_is_calibrated_says_the_share_of_ups(trai
     )
     found = network(RidgeSolver()).fit(replace(train, targets=told), horizons=(1,), seed=1)
     assert found.calibration[0].slope == 0
-    share = up[cut:].mean()
-    assert found.predict(train).probability_up[:, 0] == pytest.approx(share, abs=0.02)
+    assert found.predict(train).probability_up[:, 0] == pytest.approx(up.mean(), abs=0.002)
 
 
-def test_body_that_points_to_the_wrong_side_has_no_say_beside_a_regression_that_does_not() -> None:
+def test_mean_logit_is_that_of_the_training_rows_however_often_ups_came_later(train: Dataset) -> None:
+    """A last fifth of nothing but rises moves no intercept."""
+    rising = pl.int_range(pl.len()) >= int(0.8 * len(train))
+    told = train.targets.with_columns(up_1=pl.when(rising).then(1).otherwise("up_1").cast(pl.Int8))
+    found = network(RidgeSolver()).fit(replace(train, targets=told), horizons=(1,), seed=1)
+    said = found.predict(train).probability_up[:, 0]
+    assert logit(said).mean() == pytest.approx(logit(np.nanmean(told["up_1"])), abs=0.05)
+
+
+def test_body_that_points_to_the_wrong_side_has_no_say_and_no_part_is_made_more_of() -> None:
     random = np.random.default_rng(2)
     parts = random.normal(0, 0.3, (20_000, 2))
-    up = (parts @ [-0.5, 1.0] + random.logistic(size=len(parts)) > 0).astype(float)
-    found = _calibration(parts, up)
-    assert found.slope == 0
-    assert found.regression == pytest.approx(1, abs=0.15)
-    turned = _calibration(parts * [-1, 1], up)
-    assert turned.slope == pytest.approx(0.5, abs=0.15)
-    assert turned.regression == pytest.approx(1, abs=0.15)
+    up = (0.4 + parts @ [-0.5, 0.8] + random.logistic(size=len(parts)) > 0).astype(float)
+    assert _shrunk(parts, 0.4, up) == pytest.approx([0, 0.8], abs=0.1)
+    assert _shrunk(parts * [-1, 1], 0.4, up) == pytest.approx([0.5, 0.8], abs=0.1)
+    assert _shrunk(parts * [-1, 0.2], 0.4, up) == pytest.approx([0.5, 1], abs=0.1)
+    assert _shrunk(parts[:0], 0.4, up[:0]).tolist() == [1, 1]
 
 
 def test_rows_of_the_future_do_not_change_a_network_of_the_past(data: Dataset, train: Dataset) -> None:

@@ -1,7 +1,8 @@
 """A fitted network: scaling, weights, calibration; it needs no PyTorch to say what it says."""
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -11,7 +12,7 @@ from cryptoai_assets.lib.datasets import Dataset, Float64Array
 from cryptoai_assets.lib.models.coupling import Coupling, TrainingRange, coupled
 from cryptoai_assets.lib.models.forecaster_model import Predictions, rows_of
 from cryptoai_assets.lib.models.networks.settings import NetworkSettings
-from cryptoai_assets.lib.models.networks.weights import LAST_BAR, OUTPUTS, Weights, head_outputs
+from cryptoai_assets.lib.models.networks.weights import LAST_BAR, OUTPUTS, Forward, Weights, head_outputs
 from edge_bundle.windows import Float32Array
 
 CLIP = 5.0
@@ -82,6 +83,8 @@ class FittedNetwork:
         By horizon.
     epochs
         That its training took.
+    forward
+        Of the trained network itself; None is by the definition, `weights.head_outputs`.
     """
 
     settings: NetworkSettings
@@ -93,6 +96,7 @@ class FittedNetwork:
     coupling: tuple[Coupling, ...]
     training_range: TrainingRange
     epochs: int
+    forward: Forward | None = field(default=None, compare=False, repr=False)
 
     @property
     def lookback(self) -> int:
@@ -100,7 +104,7 @@ class FittedNetwork:
         return self.settings.lookback
 
     def predict(self, data: Dataset) -> Predictions:
-        """Predictions by the network's definition, which the exported graph is compared with."""
+        """Predictions of the trained network, which the exported graph is compared with."""
         data = data.with_features(self.names)
         return self.told(self.head_outputs(data), data)
 
@@ -126,10 +130,8 @@ class FittedNetwork:
             With the features that the network reads, in order.
         """
         batches = np.array_split(np.arange(len(data)), max(1, -(-len(data) // BATCH_ROWS)))
-        parts = [
-            head_outputs(self.settings, self.weights, self.scaling.scaled(data.windows(self.lookback, rows)))
-            for rows in batches
-        ]
+        forward = self.forward or partial(head_outputs, self.settings, self.weights)
+        parts = [forward(self.scaling.scaled(data.windows(self.lookback, rows))) for rows in batches]
         return np.concatenate(parts).astype(np.float64)
 
     def regression_logits(self, data: Dataset) -> Float64Array:

@@ -28,6 +28,7 @@ from cryptoai_assets.lib.models.networks.weights import (
     first_weights,
     positions,
 )
+from edge_bundle.windows import Float32Array
 
 STOPPING_BATCH = 1024
 # Code whose change makes a checkpoint that of another training.
@@ -66,7 +67,26 @@ class GradientSolver:
                 after_epoch(run.epoch())
                 if file is not None:
                     save_state(run.progress.state(), file)
-            return Solution(run.best_weights(), run.progress.best_epoch)
+            weights = run.best_weights()
+        return Solution(
+            weights, run.progress.best_epoch, TrainedNetwork(problem.settings, weights, self.threads)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedNetwork:
+    """What trained weights say of scaled windows, by PyTorch on the processor."""
+
+    settings: NetworkSettings
+    weights: Weights
+    threads: int
+
+    def __call__(self, scaled: Float32Array) -> Float32Array:
+        """(rows, 3, horizons) of windows (rows, lookback, features); see `weights.head_outputs`."""
+        module = NetworkModule(self.settings, self.weights).eval()
+        with deterministic(self.threads), torch.inference_mode():
+            said: Float32Array = module(torch.from_numpy(scaled)).numpy()
+            return said
 
 
 class NetworkModule(nn.Module):

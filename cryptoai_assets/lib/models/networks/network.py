@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
+from scipy.optimize import minimize
+from scipy.special import expit
 
 from cryptoai_assets.lib.datasets import Dataset, Float64Array
 from cryptoai_assets.lib.models.coupling import (
@@ -18,9 +19,6 @@ from cryptoai_assets.lib.models.feature_choice import chosen_features
 from cryptoai_assets.lib.models.networks.fitted import Calibration, FittedNetwork, RobustScaling
 from cryptoai_assets.lib.models.networks.problem import AfterEpoch, Solver, stride_bars, training_problem
 from cryptoai_assets.lib.models.networks.settings import NetworkSettings
-
-# Weak enough to leave the logits as the rows say.
-_CALIBRATION_STRENGTH = 1e3
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +75,17 @@ class Network:
         training, stopping = self._stopping_split(earlier, max(horizons))
         windows = len(training) // stride_bars(self.settings.lookback)
         planned = self.settings.training.planned_epochs(windows)
-        train = partial(self._trained, horizons=horizons, planned=planned, seed=seed)
-        trial = train(training, stopping, epochs=planned)
-        trial = calibrated(trial, later)
-        fitted = train(data, None, epochs=trial.epochs)
-        return trial, fitted.tied(trial.calibration, trial.coupling)
+        train = partial(self._trained, horizons=horizons, seed=seed)
+        trial = train(training, stopping, epochs=planned, planned=planned)
+        slopes = _slopes(trial, training, later)
+        trial = _calibrated(trial, training, slopes)
+        outputs = trial.head_outputs(later)
+        volatility = trial.told(outputs, later).expected_volatility
+        trial = trial.tied(trial.calibration, couplings(volatility, outputs[:, 0], later, horizons))
+        # Its rate of learning ends at nothing where the first one's best epoch was in the middle of it.
+        fitted = train(data, None, epochs=trial.epochs, planned=max(1, trial.epochs))
+        fitted = _calibrated(fitted, data, slopes)
+        return trial, fitted.tied(fitted.calibration, trial.coupling)
 
     def direction_head(self, data: Dataset, *, horizon: int, seed: int) -> NetworkDirection:
         """Fit for one horizon alone, as a search does."""
@@ -124,39 +128,63 @@ class Network:
             coupling=tuple(Coupling(1.0, 1.0, 1.0) for _ in horizons),
             training_range=TrainingRange.of(data),
             epochs=solution.epochs,
+            forward=solution.forward,
         )
 
 
-def calibrated(fitted: FittedNetwork, later: Dataset) -> FittedNetwork:
-    """Network with its probabilities calibrated and its heads coupled on rows that it did not see."""
-    outputs = fitted.head_outputs(later)
-    known = fitted.regression_logits(later)
-    parts = np.stack([outputs[:, 1] - known, known], axis=1)  # (rows, 2, horizons)
-    calibration = tuple(
-        _calibration(parts[:, :, column], later.target("up", horizon))
+def _slopes(fitted: FittedNetwork, training: Dataset, later: Dataset) -> Float64Array:
+    """(2, horizons) of the body and of the regression, of least log loss on rows that it did not see."""
+    averages = _averages(fitted, training)
+    parts = _parts(fitted, later) - averages[:2]
+    found = [
+        _shrunk(parts[:, :, column], averages[2, column], later.target("up", horizon))
         for column, horizon in enumerate(fitted.horizons)
-    )
-    volatility = fitted.told(outputs, later).expected_volatility
-    return fitted.tied(calibration, couplings(volatility, outputs[:, 0], later, fitted.horizons))
+    ]
+    return np.array(found).T
 
 
-def _calibration(parts: Float64Array, up: Float64Array) -> Calibration:
-    """Slopes and intercept of least log loss; a part that says the wrong side is given no slope.
+def _shrunk(parts: Float64Array, base: float, up: Float64Array) -> Float64Array:
+    """Factors of two parts of a logit, each from 0, where it pointed to the wrong side, to 1.
+
+    What a network learnt is weakened where later rows do not bear it out, and never made more of.
 
     Parameters
     ----------
     parts
         (rows, 2) logits that the body adds, and those of the regression.
+    base
+        Logit where both are 0.
     """
     known = np.isfinite(up)
-    if len(np.unique(up[known])) < 2:
-        return Calibration(1.0, 1.0, 0.0)
-    slopes, kept = np.zeros(2), [0, 1]
-    while kept:
-        found = LogisticRegression(C=_CALIBRATION_STRENGTH).fit(parts[known][:, kept], up[known])
-        if (found.coef_[0] > 0).all():
-            slopes[kept] = found.coef_[0]
-            return Calibration(float(slopes[0]), float(slopes[1]), float(found.intercept_[0]))
-        kept.pop(int(found.coef_[0].argmin()))
-    share = float(up[known].mean())
-    return Calibration(0.0, 0.0, float(np.log(share / (1 - share))))
+    rows, ups = parts[known], up[known]
+
+    def loss(slopes: Float64Array) -> tuple[float, Float64Array]:
+        logits = base + rows @ slopes
+        slope = (expit(logits) - ups) @ rows / len(rows)
+        return float(np.mean(np.logaddexp(0, logits) - ups * logits)), slope
+
+    if not len(rows):
+        return np.ones(2)
+    found = minimize(loss, np.ones(2), jac=True, bounds=[(0, 1), (0, 1)], method="L-BFGS-B")
+    return np.asarray(found.x, dtype=np.float64)
+
+
+def _calibrated(fitted: FittedNetwork, training: Dataset, slopes: Float64Array) -> FittedNetwork:
+    """Network whose mean logit on its own training rows is that of the share of ups there."""
+    averages = _averages(fitted, training)
+    intercepts = averages[2] - (slopes * averages[:2]).sum(axis=0)
+    calibration = tuple(Calibration(*one) for one in np.vstack([slopes, intercepts]).T.tolist())
+    return fitted.tied(calibration, fitted.coupling)
+
+
+def _averages(fitted: FittedNetwork, training: Dataset) -> Float64Array:
+    """(3, horizons) of the body's logits, of the regression's, and the log odds of the share of ups."""
+    thin = training.rows(np.arange(len(training)) % stride_bars(fitted.lookback) == 0)
+    shares = [np.nanmean(np.append(training.target("up", horizon), [0, 1])) for horizon in fitted.horizons]
+    return np.vstack([_parts(fitted, thin).mean(axis=0), np.log(shares) - np.log1p(-np.array(shares))])
+
+
+def _parts(fitted: FittedNetwork, data: Dataset) -> Float64Array:
+    """(rows, 2, horizons) logits that the body adds, and those of the regression."""
+    known = fitted.regression_logits(data)
+    return np.stack([fitted.head_outputs(data)[:, 1] - known, known], axis=1)

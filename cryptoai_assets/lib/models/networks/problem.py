@@ -16,7 +16,7 @@ from cryptoai_assets.lib.datasets import Dataset, Int64Array
 from cryptoai_assets.lib.models.coupling import anchor, relative_volatility
 from cryptoai_assets.lib.models.networks.fitted import RobustScaling
 from cryptoai_assets.lib.models.networks.settings import NetworkSettings
-from cryptoai_assets.lib.models.networks.weights import Weights
+from cryptoai_assets.lib.models.networks.weights import Forward, Weights
 from edge_bundle.windows import Float32Array
 
 # Of those that start within one lookback, an epoch reads this many, and more decide when to stop.
@@ -135,10 +135,17 @@ UNTOLD = NetworkRun()
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """Weights of the best epoch, and which it was."""
+    """Weights of the best epoch, and which it was.
+
+    Parameters
+    ----------
+    forward
+        Of the trained network itself, where the solver has one.
+    """
 
     weights: Weights
     epochs: int
+    forward: Forward | None = None
 
 
 class Solver(Protocol):

@@ -7,7 +7,7 @@ graph that runs it are both compared with it.
 What the heads say is a regression on the last bar, `LAST_BAR`, and what the body adds to it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from scipy.special import expit, softmax
@@ -16,6 +16,8 @@ from cryptoai_assets.lib.models.networks.settings import LstmSettings, NetworkSe
 from edge_bundle.windows import Float32Array
 
 Weights = Mapping[str, Float32Array]
+# What `head_outputs` is of some settings and weights.
+Forward = Callable[[Float32Array], Float32Array]
 OUTPUTS = 3  # a lead, the logit of up, a relative volatility
 LAST_BAR = "last_bar.weight"
 NORM_EPSILON = 1e-5

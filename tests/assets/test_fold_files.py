@@ -124,17 +124,22 @@ def test_fold_that_would_not_end_within_the_minutes_does_not_begin(finished: Fol
 
 
 def test_processes_side_by_side_find_the_same_and_tell_it(finished: FoldFiles, tmp_path: Path) -> None:
-    files = FoldFiles(tmp_path / "evaluate", finished.evaluated, replace(PLAN, processes=2))
+    files = FoldFiles(tmp_path / "evaluate", finished.evaluated, replace(PLAN, processes=3))
     assert files.folder.name == finished.folder.name, "their number changes nothing"
     log = tmp_path / "told"
     files.work(minutes=None, tell=partial(note, log))
     key = ["model", "seed", "fold", "symbol", "horizon", "open_time"]
     assert files.read().sort(key).equals(finished.read().sort(key))
-    ended = [line for line in log.read_text().splitlines() if ", chosen: xgboost" in line]
+    lines = log.read_text().splitlines()
+    ended = [line for line in lines if ", chosen: xgboost" in line]
     assert sorted(line.partition(": ")[0] for line in ended) == [
         *(f"fold {number} of {FOLDS}" for number in range(1, FOLDS + 1)),
         f"fold {FOLDS} of {FOLDS}, seed 8",
     ]
+    after = lines[lines.index(next(line for line in ended if f"{FOLDS} of {FOLDS}: " in line)) :]
+    others = [line for line in lines if "seed 8" in line]
+    assert others, "another seed is told too"
+    assert all(line in after for line in others), "it begins once its fold has been searched"
 
 
 def note(log: Path, line: str) -> None:

@@ -13,7 +13,7 @@ import torch
 from fakes import mortal_network
 from fakes.network_problem import SETTINGS, small_problem
 
-from cryptoai_assets.lib.models.networks.gradients import GradientSolver, NetworkModule
+from cryptoai_assets.lib.models.networks.gradients import GradientSolver, NetworkModule, TrainedNetwork
 from cryptoai_assets.lib.models.networks.last_bar import last_bar_weights
 from cryptoai_assets.lib.models.networks.problem import Epoch, Solution, TrainingProblem
 from cryptoai_assets.lib.models.networks.weights import LAST_BAR, first_weights, head_outputs
@@ -44,7 +44,9 @@ def test_module_says_what_the_definition_says(kind: str) -> None:
     module = NetworkModule(settings, weights).eval()
     with torch.no_grad():
         said = module(torch.from_numpy(windows)).numpy()
-    np.testing.assert_allclose(said, head_outputs(settings, weights, windows), atol=2e-6)
+    defined = head_outputs(settings, weights, windows)
+    np.testing.assert_allclose(said, defined, atol=2e-6)
+    np.testing.assert_allclose(TrainedNetwork(settings, weights, 1)(windows), defined, atol=2e-6)
     assert {name: values.shape for name, values in module.weights().items()} == {
         name: values.shape for name, values in weights.items()
     }

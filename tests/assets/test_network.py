@@ -13,7 +13,7 @@ from scipy.special import logit
 from cryptoai_assets.lib.datasets import Dataset, LookbackError, dataset
 from cryptoai_assets.lib.models.coupling import INTERVAL_COVERAGE
 from cryptoai_assets.lib.models.networks.fitted import FittedNetwork
-from cryptoai_assets.lib.models.networks.network import Network, _shrunk
+from cryptoai_assets.lib.models.networks.network import Network, _shrunk, _slopes
 from cryptoai_assets.lib.models.networks.problem import Epoch
 from cryptoai_assets.lib.models.networks.settings import LstmSettings, NetworkSettings, TransformerSettings
 from cryptoai_assets.lib.targets import target_frame
@@ -156,6 +156,14 @@ def test_mean_logit_is_that_of_the_training_rows_however_often_ups_came_later(tr
     found = network(RidgeSolver()).fit(replace(train, targets=told), horizons=(1,), seed=1)
     said = found.predict(train).probability_up[:, 0]
     assert logit(said).mean() == pytest.approx(logit(np.nanmean(told["up_1"])), abs=0.05)
+
+
+def test_constant_that_the_body_adds_everywhere_weighs_nothing(fitted: FittedNetwork, train: Dataset) -> None:
+    early, late = train.between(None, train.times[1200]), train.between(train.times[1200], None)
+    bias = fitted.weights["heads.bias"].copy()
+    bias[len(HORIZONS) : 2 * len(HORIZONS)] += 1.0  # of the logits
+    raised = replace(fitted, weights={**fitted.weights, "heads.bias": bias})
+    assert _slopes(raised, early, late) == pytest.approx(_slopes(fitted, early, late), abs=0.01)
 
 
 def test_body_that_points_to_the_wrong_side_has_no_say_and_no_part_is_made_more_of() -> None:

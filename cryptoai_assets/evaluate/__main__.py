@@ -39,7 +39,7 @@ class Asked:
     """
 
     full: bool
-    minutes: float
+    minutes: float | None
     symbol: str
     commit: str
 
@@ -116,7 +116,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("room", nargs="?", choices=list(ROOMS))
     parser.add_argument("--full", action="store_true", help="all that is left out of a short evaluation too")
     parser.add_argument(
-        "--minutes", type=float, default=forecasting.MINUTES, help="in which a short evaluation begins folds"
+        "--minutes",
+        type=float,
+        help=f"in which folds begin; of a short evaluation {forecasting.MINUTES:g} unless they are given",
     )
     parser.add_argument(
         "--symbol", choices=list(PLANS), default=next(iter(PLANS)), help="that the loop is replayed on"

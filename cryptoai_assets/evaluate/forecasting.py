@@ -38,14 +38,16 @@ class Evaluation:
     Parameters
     ----------
     full
-        Whether all folds, kinds, trials and seeds are asked for; otherwise what fits into `minutes`.
+        Whether all kinds, trials and seeds are asked for, and all folds unless `minutes` are given.
+    minutes
+        In which folds begin; None is `MINUTES` of a short evaluation, and without end of a full one.
     results
         Folder of the tables of full evaluations.
     """
 
     market: MarketResource
     full: bool
-    minutes: float
+    minutes: float | None
     folder: Path
     results: Path
 
@@ -67,7 +69,7 @@ class Evaluation:
             When one of the models cannot be trained here.
         """
         files = FoldFiles(self.folder, self._read(), self.plan)
-        files.work(minutes=None if self.full else self.minutes, tell=tell)
+        files.work(minutes=self._begins_within, tell=tell)
         market, predictions = files.evaluated.market, files.read()
         one = predictions.filter(pl.col("seed") == self.plan.seeds[0])
         found = [
@@ -92,29 +94,36 @@ class Evaluation:
         refuse_untrainable(self.plan.kinds, market=market)
         return EvaluatedMarket.read(market, archives[0])
 
+    @property
+    def _begins_within(self) -> float | None:
+        return MINUTES if self.minutes is None and not self.full else self.minutes
+
     def left_out(self) -> str:
         """What a short evaluation does not have."""
         kinds = [kind for kind in FULL_PLAN.kinds if kind not in self.plan.kinds]
         return (
             f"{', '.join(kinds) or 'no kind'}, alone and in ensembles; "
             f"{FULL_PLAN.trials - SHORT_PLAN.trials} of {FULL_PLAN.trials} trials a kind and fold; all seeds "
-            f"of the last fold but one; folds that do not fit into {self.minutes:g} minutes"
+            f"of the last fold but one; folds that do not fit into {self._begins_within:g} minutes"
         )
 
 
 def _extent(files: FoldFiles) -> EvaluationRow:
-    finished, every = [part.fold for part in files.finished()], files.evaluated.folds
-    absent = [str(fold.index + 1) for fold in every if fold not in finished]
+    finished, every = files.finished(), files.evaluated.folds
+    scored = [part.fold for part in finished]
+    absent = [f"fold {fold.index + 1}" for fold in every if fold not in scored]
+    if len(finished) + len(absent) < len(files.parts):
+        absent.append("seeds of the last fold")
     return EvaluationRow(
         f"{ROOM}/folds-scored",
-        len(every) - len(absent),
+        len(set(scored)),
         f"of {len(every)} folds",
-        reference=f"left out: folds {', '.join(absent)}" if absent else "all of the last 60 %",
+        reference=f"left out: {', '.join(absent)}" if absent else "all of the last 60 %",
     )
 
 
 def _title(files: FoldFiles) -> str:
-    market, folds = files.evaluated.market, files.evaluated.folds
+    market, folds = files.evaluated.market, [part.fold for part in files.finished()]
     return (
         f"Forecasting {', '.join(market.symbols)}, {market.venue}, {market.interval} bars, "
         f"{folds[0].test_start:%Y-%m-%d} to {folds[-1].test_end:%Y-%m-%d}"

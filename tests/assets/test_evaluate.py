@@ -61,4 +61,4 @@ def test_command_works_on_folds_in_processes_of_its_own_and_says_what_it_left_ou
     rows = json.loads((tmp_path / "build" / "evaluate.json").read_text())
     [extent] = [row for row in rows if row["name"] == "forecasting/folds-scored"]
     assert extent["value"] == 2
-    assert extent["reference"] == "left out: folds 3, 4, 5, 6"
+    assert extent["reference"] == "left out: fold 3, fold 4, fold 5, fold 6"

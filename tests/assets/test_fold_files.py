@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from fakes.mortal_evaluation import BARS, FOLDS, PLAN, WALKS, files_at, write_ar
 
 from cryptoai_assets.evaluate.comparison import compared, over_seeds
 from cryptoai_assets.evaluate.fold_files import BASELINES, CHOSEN, REFERENCE, EvaluatedMarket, FoldFiles
+from cryptoai_assets.evaluate.forecasting import _extent
 from cryptoai_assets.lib.scoring import BootstrapSettings
 from cryptoai_assets.lib.store import read_stored_parquet
 from edge_bundle.features.catalog import short_memory
@@ -121,6 +123,17 @@ def test_fold_that_would_not_end_within_the_minutes_does_not_begin(finished: Fol
     clock = map(float, itertools.count(0, 60)).__next__
     files.work(minutes=6, tell=lambda _: None, clock=clock)
     assert files.finished() == list(files.parts[:2])
+    assert _extent(files).reference == "left out: fold 3, fold 4"
+
+
+def test_table_says_which_parts_are_left_out(finished: FoldFiles, tmp_path: Path) -> None:
+    assert _extent(finished).reference == "all of the last 60 %"
+    files = FoldFiles(tmp_path, finished.evaluated, PLAN)
+    shutil.copytree(finished.folder, files.folder)
+    files.record(files.parts[-1]).unlink()
+    assert (_extent(files).value, _extent(files).reference) == (FOLDS, "left out: seeds of the last fold")
+    files.record(files.parts[1]).unlink()
+    assert _extent(files).reference == "left out: fold 2, seeds of the last fold"
 
 
 def test_processes_side_by_side_find_the_same_and_tell_it(finished: FoldFiles, tmp_path: Path) -> None:

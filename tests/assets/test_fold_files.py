@@ -155,6 +155,23 @@ def test_processes_side_by_side_find_the_same_and_tell_it(finished: FoldFiles, t
     assert all(line in after for line in others), "it begins once its fold has been searched"
 
 
+def test_processes_of_an_evaluation_that_was_killed_end_too(root: Path, tmp_path: Path) -> None:
+    """Their standard output is its own: it ends when the last of them has."""
+    shutil.copy(root / "candles.parquet", tmp_path)
+    with subprocess.Popen(
+        [sys.executable, str(DRIVER), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": f"{PROJECT}:{PROJECT / 'tests'}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as evaluation:
+        assert evaluation.stdout is not None
+        begun = [evaluation.stdout.readline() for _ in range(4)]
+        assert all("xgboost: trial" in line for line in begun)
+        evaluation.kill()
+        evaluation.communicate(timeout=120)
+
+
 def note(log: Path, line: str) -> None:
     """Write a line as a whole, from whichever process."""
     with log.open("a") as file:

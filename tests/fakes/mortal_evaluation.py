@@ -1,6 +1,7 @@
 """An evaluation of random walks, in a process that ends by SIGKILL right before a fold is marked as finished.
 
-Run as ``python tests/fakes/mortal_evaluation.py ROOT FOLD``.
+Run as ``python tests/fakes/mortal_evaluation.py ROOT FOLD``; without a fold it works in two processes, tells
+what they do, and waits to be killed.
 """
 
 import os
@@ -15,6 +16,7 @@ import polars as pl
 from fakes.walk_rows import BAR, rows_of_grid
 
 from cryptoai_assets.evaluate.fold_files import EvaluatedMarket, FoldFiles, Plan
+from cryptoai_assets.evaluate.rows import say
 from cryptoai_assets.lib.canaries import random_walk_candles
 from cryptoai_assets.lib.market import market_preset
 from cryptoai_assets.lib.splits import walk_forward
@@ -64,5 +66,9 @@ def die_before_fold(number: int) -> None:
 
 
 if __name__ == "__main__":
-    die_before_fold(int(sys.argv[2]))
-    files_at(Path(sys.argv[1])).work(minutes=None, tell=lambda _: None)
+    if sys.argv[2:]:
+        die_before_fold(int(sys.argv[2]))
+        files_at(Path(sys.argv[1])).work(minutes=None, tell=lambda _: None)
+    else:
+        files = files_at(Path(sys.argv[1]))
+        replace(files, plan=replace(PLAN, trials=100_000, processes=2)).work(minutes=None, tell=say)

@@ -106,7 +106,6 @@ class XgboostSettings:
         self, rows: Float32Array, target: Float64Array, *, objective: Objective, seed: int
     ) -> XgboostHead:
         """Grow with the logistic loss for a direction, the squared one for a volatility."""
-        matrix = xgboost.QuantileDMatrix(rows, label=target, max_bin=self.max_bins, nthread=1)
         parameters = {
             "objective": "binary:logistic" if objective == "direction" else "reg:squarederror",
             "eta": self.learning_rate,
@@ -116,11 +115,9 @@ class XgboostSettings:
             "colsample_bytree": self.column_share,
             "lambda": self.l2,
             "max_bin": self.max_bins,
-            "tree_method": "hist",
             "seed": seed,
-            "nthread": 1,
         }
-        return XgboostHead(xgboost.train(parameters, matrix, num_boost_round=self.trees))
+        return _xgboost_head(rows, target, parameters, rounds=self.trees)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +257,6 @@ class ForestSettings:
         seed: int,
     ) -> XgboostHead:
         """Grow on squared error, whatever the target."""
-        matrix = xgboost.QuantileDMatrix(rows, label=target, max_bin=self.max_bins, nthread=1)
         parameters = {
             "objective": "reg:squarederror",
             "eta": 1.0,
@@ -270,9 +266,16 @@ class ForestSettings:
             "colsample_bynode": self.column_share,
             "lambda": 0.0,
             "max_bin": self.max_bins,
-            "tree_method": "hist",
             "seed": seed,
-            "nthread": 1,
             "num_parallel_tree": self.trees,
         }
-        return XgboostHead(xgboost.train(parameters, matrix, num_boost_round=1))
+        return _xgboost_head(rows, target, parameters, rounds=1)
+
+
+def _xgboost_head(
+    rows: Float32Array, target: Float64Array, parameters: Mapping[str, Any], *, rounds: int
+) -> XgboostHead:
+    """Grow over histograms, on one thread."""
+    own = {**parameters, "tree_method": "hist", "nthread": 1}
+    matrix = xgboost.QuantileDMatrix(rows, label=target, max_bin=own["max_bin"], nthread=1)
+    return XgboostHead(xgboost.train(own, matrix, num_boost_round=rounds))

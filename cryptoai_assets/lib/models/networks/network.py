@@ -77,15 +77,15 @@ class Network:
         planned = self.settings.training.planned_epochs(windows)
         train = partial(self._trained, horizons=horizons, seed=seed)
         trial = train(training, stopping, epochs=planned, planned=planned)
-        slopes = _slopes(trial, training, later)
-        trial = _calibrated(trial, training, slopes)
         outputs = trial.head_outputs(later)
+        averages = _averages(trial, training)
+        slopes = _slopes(_parts(trial, outputs, later), averages, later, horizons)
+        trial = trial.tied(_calibration(slopes, averages), trial.coupling)
         volatility = trial.told(outputs, later).expected_volatility
         trial = trial.tied(trial.calibration, couplings(volatility, outputs[:, 0], later, horizons))
         # Its rate of learning ends at nothing where the first one's best epoch was in the middle of it.
         fitted = train(data, None, epochs=trial.epochs, planned=max(1, trial.epochs))
-        fitted = _calibrated(fitted, data, slopes)
-        return trial, fitted.tied(fitted.calibration, trial.coupling)
+        return trial, fitted.tied(_calibration(slopes, _averages(fitted, data)), trial.coupling)
 
     def direction_head(self, data: Dataset, *, horizon: int, seed: int) -> NetworkDirection:
         """Fit for one horizon alone, as a search does."""
@@ -132,13 +132,20 @@ class Network:
         )
 
 
-def _slopes(fitted: FittedNetwork, training: Dataset, later: Dataset) -> Float64Array:
-    """(2, horizons) of the body and of the regression, of least log loss on rows that it did not see."""
-    averages = _averages(fitted, training)
-    parts = _parts(fitted, later) - averages[:2]
+def _slopes(
+    parts: Float64Array, averages: Float64Array, later: Dataset, horizons: tuple[int, ...]
+) -> Float64Array:
+    """(2, horizons) of the body and of the regression, of least log loss on rows that neither saw.
+
+    Parameters
+    ----------
+    parts, averages
+        What `_parts` says of these rows, and `_averages` of the training rows.
+    """
+    centred = parts - averages[:2]
     found = [
-        _shrunk(parts[:, :, column], averages[2, column], later.target("up", horizon))
-        for column, horizon in enumerate(fitted.horizons)
+        _shrunk(centred[:, :, column], averages[2, column], later.target("up", horizon))
+        for column, horizon in enumerate(horizons)
     ]
     return np.array(found).T
 
@@ -169,22 +176,21 @@ def _shrunk(parts: Float64Array, base: float, up: Float64Array) -> Float64Array:
     return np.asarray(found.x, dtype=np.float64)
 
 
-def _calibrated(fitted: FittedNetwork, training: Dataset, slopes: Float64Array) -> FittedNetwork:
-    """Network whose mean logit on its own training rows is that of the share of ups there."""
-    averages = _averages(fitted, training)
+def _calibration(slopes: Float64Array, averages: Float64Array) -> tuple[Calibration, ...]:
+    """By horizon: the mean logit on the training rows of the averages is that of the share of ups there."""
     intercepts = averages[2] - (slopes * averages[:2]).sum(axis=0)
-    calibration = tuple(Calibration(*one) for one in np.vstack([slopes, intercepts]).T.tolist())
-    return fitted.tied(calibration, fitted.coupling)
+    return tuple(Calibration(*one) for one in np.vstack([slopes, intercepts]).T.tolist())
 
 
 def _averages(fitted: FittedNetwork, training: Dataset) -> Float64Array:
     """(3, horizons) of the body's logits, of the regression's, and the log odds of the share of ups."""
     thin = training.rows(np.arange(len(training)) % stride_bars(fitted.lookback) == 0)
     shares = [np.nanmean(np.append(training.target("up", horizon), [0, 1])) for horizon in fitted.horizons]
-    return np.vstack([_parts(fitted, thin).mean(axis=0), np.log(shares) - np.log1p(-np.array(shares))])
+    parts = _parts(fitted, fitted.head_outputs(thin), thin)
+    return np.vstack([parts.mean(axis=0), np.log(shares) - np.log1p(-np.array(shares))])
 
 
-def _parts(fitted: FittedNetwork, data: Dataset) -> Float64Array:
-    """(rows, 2, horizons) logits that the body adds, and those of the regression."""
+def _parts(fitted: FittedNetwork, outputs: Float64Array, data: Dataset) -> Float64Array:
+    """(rows, 2, horizons) logits that the body adds, and those of the regression, by `head_outputs`."""
     known = fitted.regression_logits(data)
-    return np.stack([fitted.head_outputs(data)[:, 1] - known, known], axis=1)
+    return np.stack([outputs[:, 1] - known, known], axis=1)

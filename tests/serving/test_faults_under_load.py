@@ -340,13 +340,18 @@ def killed_worker(scene: Scene) -> None:
     users = {one.laddr.port for one in open_connections(psutil.Process()) if one.raddr.port == service} - {
         ours
     }
-    asked = [
-        worker
-        for worker in workers_of(scene.client)
-        if users & {one.raddr.port for one in open_connections(worker)}
-    ]
-    asked[0].kill()
-    wait_until(lambda: any(user.others for user in scene.users), "users see their connections end")
+    worker = next(
+        each
+        for each in workers_of(scene.client)
+        if users & {one.raddr.port for one in open_connections(each)}
+    )
+    lost = users & {one.raddr.port for one in open_connections(worker)}
+    worker.kill()
+    # Who was not waiting for an answer just then sees no error: the next question takes another connection.
+    wait_until(
+        lambda: not lost & {one.laddr.port for one in open_connections(psutil.Process())},
+        "the killed worker's connections end",
+    )
 
 
 def open_connections(process: psutil.Process) -> list[Any]:

@@ -1,9 +1,9 @@
 """A dataset: model inputs side by side with what followed them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +63,8 @@ class Dataset:
         Columns of `target_frame`, without keys; a null means not known.
     history
         The bars before it; None where inputs are one bar long.
+    derived
+        What was made of these very rows, by name, for whoever asks again; a part of them begins without.
     """
 
     keys: pl.DataFrame
@@ -70,6 +72,7 @@ class Dataset:
     names: tuple[str, ...]
     targets: pl.DataFrame
     history: History | None = None
+    derived: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def __len__(self) -> int:
         return self.keys.height

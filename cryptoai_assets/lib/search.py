@@ -188,15 +188,18 @@ def search_kinds(
         Gets each finished trial, first those that an earlier search of the same study made.
     """
     rows = rows_fingerprint(data)
-    train = data.between(None, data.times[_cuts(data)[0] - horizon])
+    train = validation_folds(data, horizon=horizon)[0].train
     chosen = chosen_features(train, horizons=(horizon,), always=VOLATILITY_ANCHOR, seed=seed, threads=threads)
     data = data.with_features(chosen)
+    folds = validation_folds(data, horizon=horizon)
     starts = {kind: kind_settings(kind).start() for kind in kinds}
     free = [kind for kind, start in starts.items() if start.as_trial()]
     ensembles = [kind for kind, start in starts.items() if members_of(start)]
     budget = Budget(trials, None if minutes is None else 60 * minutes, clock)
     with studies.opened() as storage:
-        search = partial(_searched, storage, rows, data, horizon=horizon, seed=seed, after_trial=after_trial)
+        search = partial(
+            _searched, storage, rows, data, folds, horizon=horizon, seed=seed, after_trial=after_trial
+        )
         share = budget.shared(kinds=len(free), threads=threads)
         searches = [partial(search, _free(kind_settings(kind)), budget=share) for kind in free]
         found = dict(zip(free, side_by_side(searches, threads=threads), strict=True))
@@ -245,6 +248,7 @@ def search_settings(
             storage,
             rows,
             data,
+            validation_folds(data, horizon=horizon),
             _free(kind),
             horizon=horizon,
             seed=seed,
@@ -253,8 +257,29 @@ def search_settings(
         )
 
 
+@dataclass(frozen=True, slots=True)
+class ValidationFold:
+    """Rows that a trial is trained on, and later ones that validate it; what lies between is purged."""
+
+    train: Dataset
+    validation: Dataset
+
+
+def validation_folds(data: Dataset, *, horizon: int) -> tuple[ValidationFold, ...]:
+    """Folds over the later half of some rows, the same ones for every trial."""
+    times, count = data.times, len(data.times)
+    cuts = [int(count * (1 - VALIDATION_SHARE * (1 - fold / FOLDS))) for fold in range(FOLDS)]
+    return tuple(
+        ValidationFold(
+            data.between(None, times[first - horizon]),
+            data.between(times[first], None if end is None else times[end]),
+        )
+        for first, end in zip(cuts, [*cuts[1:], None], strict=True)
+    )
+
+
 def validation_losses(
-    data: Dataset,
+    folds: Sequence[ValidationFold],
     settings: ForecasterSettings,
     *,
     horizon: int,
@@ -262,22 +287,13 @@ def validation_losses(
     threads: int = 1,
     run: NetworkRun = UNTOLD,
 ) -> Iterator[Float64Array]:
-    """Log loss of each row of a fold that moved, by a direction head fitted on the rows before it, purged."""
-    times, cuts = data.times, _cuts(data)
-    for first, end in zip(cuts, [*cuts[1:], None], strict=True):
-        train = data.between(None, times[first - horizon])
-        validation = data.between(times[first], None if end is None else times[end])
-        up = validation.target("up", horizon)
+    """Log loss of each row of a fold that moved, by a direction head fitted on the rows before it."""
+    for fold in folds:
+        up = fold.validation.target("up", horizon)
         moved = np.isfinite(up)
         model = forecaster(settings, threads=threads, run=run)
-        head = model.direction_head(train, horizon=horizon, seed=seed)
-        yield log_loss(head.probability_up(validation)[moved], up[moved])
-
-
-def _cuts(data: Dataset) -> list[int]:
-    """Place of each fold's first time."""
-    count = len(data.times)
-    return [int(count * (1 - VALIDATION_SHARE * (1 - fold / FOLDS))) for fold in range(FOLDS)]
+        head = model.direction_head(fold.train, horizon=horizon, seed=seed)
+        yield log_loss(head.probability_up(fold.validation)[moved], up[moved])
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +327,7 @@ def _searched(
     storage: optuna.storages.BaseStorage,
     rows: str,
     data: Dataset,
+    folds: Sequence[ValidationFold],
     space: _Space,
     *,
     horizon: int,
@@ -337,7 +354,7 @@ def _searched(
         if done and budget.seconds is not None and budget.clock() - began >= budget.seconds:
             break
         study.sampler = optuna.samplers.TPESampler(seed=_seed_of_trial(seed, done))
-        losses = partial(validation_losses, data, horizon=horizon, seed=seed, threads=threads, run=run)
+        losses = partial(validation_losses, folds, horizon=horizon, seed=seed, threads=threads, run=run)
         _try(study, space, losses)
         after_trial(_tried(space.kind, study, done, _finished(study)[-1]))
     storage.remove_session()

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 from fakes.candidates import candidate_by_hand
 from fakes.walk_rows import FEW_FEATURES, HORIZONS, rows_of_grid, walk_grid
-from lightgbm import Dataset, train
+from lightgbm import train
 
 from cryptoai_assets.lib.candidate import bundle_folder, score_stretch
 from cryptoai_assets.lib.market import market_preset
@@ -36,7 +36,6 @@ def settings() -> Any:
         "ClassVar": ClassVar,
         "LightgbmSettings": LightgbmSettings,
         "LightgbmHead": LightgbmHead,
-        "Dataset": Dataset,
         "train": train,
     }
     made = dict(names)

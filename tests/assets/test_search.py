@@ -31,6 +31,7 @@ from cryptoai_assets.lib.search import (
     _is_better,
     search_kinds,
     search_settings,
+    validation_folds,
     validation_losses,
 )
 from cryptoai_assets.lib.studies import IN_MEMORY, Studies, rows_fingerprint, trials_on
@@ -108,7 +109,11 @@ def test_labels_between_training_and_validation_are_not_read(data: Dataset, fold
     """The last labels before a fold reach into it: changing them changes nothing of that fold."""
 
     def losses(rows: Dataset) -> Float64Array:
-        return list(validation_losses(rows, XgboostSettings.start(), horizon=2, seed=SEED))[fold]
+        return list(
+            validation_losses(
+                validation_folds(rows, horizon=2), XgboostSettings.start(), horizon=2, seed=SEED
+            )
+        )[fold]
 
     cut = int(len(data.times) * share)
     assert np.array_equal(losses(turned(data, cut - 2, cut - 1)), losses(data))
@@ -116,7 +121,9 @@ def test_labels_between_training_and_validation_are_not_read(data: Dataset, fold
 
 
 def test_every_row_of_the_later_half_is_validated_once(data: Dataset) -> None:
-    folds = list(validation_losses(data, XgboostSettings.start(), horizon=2, seed=SEED))
+    folds = list(
+        validation_losses(validation_folds(data, horizon=2), XgboostSettings.start(), horizon=2, seed=SEED)
+    )
     assert len(folds) == FOLDS
     later = data.between(data.times[len(data.times) // 2], None)
     assert sum(map(len, folds)) == np.isfinite(later.target("up", 2)).sum()

@@ -14,8 +14,9 @@ from fakes.archives import embedded_candles
 from cryptoai_assets.lib.datasets import Dataset
 from cryptoai_assets.lib.market import market_preset
 from cryptoai_assets.lib.models.baselines import Linear
-from cryptoai_assets.lib.models.forecaster_model import Predictions
+from cryptoai_assets.lib.models.forecaster_model import Predictions, rows_of
 from cryptoai_assets.lib.models.tree_heads import LightgbmSettings
+from cryptoai_assets.lib.models.tree_rows import TreeRows
 from cryptoai_assets.lib.scoring import paired_interval
 from cryptoai_assets.lib.targets import target_frame
 from cryptoai_assets.lib.training import SMALL, direction_loss, known_dataset, training_splits
@@ -46,12 +47,10 @@ def minutes(*, seed: int, signal: float) -> Dataset:
 
 def trees(train: Dataset, test: Dataset) -> Predictions:
     """Probabilities of LightGBM, a booster a horizon."""
-    said = Predictions.nothing(len(test), len(MARKET.horizons))
+    said, rows = Predictions.nothing(len(test), len(MARKET.horizons)), TreeRows(rows_of(train.values))
     for column, horizon in enumerate(MARKET.horizons):
-        up = train.target("up", horizon)
-        moved = np.isfinite(up)
         head = LightgbmSettings.start().grow(
-            train.values[moved, -1], up[moved], objective="direction", seed=SMALL.seed
+            rows, train.target("up", horizon), objective="direction", seed=SMALL.seed
         )
         said.probability_up[:, column] = head.predict(test.values[:, -1])
     return said

@@ -17,6 +17,7 @@ from cryptoai_assets.lib.models.tree_heads import (
     TreeSettings,
     XgboostSettings,
 )
+from cryptoai_assets.lib.models.tree_rows import TreeRows
 from edge_bundle.windows import Float32Array
 
 # Before anything is known of the members: boosting twice as much as the forest.
@@ -87,9 +88,7 @@ class EnsembleSettings:
         """Nothing of its own to search."""
         return {}
 
-    def grow(
-        self, rows: Float32Array, target: Float64Array, *, objective: Objective, seed: int
-    ) -> EnsembleHead:
+    def grow(self, rows: TreeRows, target: Float64Array, *, objective: Objective, seed: int) -> EnsembleHead:
         """Grow every member on the same rows."""
         heads = [member.grow(rows, target, objective=objective, seed=seed) for member in self.members]
         return EnsembleHead(tuple(heads), self.weights(objective))

@@ -5,10 +5,9 @@ from functools import partial
 import numpy as np
 
 from cryptoai_assets.lib.datasets import Dataset, Float64Array
-from cryptoai_assets.lib.models.forecaster_model import rows_of
 from cryptoai_assets.lib.models.tree_heads import LightgbmSettings
+from cryptoai_assets.lib.models.tree_rows import TreeRows, tree_rows
 from cryptoai_assets.lib.side_by_side import side_by_side
-from edge_bundle.windows import Float32Array
 
 # More cost time and bytes in every tree, and say little that these do not.
 MOST_FEATURES = 96
@@ -21,12 +20,6 @@ FIRST_LOOK = LightgbmSettings(
     column_share=0.5,
     l2=1.0,
 )
-
-
-def varying(data: Dataset) -> tuple[int, ...]:
-    """Places of the features that are not constant in the training rows."""
-    spread = np.ptp(rows_of(data.values), axis=0)
-    return tuple(int(k) for k in np.flatnonzero(spread > 0))
 
 
 def chosen_features(
@@ -45,8 +38,7 @@ def chosen_features(
     """
     if len(data.names) <= MOST_FEATURES:
         return data.names
-    places = varying(data)
-    rows = np.ascontiguousarray(rows_of(data.values)[:, places])
+    places, rows = tree_rows(data)
     targets = [
         target
         for horizon in horizons
@@ -60,11 +52,10 @@ def chosen_features(
     return tuple(name for name in data.names if name in kept)
 
 
-def _shares(rows: Float32Array, target: Float64Array, *, seed: int) -> Float64Array:
-    known = np.isfinite(target)
-    if known.sum() < 2 * FIRST_LOOK.rows_a_leaf:
-        return np.zeros(rows.shape[1])
-    head = FIRST_LOOK.grow(rows[known], target[known], objective="volatility", seed=seed)
+def _shares(rows: TreeRows, target: Float64Array, *, seed: int) -> Float64Array:
+    if np.isfinite(target).sum() < 2 * FIRST_LOOK.rows_a_leaf:
+        return np.zeros(rows.values.shape[1])
+    head = FIRST_LOOK.grow(rows, target, objective="volatility", seed=seed)
     gain = head.gain()
     return np.asarray(gain / max(float(gain.sum()), 1e-12), dtype=np.float64)
 

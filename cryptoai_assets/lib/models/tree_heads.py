@@ -14,6 +14,7 @@ import xgboost
 
 from cryptoai_assets.lib.datasets import Float64Array
 from cryptoai_assets.lib.models.forecaster_model import ForecasterSettings
+from cryptoai_assets.lib.models.tree_rows import TreeRows
 from edge_bundle.windows import Float32Array
 
 Objective = Literal["direction", "volatility"]
@@ -34,8 +35,8 @@ class TreeHead(Protocol):
 class TreeSettings(ForecasterSettings, Protocol):
     """Settings of one tree library; every head of a forecaster has the same."""
 
-    def grow(self, rows: Float32Array, target: Float64Array, *, objective: Objective, seed: int) -> TreeHead:
-        """Grow trees on rows (rows, features) whose target is known, on one thread."""
+    def grow(self, rows: TreeRows, target: Float64Array, *, objective: Objective, seed: int) -> TreeHead:
+        """Grow trees on the rows whose target (rows,) is not NaN, on one thread."""
         ...
 
 
@@ -102,9 +103,7 @@ class XgboostSettings:
         names = ("trees", "learning_rate", "max_depth", "min_child_weight", "subsample", "column_share", "l2")
         return {name: getattr(self, name) for name in names}
 
-    def grow(
-        self, rows: Float32Array, target: Float64Array, *, objective: Objective, seed: int
-    ) -> XgboostHead:
+    def grow(self, rows: TreeRows, target: Float64Array, *, objective: Objective, seed: int) -> XgboostHead:
         """Grow with the logistic loss for a direction, the squared one for a volatility."""
         parameters = {
             "objective": "binary:logistic" if objective == "direction" else "reg:squarederror",
@@ -180,9 +179,7 @@ class LightgbmSettings:
         names = ("trees", "learning_rate", "leaves", "rows_a_leaf", "subsample", "column_share", "l2")
         return {name: getattr(self, name) for name in names}
 
-    def grow(
-        self, rows: Float32Array, target: Float64Array, *, objective: Objective, seed: int
-    ) -> LightgbmHead:
+    def grow(self, rows: TreeRows, target: Float64Array, *, objective: Objective, seed: int) -> LightgbmHead:
         """Grow with the logistic loss for a direction, the squared one for a volatility."""
         parameters = {
             "objective": "binary" if objective == "direction" else "regression",
@@ -193,16 +190,14 @@ class LightgbmSettings:
             "bagging_freq": 1,
             "feature_fraction": self.column_share,
             "lambda_l2": self.l2,
-            "max_bin": self.max_bins,
             "seed": seed,
             "num_threads": 1,
             "deterministic": True,
             "force_row_wise": True,
             "verbosity": -1,
         }
-        return LightgbmHead(
-            lightgbm.train(parameters, lightgbm.Dataset(rows, target), num_boost_round=self.trees)
-        )
+        known = rows.for_lightgbm(target, max_bins=self.max_bins)
+        return LightgbmHead(lightgbm.train(parameters, known, num_boost_round=self.trees))
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +245,7 @@ class ForestSettings:
 
     def grow(
         self,
-        rows: Float32Array,
+        rows: TreeRows,
         target: Float64Array,
         *,
         objective: Objective,  # noqa: ARG002 — the squared error of a share is its Brier score
@@ -261,7 +256,7 @@ class ForestSettings:
             "objective": "reg:squarederror",
             "eta": 1.0,
             "max_depth": self.max_depth,
-            "min_child_weight": max(1, int(self.leaf_share * self.row_share * len(rows))),
+            "min_child_weight": max(1, int(self.leaf_share * self.row_share * np.isfinite(target).sum())),
             "subsample": self.row_share,
             "colsample_bynode": self.column_share,
             "lambda": 0.0,
@@ -273,9 +268,9 @@ class ForestSettings:
 
 
 def _xgboost_head(
-    rows: Float32Array, target: Float64Array, parameters: Mapping[str, Any], *, rounds: int
+    rows: TreeRows, target: Float64Array, parameters: Mapping[str, Any], *, rounds: int
 ) -> XgboostHead:
     """Grow over histograms, on one thread."""
     own = {**parameters, "tree_method": "hist", "nthread": 1}
-    matrix = xgboost.QuantileDMatrix(rows, label=target, max_bin=own["max_bin"], nthread=1)
-    return XgboostHead(xgboost.train(own, matrix, num_boost_round=rounds))
+    with rows.for_xgboost(target, max_bins=own["max_bin"]) as matrix:
+        return XgboostHead(xgboost.train(own, matrix, num_boost_round=rounds))

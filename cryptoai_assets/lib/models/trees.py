@@ -22,9 +22,10 @@ from cryptoai_assets.lib.models.coupling import (
     relative_volatility,
 )
 from cryptoai_assets.lib.models.ensemble import EnsembleHead, EnsembleSettings, member_head, reweighted
-from cryptoai_assets.lib.models.feature_choice import chosen_features, varying
+from cryptoai_assets.lib.models.feature_choice import chosen_features
 from cryptoai_assets.lib.models.forecaster_model import Predictions, rows_of
 from cryptoai_assets.lib.models.tree_heads import Objective, TreeHead, TreeSettings
+from cryptoai_assets.lib.models.tree_rows import TreeRows, kept_tree_rows, varying
 from cryptoai_assets.lib.scoring import log_loss
 from cryptoai_assets.lib.side_by_side import side_by_side
 from edge_bundle.windows import Float32Array
@@ -148,11 +149,10 @@ class Trees:
 
     def direction_head(self, data: Dataset, *, horizon: int, seed: int) -> "DirectionHead":
         """Fit the direction head of one horizon alone, as a search does."""
-        selected = varying(data)
-        rows = rows_of(data.values)[:, selected]
-        return DirectionHead(
-            selected, self._head(rows, data.target("up", horizon), "direction", seed + horizon)
-        )
+        selected, rows = kept_tree_rows(data)
+        target = data.target("up", horizon)
+        grown = self.settings.grow(rows, target, objective="direction", seed=seed + horizon)
+        return DirectionHead(selected, grown)
 
     def _heads(
         self,
@@ -161,12 +161,15 @@ class Trees:
         selected: tuple[int, ...],
         seed: int,
     ) -> FittedTrees:
-        inputs = rows_of(data.values)[:, selected]
+        rows = TreeRows(np.ascontiguousarray(rows_of(data.values)[:, selected]))
         targets: list[tuple[Float64Array, Objective, int]] = [
             *((data.target("up", h), "direction", h) for h in horizons),
             *((relative_volatility(data, h), "volatility", h) for h in horizons),
         ]
-        grown = [partial(self._head, inputs, target, objective, seed + h) for target, objective, h in targets]
+        grown = [
+            partial(self.settings.grow, rows, target, objective=objective, seed=seed + h)
+            for target, objective, h in targets
+        ]
         heads = tuple(side_by_side(grown, threads=self.threads))
         return FittedTrees(
             horizons=horizons,
@@ -177,10 +180,6 @@ class Trees:
             coupling=tuple(Coupling(1.0, 1.0, 1.0) for _ in horizons),
             training_range=TrainingRange.of(data),
         )
-
-    def _head(self, rows: Float32Array, target: Float64Array, objective: Objective, seed: int) -> TreeHead:
-        known = np.isfinite(target)
-        return self.settings.grow(rows[known], target[known], objective=objective, seed=seed)
 
 
 def _weighted(settings: EnsembleSettings, trial: FittedTrees, later: Dataset) -> EnsembleSettings:

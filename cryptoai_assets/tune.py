@@ -55,10 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.folds:
             _score_by_folds(options.texts, encoder, votes, count=options.folds)
             return 0
-        sets = labelled_sets(options.texts, encoder, seed=SPLIT_SEED)
         if options.votes:
-            record = shipped_anew(sets, encoder=encoder, folder=options.into)
+            record = shipped_anew(options.texts, encoder=encoder, folder=options.into)
         else:
+            sets = labelled_sets(options.texts, encoder, seed=SPLIT_SEED)
             weights = [tuned_member(sets, member, encoder, after_epoch=_say) for member in MEMBERS]
             record = shipped(sets, MEMBERS, weights, encoder=encoder, folder=options.into, command=COMMAND)
     except (EncoderAbsentError, LabelledTextError, ShipmentError, OSError) as error:

@@ -7,7 +7,7 @@ import ast
 import csv
 import hashlib
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,17 +136,28 @@ def _texts_of(file: Path) -> tuple[LabelledText, ...]:
     return tweets(file) if file.name == TWEETS else own_texts(file)
 
 
-def unread_texts(texts: Sequence[LabelledText], trained: Collection[str]) -> tuple[LabelledText, ...]:
+def unread_texts(
+    texts: Sequence[LabelledText],
+    trained: Collection[str],
+    *,
+    meanings_of: Callable[[Sequence[str]], Float32Array] | None = None,
+) -> tuple[LabelledText, ...]:
     """Texts of which no hash is among those that were trained on, and which are no near-duplicates.
 
     Neither of each other, nor of those trained texts that are among `texts`: these stand first in the order
     in which near-duplicates are left out.
+
+    Parameters
+    ----------
+    meanings_of
+        Gives (texts, size) of length 1, beside the words, as in `unlike_earlier`.
     """
     read = [one for one in texts if text_hash(one.text) in trained]
     unread = [one for one in texts if text_hash(one.text) not in trained]
     if not unread:
         return ()
-    kept = unlike_earlier([one.text for one in (*read, *unread)])[len(read) :]
+    every = [one.text for one in (*read, *unread)]
+    kept = unlike_earlier(every, meanings_of(every) if meanings_of else None)[len(read) :]
     return tuple(one for one, stays in zip(unread, kept, strict=True) if stays)
 
 

@@ -4,8 +4,9 @@ Source of the mean: Wortsman et al., Model soups, ICML 2022.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -29,6 +30,7 @@ from cryptoai_assets.lib.sentiment_methods.labelled import (
     text_hash,
     tweets,
     unlike_earlier,
+    unread_texts,
 )
 from cryptoai_assets.lib.sentiment_methods.shipment import ShipmentError, write_weights
 from cryptoai_assets.lib.sentiment_methods.tuning_problem import Progress, TuningProblem, TuningSettings
@@ -103,20 +105,48 @@ class LabelledSets:
 
 def labelled_sets(folder: Path, encoder: Path, *, seed: int) -> LabelledSets:
     """Sets of the folder; near-duplicates, by words or by meaning, are left out before the split."""
-    found = headlines(folder / HEADLINES)
-    sets = {
-        "single": found.single,
-        "agreeing": found.agreeing,
-        "opposed": found.opposed,
-        "tweets": tweets(folder / TWEETS),
-    }
-    every = [one.text for texts in sets.values() for one in texts]
-    pieces = piece_ids(word_table(words_file(encoder)), every)
-    kept = iter(unlike_earlier(every, meanings(pretrained_weights(encoder), pieces)))
-    unlike = {name: tuple(one for one in texts if next(kept)) for name, texts in sets.items()}
-    single = unlike.pop("single")
+    single, besides = _sets_of(folder)
+    every = [one.text for texts in (single, *besides.values()) for one in texts]
+    kept = iter(unlike_earlier(every, meanings_of(every, encoder=encoder)))
+    single = [one for one in single if next(kept)]
+    unlike = {name: tuple(one for one in texts if next(kept)) for name, texts in besides.items()}
     training, testing = split_by_text(len(single), share=TEST_SHARE, seed=seed)
     return LabelledSets(tuple(single[row] for row in training), tuple(single[row] for row in testing), unlike)
+
+
+def sets_of_tuned(folder: Path, encoder: Path, trained: Collection[str]) -> LabelledSets:
+    """Sets of an encoder that was tuned before, by the hashes of its training texts.
+
+    Tested are the headlines that it has not read, without near-duplicates.
+
+    Raises
+    ------
+    ShipmentError
+        When the folder does not hold all that it was tuned on.
+    """
+    single, besides = _sets_of(folder)
+    every = [one for texts in (single, *besides.values()) for one in texts]
+    if absent := {*trained} - {text_hash(one.text) for one in every}:
+        raise ShipmentError(f"{len(absent)} texts that the encoder was tuned on are not in {folder.name}")
+
+    def read(texts: Sequence[LabelledText]) -> tuple[LabelledText, ...]:
+        return tuple(one for one in texts if text_hash(one.text) in trained)
+
+    apart = [*single, *(one for texts in besides.values() for one in read(texts))]
+    unread = unread_texts(apart, trained, meanings_of=partial(meanings_of, encoder=encoder))
+    return LabelledSets(read(single), unread, {name: read(texts) for name, texts in besides.items()})
+
+
+def _sets_of(folder: Path) -> tuple[Sequence[LabelledText], Mapping[str, Sequence[LabelledText]]]:
+    """Headlines of one entity, and the sets that are read besides."""
+    found = headlines(folder / HEADLINES)
+    besides = {"agreeing": found.agreeing, "opposed": found.opposed, "tweets": tweets(folder / TWEETS)}
+    return found.single, besides
+
+
+def meanings_of(texts: Sequence[str], *, encoder: Path) -> Float32Array:
+    """(texts, width) of length 1, by the published encoder."""
+    return meanings(pretrained_weights(encoder), piece_ids(word_table(words_file(encoder)), texts))
 
 
 def texts_of(sets: LabelledSets, member: Member) -> list[LabelledText]:
@@ -196,22 +226,26 @@ def shipped(
     return _shipped_with_votes(integer, record, sets, encoder, folder)
 
 
-def shipped_anew(sets: LabelledSets, *, encoder: Path, folder: Path) -> Mapping[str, Any]:
+def shipped_anew(texts: Path, *, encoder: Path, folder: Path) -> Mapping[str, Any]:
     """Learn the votes again beside the tuned encoder that a folder holds, and write both with their record.
+
+    Only ``fp32`` is still what the tuning found.
+
+    Parameters
+    ----------
+    texts
+        Folder of what the encoder was tuned on, and of headlines that it was not.
 
     Raises
     ------
     ShipmentError
-        When the encoder was tuned on other texts, or both are heavier than is allowed.
+        When texts that the encoder was tuned on are not there, or both are heavier than is allowed.
     """
     record = json.loads((folder / RECORD_NAME).read_text())
-    read = [*sets.besides["tweets"], *_voting_headlines(sets)]
-    if unread := {text_hash(one.text) for one in read} - {*record["training_text_hashes"]}:
-        raise ShipmentError(
-            f"the encoder of {folder.name} was not tuned on {len(unread)} of the texts: tune it anew"
-        )
+    sets = sets_of_tuned(texts, encoder, {*record["training_text_hashes"]})
     graph = encoder_alone(onnx.load(folder / GRAPH_NAME))
-    return _shipped_with_votes(graph, record, sets, encoder, folder)
+    anew = {"testing_texts": len(sets.testing), "int8": _told(graph, sets, encoder)}
+    return _shipped_with_votes(graph, {**record, **anew}, sets, encoder, folder)
 
 
 def _voting_headlines(sets: LabelledSets) -> list[LabelledText]:

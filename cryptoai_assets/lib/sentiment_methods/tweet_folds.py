@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save
 from cryptoai_assets.lib.fingerprints import code_fingerprint, settings_fingerprint
 from cryptoai_assets.lib.quantization import with_integer_products
 from cryptoai_assets.lib.sentiment_methods.encoder import EncoderWeights, pretrained_weights, words_file
-from cryptoai_assets.lib.sentiment_methods.encoder_gradients import meanings, tuned_weights
+from cryptoai_assets.lib.sentiment_methods.encoder_gradients import tuned_weights
 from cryptoai_assets.lib.sentiment_methods.encoder_graph import encoder_graph
 from cryptoai_assets.lib.sentiment_methods.label_quality import Quality, quality
 from cryptoai_assets.lib.sentiment_methods.labelled import (
@@ -27,10 +27,16 @@ from cryptoai_assets.lib.sentiment_methods.labelled import (
     unlike_earlier,
 )
 from cryptoai_assets.lib.sentiment_methods.shipment import write_weights
-from cryptoai_assets.lib.sentiment_methods.tuning import MEMBERS, as_read, mean_weights, voting_graph
+from cryptoai_assets.lib.sentiment_methods.tuning import (
+    MEMBERS,
+    as_read,
+    mean_weights,
+    meanings_of,
+    voting_graph,
+)
 from cryptoai_assets.lib.sentiment_methods.tuning_problem import AfterEpoch, TuningProblem, TuningSettings
 from cryptoai_assets.lib.sentiment_methods.votes import VoteSettings
-from edge_bundle.sentiment.transformer import TransformerSentiment, piece_ids, word_table
+from edge_bundle.sentiment.transformer import TransformerSentiment
 
 _TUNING_CODE = (
     "cryptoai_assets.lib.sentiment_methods.encoder_gradients",
@@ -165,8 +171,8 @@ def unlike_tweets(folder: Path, encoder: Path) -> tuple[tuple[LabelledText, ...]
     """
     found, single = tweets(folder / TWEETS), headlines(folder / HEADLINES)
     every = [*found, *single.single, *single.agreeing]
-    pieces = piece_ids(word_table(words_file(encoder)), [one.text for one in every])
-    kept = unlike_earlier([one.text for one in every], meanings(pretrained_weights(encoder), pieces))
+    plain = [one.text for one in every]
+    kept = unlike_earlier(plain, meanings_of(plain, encoder=encoder))
     unlike = [(row, every[row]) for row in np.flatnonzero(kept)]
     return (
         tuple(one for row, one in unlike if row < len(found)),

@@ -76,5 +76,5 @@ def test_every_text_is_in_one_step_of_an_epoch_and_like_lengths_are_together() -
 def test_meaning_of_a_text_is_the_same_in_any_order_and_of_length_one() -> None:
     weights, pieces = tiny_weights(seed=1, head=False), [[2, 3], [4, 5, 6], [2, 3, 7, 8]]
     forth, back = meanings(weights, pieces), meanings(weights, pieces[::-1])
-    np.testing.assert_allclose(forth, back[::-1], atol=1e-2)
+    np.testing.assert_allclose(forth, back[::-1], atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(forth, axis=1), 1, atol=1e-5)

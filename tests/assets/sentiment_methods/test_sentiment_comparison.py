@@ -36,6 +36,7 @@ from cryptoai_assets.lib.sentiment_methods.sentiment_bundle import write_sentime
 from edge_bundle.sentiment.keywords import KeywordSentiment
 from edge_bundle.sentiment.method import Sentiment, SentimentMethod, SentimentUnavailableError
 from edge_bundle.sentiment.release import SentimentBundle
+from edge_bundle.windows import Float32Array
 
 # Of words that the keyword method knows: 60 texts, of which it labels all rightly.
 WORDS = (("falls", 0), ("meets", 1), ("rises", 2))
@@ -137,6 +138,14 @@ def test_texts_that_were_trained_on_and_what_is_near_to_them_are_not_tested() ->
     found = unread_texts(texts, {text_hash(trained)})
     assert [one.text for one in found] == ["Beta falls", "Gamma is flat"]
     assert unread_texts(texts[2:4], {text_hash(trained)}) == ()
+
+    def alike(every: Sequence[str]) -> Float32Array:
+        """Gamma means what the trained text does, which stands first."""
+        assert text_hash(every[0]) == text_hash(trained)
+        return np.eye(2, dtype=np.float32)[[int(text.startswith("Beta")) for text in every]]
+
+    found = unread_texts(texts, {text_hash(trained)}, meanings_of=alike)
+    assert [one.text for one in found] == ["Beta falls"]
 
 
 def test_draw_is_fixed_and_bounded() -> None:

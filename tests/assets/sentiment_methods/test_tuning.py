@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from fakes.published_encoder import write_published_encoder
 from fakes.tiny_encoder import tiny_weights, write_words
 
 from cryptoai_assets.lib.sentiment_methods.encoder_graph import encoder_graph
-from cryptoai_assets.lib.sentiment_methods.labelled import LabelledText, text_hash
+from cryptoai_assets.lib.sentiment_methods.labelled import HEADLINES as HEADLINES_FILE
+from cryptoai_assets.lib.sentiment_methods.labelled import TWEETS, LabelledText, text_hash
 from cryptoai_assets.lib.sentiment_methods.shipment import (
     MOST_BYTES,
     RECORD_NAME,
@@ -27,6 +29,7 @@ from cryptoai_assets.lib.sentiment_methods.tuning import (
     texts_of,
 )
 from cryptoai_assets.lib.sentiment_methods.votes import encoder_alone
+from edge_bundle.sentiment.method import LABELS
 from edge_bundle.sentiment.transformer import GRAPH_NAME, WEIGHTS, WORDS_NAME, TransformerSentiment
 
 HEADLINES = (
@@ -67,8 +70,8 @@ def sets() -> LabelledSets:
 
 @pytest.fixture
 def encoder(tmp_path: Path) -> Path:
-    """Folder with a tiny table of words."""
-    return write_words(tmp_path / "encoder").rename(tmp_path / "encoder" / WORDS_NAME).parent
+    """A tiny encoder as the published package holds one."""
+    return write_published_encoder(tmp_path / "encoder", seed=1)
 
 
 def test_shipment_scores_its_own_files_and_keeps_the_hashes_of_what_was_trained_on(
@@ -83,23 +86,43 @@ def test_shipment_scores_its_own_files_and_keeps_the_hashes_of_what_was_trained_
     assert record["with_votes"]["accuracy"] == float(right)
 
 
+@pytest.fixture
+def texts(tmp_path: Path, sets: LabelledSets) -> Path:
+    """The folder that the sets could be of: with a near-duplicate of a headline that is tested."""
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    single = [*sets.training, *sets.testing, LabelledText("rises price", 0)]
+    labelled = [f"{one.text},{{'X': '{LABELS[one.label]}'}}" for one in single]
+    (folder / HEADLINES_FILE).write_text("\n".join(["Title,Decisions", *labelled]))
+    posts = [f"{one.text},1" for one in sets.besides["tweets"]]
+    (folder / TWEETS).write_text("\n".join(["text,label", *posts]))
+    return folder
+
+
 def test_votes_alone_are_learnt_again_beside_the_same_encoder(
-    tmp_path: Path, sets: LabelledSets, encoder: Path
+    tmp_path: Path, sets: LabelledSets, texts: Path, encoder: Path
 ) -> None:
     member = replace(MEMBERS[0], besides=("tweets",))
     made = {"encoder": encoder, "folder": tmp_path / "out"}
     before = shipped(sets, [member], [tiny_weights(seed=1)], **made, command="c")
     graph = onnx.load(tmp_path / "out" / GRAPH_NAME)
-    again = dict(shipped_anew(sets, **made))
+    again = dict(shipped_anew(texts, **made))
     again.pop("files")
     assert again == json.loads(json.dumps(before))
     assert onnx.load(tmp_path / "out" / GRAPH_NAME) == graph
     onnx.save(encoder_alone(graph), tmp_path / "out" / GRAPH_NAME)
-    shipped_anew(sets, **made)
+    shipped_anew(texts, **made)
     assert onnx.load(tmp_path / "out" / GRAPH_NAME) == graph
-    more = replace(sets, training=(*sets.training, LabelledText("unread", 0)))
-    with pytest.raises(ShipmentError, match="not tuned on 1 of the texts"):
-        shipped_anew(more, **made)
+
+
+def test_votes_are_not_learnt_again_where_a_text_of_the_tuning_is_absent(
+    tmp_path: Path, sets: LabelledSets, texts: Path, encoder: Path
+) -> None:
+    more = replace(sets, training=(*sets.training, LabelledText("gone since", 0)))
+    made = {"encoder": encoder, "folder": tmp_path / "out"}
+    shipped(more, [replace(MEMBERS[0], besides=("tweets",))], [tiny_weights(seed=1)], **made, command="c")
+    with pytest.raises(ShipmentError, match="1 texts that the encoder was tuned on are not in texts"):
+        shipped_anew(texts, **made)
 
 
 def test_mean_of_members_is_their_mean() -> None:

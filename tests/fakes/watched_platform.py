@@ -1,4 +1,6 @@
-"""A platform that watches the telling market: its daemon, and a person at the console, each a process.
+"""A platform that watches the telling market: its daemon, its page, and a person at the console.
+
+Each is a process.
 
 Run in a project root as ``python tests/fakes/watched_platform.py``: each line that comes in is something that
 the person does, and is answered by a line of JSON when it is done. Partitions are those of
@@ -11,13 +13,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
+from fakes.bento_process import free_port
 from fakes.slack_api import CHANNEL, TOKEN, SlackApi
 from fakes.telling_market import NAME, SYMBOL
 
@@ -28,6 +32,15 @@ TRAINED_UNTIL = datetime(2019, 9, 16, tzinfo=UTC)
 INGESTED = ("raw_candles", "clean_candles", "features")
 SCORED = ("version_scores", "backtest", "gate_decision", "released_bundle")
 LOCATION, REPOSITORY = "cryptoai", "__repository__"
+MATERIALIZE = """
+mutation Materialize($asked: ExecutionParams!) {
+  launchRun(executionParams: $asked) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+  }
+}
+"""
 
 
 def environment(root: Path, slack: SlackApi) -> dict[str, str]:
@@ -112,6 +125,53 @@ def daemon(root: Path, given: Mapping[str, str]) -> Iterator[None]:
             process.wait()
 
 
+@contextmanager
+def page(root: Path, given: Mapping[str, str]) -> Iterator[httpx.Client]:
+    """Dagster's page, which puts what a person materializes into the daemon's queue, once it answers."""
+    port = free_port()
+    command = ("dagster_webserver", "-w", str(PROJECT / "workspace.yaml"), "-p", str(port))
+    with (root / "page.log").open("ab") as log:
+        process = subprocess.Popen(
+            (sys.executable, "-m", *command),
+            cwd=root,
+            env=given,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+                yield client
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def answers(client: httpx.Client) -> bool:
+    """Whether Dagster's page is there."""
+    try:
+        return client.get("/server_info").is_success
+    except httpx.TransportError:
+        return False
+
+
+def materialize(client: httpx.Client, assets: Sequence[str]) -> None:
+    """Ask for assets as the page's button does."""
+    asked = {
+        "selector": {
+            "repositoryLocationName": LOCATION,
+            "repositoryName": REPOSITORY,
+            "jobName": "__ASSET_JOB",
+            "assetSelection": [{"path": [asset]} for asset in assets],
+        },
+        "mode": "default",
+        "runConfigData": {},
+    }
+    answer = client.post("/graphql", json={"query": MATERIALIZE, "variables": {"asked": asked}})
+    launched = answer.json()["data"]["launchRun"]
+    assert launched["__typename"] == "LaunchRunSuccess", launched
+
+
 def begin() -> dict[str, Any]:
     """A first version is champion, bars are there, and two days in a row have drifted already."""
     import polars as pl
@@ -154,7 +214,7 @@ def begin() -> dict[str, Any]:
 
 
 def challenge() -> dict[str, Any]:
-    """Put a version that knows nothing before the gate, in the place of the newest candidate."""
+    """Put a version that knows nothing in the place of the newest candidate."""
     from fakes.tiny_bundle import write_tiny_bundle
 
     from cryptoai_assets.defs.resources import configured_resource
@@ -176,7 +236,6 @@ def challenge() -> dict[str, Any]:
         bundle_digest=bundle_digest(folder),
         feature_fingerprint=manifest.feature_fingerprint,
     ).registered(made.version, run_id).write(home.candidate)
-    _make(SCORED)
     return {"version": made.version}
 
 

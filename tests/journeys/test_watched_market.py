@@ -1,7 +1,7 @@
 """The loop as its users meet it: a drift goes in at the market's end, another model answers, all is told.
 
-Dagster's own daemon, MLflow, the real service and a Slack on loopback. The daemon is killed twice, once in
-the middle of the training that it began.
+Dagster's own daemon and page, MLflow, the real service and a Slack on loopback. The daemon is killed twice,
+once in the middle of the training that it began.
 """
 
 import shutil
@@ -24,11 +24,15 @@ from fakes.telling_market import END, NAME, SYMBOL, against, candles, describe
 from fakes.watched_platform import (
     ARCHIVE,
     PROJECT,
+    SCORED,
     TRAINED_UNTIL,
     Console,
+    answers,
     console,
     daemon,
     environment,
+    materialize,
+    page,
 )
 
 from cryptoai_assets.defs.monitoring.sensors import CAUSE_TAG
@@ -153,15 +157,18 @@ def live_through(
             wait_until(lambda: version() == 2, "the challenger answers")
             wait_until(lambda: bool(found.told("version 2 is champion")), "its promotion is told")
             wait_until(lambda: person.does("runs")[-1]["status"] == "SUCCESS", "the training ends")
-    found.served.append(version())
-    found.trainings.extend(person.does("runs"))
-    person.does("challenge")
+            found.served.append(version())
+            found.trainings.extend(person.does("runs"))
+            person.does("challenge")
+            with page(root, given) as dagster:
+                wait_until(lambda: answers(dagster), "Dagster's page answers")
+                materialize(dagster, SCORED)
+                wait_until(lambda: bool(found.told("version 3 was refused")), "the refusal is told")
     go_against(found.home, root, service)
     person.does("ingest")
     with daemon(root, given):
         wait_until(lambda: version() == 1, "the version before answers again")
         wait_until(lambda: bool(found.told("rolled back to version 1")), "the rollback is told")
-        wait_until(lambda: bool(found.told("version 3 was refused")), "the refusal is told")
     found.served.append(version())
     found.alerts.extend(service.get("/alerts").json()["alerts"])
 

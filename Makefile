@@ -27,7 +27,7 @@ export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help bento charts demo edge sandbox record networks test storm fuzz up check bench soak evaluate reproduce
+.PHONY: help bento charts demo edge pictures sandbox record networks test storm fuzz up check bench soak evaluate reproduce
 .PHONY: format-check lint types contracts
 
 help: ## this list
@@ -67,6 +67,9 @@ check: format-check lint types contracts test ## what CI runs: format, lint, typ
 bento: $(READY) ## the service without the training stack, for a container: bentoml containerize cryptoai:latest
 	@$(RUN) -m cryptoai_serving.requirements build/bento/requirements.txt
 	@$(RUN) -m bentoml build --output tag
+
+pictures: $(READY) ## the documentation's pictures of a drift, from Slack, Dagster and Evidently; needs chromium
+	@PYTHONPATH=tests $(RUN) -m pictures
 
 bench: $(READY) ## speed, against a peer or the limit, into build/bench.json (ONLY=features runs one room)
 	@PYTHONPATH=tests $(RUN) -m benchmarks $(ONLY)

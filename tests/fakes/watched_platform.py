@@ -21,14 +21,18 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import polars as pl
 from fakes.bento_process import free_port
 from fakes.slack_api import CHANNEL, TOKEN, SlackApi
-from fakes.telling_market import NAME, SYMBOL
+from fakes.telling_market import NAME, SYMBOL, candles
 
 PROJECT = Path(__file__).parents[2]
 ARCHIVE = "archive.parquet"
 # The champion's training ended here, and here the market begins to drift.
 TRAINED_UNTIL = datetime(2019, 9, 16, tzinfo=UTC)
+# The drift's fifth day is over.
+DRIFTED = TRAINED_UNTIL + timedelta(days=5)
+WILDER, SEED = 1.6, 1
 INGESTED = ("raw_candles", "clean_candles", "features")
 SCORED = ("version_scores", "backtest", "gate_decision", "released_bundle")
 LOCATION, REPOSITORY = "cryptoai", "__repository__"
@@ -41,6 +45,11 @@ mutation Materialize($asked: ExecutionParams!) {
   }
 }
 """
+
+
+def drifting_market(until: datetime) -> pl.DataFrame:
+    """Candles that spread farther since the champion's training ended."""
+    return candles(until=until, seed=SEED, wilder_since=TRAINED_UNTIL, times=WILDER)
 
 
 def environment(root: Path, slack: SlackApi) -> dict[str, str]:
@@ -174,7 +183,6 @@ def materialize(client: httpx.Client, assets: Sequence[str]) -> None:
 
 def begin() -> dict[str, Any]:
     """A first version is champion, bars are there, and two days in a row have drifted already."""
-    import polars as pl
     from fakes.tiny_bundle import write_tiny_bundle
 
     from cryptoai_assets.defs.resources import configured_resource

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -23,13 +22,14 @@ from fakes.slack_api import SlackApi, slack_api
 from fakes.telling_market import END, NAME, SYMBOL, against, candles, describe
 from fakes.watched_platform import (
     ARCHIVE,
+    DRIFTED,
     PROJECT,
     SCORED,
-    TRAINED_UNTIL,
     Console,
     answers,
     console,
     daemon,
+    drifting_market,
     environment,
     materialize,
     page,
@@ -44,9 +44,7 @@ from cryptoai_assets.lib.tracking import CHAMPION
 from cryptoai_serving.bars import BarStore
 
 pytestmark = [*MLFLOW_WARNINGS, pytest.mark.timeout(1800)]
-# The drift's fifth day is over.
-BEGUN = TRAINED_UNTIL + timedelta(days=5)
-WILDER, SEED, OTHER_SEED = 1.6, 1, 2
+OTHER_SEED = 2
 # Of which the first are abstained on: what was wild before them is still in the features.
 ADVERSE_BARS = 180
 PATIENCE_SECONDS = 600.0
@@ -127,7 +125,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     root = tmp_path_factory.mktemp("watched")
     describe(root)
     shutil.copy(PROJECT / "dagster.yaml", root)
-    market(BEGUN).write_parquet(root / ARCHIVE)
+    drifting_market(DRIFTED).write_parquet(root / ARCHIVE)
     home = MarketResource(name=NAME, root=str(root), archive=str(root / ARCHIVE)).home
     with slack_api() as slack:
         given = environment(root, slack)
@@ -177,14 +175,10 @@ def kinds(found: Watched) -> list[str]:
     return [entry.kind for entry in found.ledger]
 
 
-def market(until: Any) -> pl.DataFrame:
-    return candles(until=until, seed=SEED, wilder_since=TRAINED_UNTIL, times=WILDER)
-
-
 def go_against(home: Home, root: Path, service: httpx.Client) -> None:
     """Let each new bar do the opposite of what is served for it, then have the archive hold them all."""
     like = candles(until=END, seed=OTHER_SEED, wilder_since=END, times=1.0)
-    bars = market(BEGUN)
+    bars = drifting_market(DRIFTED)
     assert isinstance(home.bars_database, Path)
     with BarStore(home.bars_database) as store:
         for number in range(ADVERSE_BARS):

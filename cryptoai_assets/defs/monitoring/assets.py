@@ -50,6 +50,13 @@ from cryptoai_assets.lib.watch import (
 from edge_bundle.forecaster import Forecaster
 from edge_bundle.releases import read_channel
 
+# Of a verdict that this asset does nothing about.
+_LEFT = {
+    "keep": "nothing to be done",
+    "watch": "told",
+    "retrain": "told; the sensor drift_asks_for_training asks for a training",
+}
+
 
 class WatchConfig(dg.Config):
     """How often the watch may be wrong."""
@@ -90,7 +97,7 @@ def drift_report(
         return {
             "verdict": found.verdict.action,
             "reason": found.verdict.reason,
-            "done": done or "nothing to be done here",
+            "done": done or _LEFT.get(found.verdict.action, "done before"),
             "largest_drift": picture(drift_figure(found.drift)),
             "drift": table(found.drift, found.drift.height),
             **_told_apart(found),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 
 import polars as pl
 
@@ -25,6 +26,9 @@ FULL_PLAN = Plan(
     threads=1,
     processes=2,
 )
+
+
+MEMORY_GOAL_GB = 6.0
 
 
 class EvaluationError(Exception):
@@ -69,11 +73,14 @@ class Evaluation:
             When one of the models cannot be trained here.
         """
         files = FoldFiles(self.folder, self._read(), self.plan)
+        before = len(files.finished())
         files.work(minutes=self._begins_within, tell=tell)
         market, predictions = files.evaluated.market, files.read()
         one = predictions.filter(pl.col("seed") == self.plan.seeds[0])
         found = [
             _extent(files),
+            # Of what was there already nobody knows.
+            *([_memory(self.plan.processes)] if len(files.finished()) > before else []),
             *compared(one, market, FULL.bootstrap(market)),
             *over_seeds(predictions, market),
         ]
@@ -119,6 +126,21 @@ def _extent(files: FoldFiles) -> EvaluationRow:
         len(set(scored)),
         f"of {len(every)} folds",
         reference=f"left out: {', '.join(absent)}" if absent else "all of the last 60 %",
+    )
+
+
+def _memory(processes: int) -> EvaluationRow:
+    """Most memory that was held at a time, or more: as if all parts had been at their largest together."""
+    kilobytes = {who: getrusage(who).ru_maxrss for who in (RUSAGE_SELF, RUSAGE_CHILDREN)}
+    held = 1024 * (kilobytes[RUSAGE_SELF] + processes * kilobytes[RUSAGE_CHILDREN]) / 1e9
+    return EvaluationRow(
+        f"{ROOM}/memory",
+        held,
+        "GB",
+        goal=MEMORY_GOAL_GB,
+        met=held <= MEMORY_GOAL_GB,
+        reference=f"of this run; {processes} parts at a time, of which the largest held",
+        reference_value=1024 * kilobytes[RUSAGE_CHILDREN] / 1e9,
     )
 
 

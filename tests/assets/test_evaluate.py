@@ -62,3 +62,8 @@ def test_command_works_on_folds_in_processes_of_its_own_and_says_what_it_left_ou
     [extent] = [row for row in rows if row["name"] == "forecasting/folds-scored"]
     assert extent["value"] == 2
     assert extent["reference"] == "left out: fold 3, fold 4, fold 5, fold 6"
+    [memory] = [row for row in rows if row["name"] == "forecasting/memory"]
+    assert memory["met"] == (memory["value"] <= memory["goal"])
+    # A process that has imported the platform holds more, and there are three.
+    assert memory["reference_value"] > 0.1
+    assert memory["value"] > 3 * 0.1

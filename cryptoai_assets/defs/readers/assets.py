@@ -49,7 +49,8 @@ from edge_bundle.detector import Detector
 from edge_bundle.releases import read_channel
 
 GROUP = "charts"
-THREADS = 2
+# In a training of seconds two threads save little, and wait for each other where the second core is taken.
+THREADS = {"small": 1, "full": 2}
 BUNDLE = "bundle"
 SEED = 6
 
@@ -75,7 +76,7 @@ def trained_chart_vit(
                 plan,
                 plan.networks[0],
                 folder / BUNDLE,
-                **_run(context, market),
+                **_run(context, market, THREADS[origin]),
             ).folder
         report = chart_report(Detector.load(bundle), data, seed=SEED)
         return _registered(context, market, origin, bundle, report, model=PATTERN_MODEL, kind="vit")
@@ -100,7 +101,7 @@ def trained_candle_cnn(
                 data,
                 plan,
                 folder / BUNDLE,
-                **_run(context, market),
+                **_run(context, market, THREADS[origin]),
             ).folder
         report = candle_report(CandleReader.load(bundle), data, seed=SEED)
         return _registered(context, market, origin, bundle, report, model=CANDLE_MODEL, kind="candles")
@@ -141,11 +142,11 @@ def _candle_set(market: MarketResource, config: ReaderConfig) -> tuple[CandleSet
     return candle_set(candles, plan), plan
 
 
-def _run(context: dg.AssetExecutionContext, market: MarketResource) -> dict[str, Any]:
+def _run(context: dg.AssetExecutionContext, market: MarketResource, threads: int) -> dict[str, Any]:
     """What every training is told of the run that it is made in."""
     return {
         "checkpoints": market.home.checkpoints,
-        "threads": THREADS,
+        "threads": threads,
         "as_of": market.now(),
         "git_commit": git_commit(),
         "after_epoch": lambda epoch: context.log.info(epoch.bar),

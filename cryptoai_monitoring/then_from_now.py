@@ -263,8 +263,8 @@ class _Then:
             unseen, seen = now[folds == fold], now[folds != fold]
             before = (sums.sum(axis=0) - sums[fold]) / (counts.sum() - counts[fold])
             weights = precision @ (seen.mean(axis=0) - before)
-            old = self.rows[(self.folds == fold) & rest][::SCORED]
-            areas.append(area_under_curve(old @ weights, unseen @ weights))
+            old = np.flatnonzero((self.folds == fold) & rest)[::SCORED]
+            areas.append(area_under_curve(self.rows[old] @ weights, unseen @ weights))
             told += weights * (unseen.mean(axis=0) - sums[fold] / counts[fold]) / FOLDS
         return float(np.mean(areas)), told
 

@@ -16,6 +16,7 @@ from cryptoai_assets.lib.training import FULL
 
 # Folds begin while the last of them would likely end within these.
 MINUTES = 25.0
+MEMORY_GOAL_GB = 6.0
 SHORT_PLAN = Plan(
     kinds=("xgboost", "lightgbm", "tree_ensemble"), trials=3, seeds=(FULL.seed,), threads=1, processes=2
 )
@@ -26,9 +27,6 @@ FULL_PLAN = Plan(
     threads=1,
     processes=2,
 )
-
-
-MEMORY_GOAL_GB = 6.0
 
 
 class EvaluationError(Exception):

@@ -6,12 +6,14 @@ from datetime import date
 
 import numpy as np
 import polars as pl
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from cryptoai_assets.lib.backtest import buy_and_hold
 from cryptoai_assets.lib.datasets import Float64Array
 from cryptoai_assets.lib.experiment_analysis import ExperimentResult
+from cryptoai_assets.lib.gate import Bound, Decision, PairedTest
 from cryptoai_assets.lib.quantization import Variant
 from cryptoai_assets.lib.strategy import Backtest
 from cryptoai_monitoring.then_from_now import ToldApart
@@ -252,6 +254,47 @@ def experiment_figure(experiment: Experiment, result: ExperimentResult) -> Figur
     )
     axes.set(yticks=[], xlabel=f"{label}; below 0 it is better")
     return figure
+
+
+def decision_figure(decision: Decision) -> Figure:
+    """Each comparison of the gate with its interval and its margin, and each bound beside its limit."""
+    verdict = "promoted" if decision.promote else "refused"
+    height = 1.6 + 0.32 * max(len(decision.tests), len(decision.bounds))
+    figure = _figure(f"Gate: {verdict} (door: {decision.door})", width=10.0, height=height)
+    compared, bounded = figure.subplots(1, 2)
+    _draw_tests(compared, decision.tests[::-1])
+    _draw_bounds(bounded, decision.bounds[::-1])
+    return figure
+
+
+def _draw_tests(axes: Axes, tests: Sequence[PairedTest]) -> None:
+    for place, test in enumerate(tests):
+        mean, lower, upper = test.interval.mean, test.interval.lower, test.interval.upper
+        held = test.passed or test.excused
+        color = ACCENT if held else WARNING
+        axes.errorbar([mean], [place], xerr=[[mean - lower], [upper - mean]], fmt="o", color=color, capsize=4)
+        axes.vlines(test.margin, place - 0.35, place + 0.35, color=GREY)
+    names = [
+        f"{test.against} (as little as the champion)" if test.excused else test.against for test in tests
+    ]
+    axes.set(
+        yticks=range(len(tests)),
+        yticklabels=names,
+        title="less loss than …; the grey mark must be exceeded",
+        xlabel="mean loss of the other less the challenger's",
+    )
+
+
+def _draw_bounds(axes: Axes, bounds: Sequence[Bound]) -> None:
+    used = [bound.value / bound.limit for bound in bounds]
+    axes.barh(range(len(bounds)), used, color=[ACCENT if bound.kept else WARNING for bound in bounds])
+    axes.axvline(1, color=GREY, linestyle="--")
+    axes.set(
+        yticks=range(len(bounds)),
+        yticklabels=[bound.name for bound in bounds],
+        title="bounds",
+        xlabel="share of its limit",
+    )
 
 
 def breakeven_figure(tried: pl.DataFrame, *, cost_bps: float) -> Figure:

@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
+from matplotlib.colors import to_rgba
 
 from cryptoai_assets.lib.datasets import Float64Array
+from cryptoai_assets.lib.figures import ACCENT, WARNING, decision_figure, png_bytes
 from cryptoai_assets.lib.gate import (
     Bound,
     CanaryResult,
@@ -249,3 +251,25 @@ def test_decision_is_ready_for_json_and_keeps_its_numbers() -> None:
     assert record["door"] == "non_inferior_refresh"
     champion = next(test for test in record["tests"] if test["against"] == "champion")
     assert {"mean", "lower", "upper", "least_detectable", "rows"} == set(champion["interval"])
+
+
+def test_decision_is_drawn_with_what_failed_in_another_colour() -> None:
+    bounds = (Bound("h1/coverage_error", 0.05, 0.03), Bound("h2/coverage_error", 0.01, 0.03))
+    worse = replace(REFRESH, champion=beside(-0.02), bounds=bounds)
+    for decision in (decide(EVIDENCE, POLICY), decide(worse, POLICY)):
+        compared, bounded = decision_figure(decision).axes
+        colours = [line.lines[0].get_color() for line in compared.containers]
+        names = [label.get_text() for label in compared.get_yticklabels()]
+        assert dict(zip(names, colours, strict=True)) == {
+            test.against: ACCENT if test.passed else WARNING for test in decision.tests
+        }
+        assert [bar.get_facecolor() for bar in bounded.patches] == [
+            to_rgba(ACCENT if bound.kept else WARNING) for bound in decision.bounds[::-1]
+        ]
+    assert {WARNING, ACCENT} == set(colours)
+
+
+def test_decision_without_a_row_to_compare_on_is_drawn() -> None:
+    unknown = Comparison(np.full(ROWS, np.nan), NOISE)
+    for evidence in (replace(REFRESH, champion=unknown), replace(EVIDENCE, baselines={}, champion=None)):
+        assert png_bytes(decision_figure(decide(evidence, POLICY))).startswith(b"\x89PNG")

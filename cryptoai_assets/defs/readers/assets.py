@@ -1,8 +1,6 @@
 """Networks that read charts and candles: trained or taken as shipped, registered, gated, released."""
 
-import json
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from cryptoai_assets.defs.market_data.assets import clean_candles
 from cryptoai_assets.defs.materialization import materialized, picture, table
 from cryptoai_assets.defs.readers import recipes
 from cryptoai_assets.defs.readers.config import ReaderConfig
+from cryptoai_assets.defs.release.assets import decision_metadata
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.candle_patterns import weights as candle_weights
 from cryptoai_assets.lib.candle_patterns.candidate import candle_evidence, candle_report
@@ -212,9 +211,6 @@ def _released(market: MarketResource, candidate: ReaderCandidate, evidence: Evid
     channel = read_channel(home.releases, candidate.model)
     champion = channel.champion if channel else None
     return {
-        "promote": decision.promote,
-        "door": decision.door,
-        "reasons": dg.MetadataValue.md("\n".join(f"- {one}" for one in decision.reasons)),
-        "tests": json.dumps([asdict(test) for test in decision.tests], default=str),
+        **decision_metadata(decision),
         "champion": champion.version if champion else "none yet",
     }

@@ -11,7 +11,7 @@ import polars as pl
 from cryptoai_assets.defs.features.assets import FACTS_OF_FEATURES
 from cryptoai_assets.defs.features.recipes import feature_names
 from cryptoai_assets.defs.market_data.assets import clean_candles
-from cryptoai_assets.defs.materialization import materialized, table
+from cryptoai_assets.defs.materialization import materialized, picture, table
 from cryptoai_assets.defs.release import recipes
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.defs.training.assets import backtest, candidate_rows, trained_forecaster, version_scores
@@ -20,6 +20,7 @@ from cryptoai_assets.lib.candidate import Candidate, bundle_folder, gate_evidenc
 from cryptoai_assets.lib.decisions import GATE, note_admission
 from cryptoai_assets.lib.edge_archive import MadeArchive, champions_archive
 from cryptoai_assets.lib.emulated_pi import emulated_selftest, missing_packages
+from cryptoai_assets.lib.figures import decision_figure
 from cryptoai_assets.lib.gate import Decision, GatePolicy, decide, platform_policy
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.monthly_features import stored_window
@@ -126,7 +127,9 @@ def decision_metadata(decision: Decision) -> dict[str, Any]:
         "promote": decision.promote,
         "door": decision.door,
         "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in decision.reasons)),
+        "decision": picture(decision_figure(decision)),
         "tests": table(tests, tests.height),
+        "bounds": {bound.name: f"{bound.value:.4g}, at most {bound.limit:g}" for bound in decision.bounds},
         "canaries": canaries,
         "alarms": list(decision.alarms),
     }

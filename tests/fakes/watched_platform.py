@@ -12,8 +12,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -33,6 +34,7 @@ TRAINED_UNTIL = datetime(2019, 9, 16, tzinfo=UTC)
 # The drift's fifth day is over.
 DRIFTED = TRAINED_UNTIL + timedelta(days=5)
 WILDER, SEED = 1.6, 1
+PATIENCE_SECONDS = 600.0
 INGESTED = ("raw_candles", "clean_candles", "features")
 SCORED = ("version_scores", "backtest", "gate_decision", "released_bundle")
 LOCATION, REPOSITORY = "cryptoai", "__repository__"
@@ -116,44 +118,49 @@ def console(root: Path, given: Mapping[str, str]) -> Iterator[Console]:
 @contextmanager
 def daemon(root: Path, given: Mapping[str, str]) -> Iterator[None]:
     """Dagster's daemon with the location of the project; in the end it and its runs are killed."""
-    command = ("dagster._daemon", "run", "-w", str(PROJECT / "workspace.yaml"))
-    with (root / "daemon.log").open("ab") as log:
-        process = subprocess.Popen(
-            (sys.executable, "-m", *command),
-            cwd=root,
-            env=given,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            yield
-            assert process.poll() is None, (root / "daemon.log").read_text()[-3000:]
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    with _dagster(root, given, "dagster._daemon", "run", log="daemon.log") as process:
+        yield
+        assert process.poll() is None, (root / "daemon.log").read_text()[-3000:]
 
 
 @contextmanager
 def page(root: Path, given: Mapping[str, str]) -> Iterator[httpx.Client]:
     """Dagster's page, which puts what a person materializes into the daemon's queue, once it answers."""
     port = free_port()
-    command = ("dagster_webserver", "-w", str(PROJECT / "workspace.yaml"), "-p", str(port))
-    with (root / "page.log").open("ab") as log:
+    with (
+        _dagster(root, given, "dagster_webserver", "-p", str(port), log="page.log"),
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def _dagster(
+    root: Path, given: Mapping[str, str], *command: str, log: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program of Dagster's with the location of the project, killed in the end with all that it began."""
+    with (root / log).open("ab") as written:
         process = subprocess.Popen(
-            (sys.executable, "-m", *command),
+            (sys.executable, "-m", *command, "-w", str(PROJECT / "workspace.yaml")),
             cwd=root,
             env=given,
-            stdout=log,
+            stdout=written,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-                yield client
+            yield process
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def wait_until(holds: Callable[[], bool], what: str) -> None:
+    """Wait as long as a training and a release may take."""
+    deadline, pause = time.monotonic() + PATIENCE_SECONDS, threading.Event()
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {PATIENCE_SECONDS:.0f} s: {what}"
+        pause.wait(0.1)
 
 
 def answers(client: httpx.Client) -> bool:

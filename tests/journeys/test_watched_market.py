@@ -6,11 +6,10 @@ once in the middle of the training that it began.
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import httpx
@@ -33,6 +32,7 @@ from fakes.watched_platform import (
     environment,
     materialize,
     page,
+    wait_until,
 )
 
 from cryptoai_assets.defs.monitoring.sensors import CAUSE_TAG
@@ -47,7 +47,6 @@ pytestmark = [*MLFLOW_WARNINGS, pytest.mark.timeout(1800)]
 OTHER_SEED = 2
 # Of which the first are abstained on: what was wild before them is still in the features.
 ADVERSE_BARS = 180
-PATIENCE_SECONDS = 600.0
 
 
 @dataclass(slots=True)
@@ -111,13 +110,6 @@ class Watched:
     @property
     def ledger(self) -> list[Entry]:
         return self.home.ledger.entries()
-
-
-def wait_until(holds: Callable[[], bool], what: str) -> None:
-    deadline, pause = monotonic() + PATIENCE_SECONDS, threading.Event()
-    while not holds():
-        assert monotonic() < deadline, f"not within {PATIENCE_SECONDS:.0f} s: {what}"
-        pause.wait(0.1)
 
 
 @pytest.fixture(scope="module")

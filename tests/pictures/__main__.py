@@ -6,11 +6,8 @@ the apt packages chromium and fonts-noto-color-emoji. The pictures are replaced;
 
 import shutil
 import sys
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import monotonic
 
 from fakes.browser import browser, opened_page
 from fakes.slack_api import SlackApi, slack_api
@@ -25,6 +22,7 @@ from fakes.watched_platform import (
     drifting_market,
     environment,
     page,
+    wait_until,
 )
 from pictures.slack_message import slack_page
 from playwright.sync_api import Browser
@@ -32,7 +30,6 @@ from playwright.sync_api import Browser
 IMAGES = PROJECT / "docs" / "images"
 # In pixels.
 MESSAGE, ASSET, REPORT = (690, 100), (1500, 1250), (1100, 1000)
-PATIENCE_SECONDS = 300.0
 
 
 def main() -> None:
@@ -48,7 +45,7 @@ def main() -> None:
             person.does("begin")
             with daemon(root, given), page(root, given) as dagster:
                 _tell("the daemon judges the third")
-                _wait_until(lambda: bool(slack.pictures) and answers(dagster))
+                wait_until(lambda: bool(slack.pictures) and answers(dagster), "the drift is told")
                 _draw(chromium, root, slack, f"{dagster.base_url}/assets/drift_report")
 
 
@@ -72,14 +69,6 @@ def _draw(chromium: Browser, root: Path, slack: SlackApi, asset: str) -> None:
 def _keep(drawn: bytes, name: str) -> None:
     (IMAGES / f"{name}.png").write_bytes(drawn)
     _tell(f"docs/images/{name}.png")
-
-
-def _wait_until(holds: Callable[[], bool]) -> None:
-    deadline, pause = monotonic() + PATIENCE_SECONDS, threading.Event()
-    while not holds():
-        if monotonic() > deadline:
-            raise TimeoutError(f"no message after {PATIENCE_SECONDS:.0f} s")
-        pause.wait(0.5)
 
 
 def _tell(what: str) -> None:

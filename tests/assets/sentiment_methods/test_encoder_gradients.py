@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from fakes.tiny_encoder import WORDS, tiny_weights
+from torch.nn import functional
 
 from cryptoai_assets.lib.sentiment_methods.encoder_gradients import EncoderModule, meanings, tuned_weights
 from cryptoai_assets.lib.sentiment_methods.tuning_problem import (
@@ -78,3 +79,10 @@ def test_meaning_of_a_text_is_the_same_in_any_order_and_of_length_one() -> None:
     forth, back = meanings(weights, pieces), meanings(weights, pieces[::-1])
     np.testing.assert_allclose(forth, back[::-1], atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(forth, axis=1), 1, atol=1e-5)
+
+
+def test_meaning_is_as_exact_as_float32_is_so_that_no_processor_tells_other_texts_near() -> None:
+    weights, pieces = tiny_weights(seed=1, head=False), [[2, 3, 7, 8], [4, 5, 6, 9]]
+    with torch.inference_mode():
+        exact = EncoderModule(weights, dropout=0.0).double().eval().meaning(torch.tensor(pieces))
+    np.testing.assert_allclose(meanings(weights, pieces), functional.normalize(exact, dim=1), atol=2e-6)

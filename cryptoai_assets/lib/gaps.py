@@ -46,6 +46,10 @@ class GapTable:
     def _files(self) -> MonthlyStore:
         return MonthlyStore(self.root, "from", GAP_SCHEMA)
 
+    def path(self, symbol: str, month: str) -> Place:
+        """File of one symbol and one month (``YYYY-MM``)."""
+        return self._files.path(symbol, month)
+
     def files(self, symbols: Collection[str]) -> dict[str, Place]:
         """Files of these symbols by a name that is the same on every machine."""
         return self._files.files(symbols)

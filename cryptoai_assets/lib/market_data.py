@@ -67,6 +67,18 @@ class MarketStores:
         """Versions that came late and could not be used, with their reason; no file where none did."""
         return MonthlyStore(self.folder / "late_rejected", "open_time", REJECTED_SCHEMA)
 
+    def of_month(self, symbol: str, month: str) -> list[Place]:
+        """Files of one symbol and month, written or not."""
+        tables = (
+            self.raw_candles,
+            self.raw_facts,
+            self.clean_candles,
+            self.clean_facts,
+            self.quarantine,
+            self.late_rejected,
+        )
+        return [table.path(symbol, month) for table in tables]
+
 
 def ingested(
     source: CandleSource, stores: MarketStores, *, symbol: str, month: str, start: datetime, end: datetime

@@ -11,6 +11,7 @@ from cryptoai_assets.lib.market_data import MarketStores, TakenIn, appended, cle
 from cryptoai_assets.lib.quality import Screened
 from cryptoai_assets.lib.repair import Repaired, RepairPolicy, repair
 from cryptoai_assets.lib.sources.candle_source import CandleSource, Fetched
+from cryptoai_assets.lib.store import remove_abandoned_drafts
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +31,14 @@ class MarketMonth:
     def take(self, source: CandleSource, *, overlap_bars: int, now: datetime) -> Fetched | TakenIn:
         """Add what came since the last stored bar; read the month whole where the market ends with its data.
 
+        What killed runs left half written goes first: not every later run writes the same files.
+
         Parameters
         ----------
         overlap_bars
             Of the stored part, fetched again in search of late and revised bars.
         """
+        self._remove_abandoned_drafts()
         start, end = self.window(now)
         if not self.market.grows:
             return ingested(source, self.stores, symbol=self.symbol, month=self.month, start=start, end=end)
@@ -50,6 +54,11 @@ class MarketMonth:
             now=now,
             plausibility=self.market.plausibility,
         )
+
+    def _remove_abandoned_drafts(self) -> None:
+        own = [*self.stores.of_month(self.symbol, self.month), self.gaps.path(self.symbol, self.month)]
+        for path in own:
+            remove_abandoned_drafts(path)
 
     def repair(
         self,

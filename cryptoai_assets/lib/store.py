@@ -58,7 +58,7 @@ def _write(frame: pl.DataFrame, target: Path | io.BytesIO) -> None:
 
 def _write_and_rename(frame: pl.DataFrame, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned_drafts(path)
+    remove_abandoned_drafts(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         _write(frame, draft)
@@ -74,8 +74,13 @@ def _write_and_rename(frame: pl.DataFrame, path: Path) -> None:
         os.close(folder)
 
 
-def _remove_abandoned_drafts(path: Path) -> None:
-    """Remove what killed runs left of this file; a draft of a process that lives is not touched."""
+def remove_abandoned_drafts(path: Place) -> None:
+    """Remove what killed runs left of this file; a draft of a process that lives is not touched.
+
+    S3 shows no file before it is whole.
+    """
+    if isinstance(path, S3Path):
+        return
     for draft in path.parent.glob(f".{path.name}.*.tmp"):
         if not process_lives(int(draft.suffixes[-2][1:])):
             draft.unlink(missing_ok=True)

@@ -7,17 +7,19 @@ rows; the reference answers them too.
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from multiprocessing import get_context, parent_process
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
 
 from cryptoai_assets.lib.datasets import Dataset, dataset
+from cryptoai_assets.lib.feature_set import candle_features
 from cryptoai_assets.lib.fingerprints import code_fingerprint, file_fingerprint, settings_fingerprint
 from cryptoai_assets.lib.market import Market
 from cryptoai_assets.lib.models.baselines import DIRECTION_BASELINES, VOLATILITY_BASELINES
@@ -35,7 +37,7 @@ from cryptoai_assets.lib.training import FULL
 from cryptoai_assets.lib.walk_forward import out_of_sample_by_kind, prediction_frame
 from edge_bundle.candles import bar_grid
 from edge_bundle.facts import no_trade_slots
-from edge_bundle.features.catalog import feature_frame, short_memory
+from edge_bundle.features.catalog import feature_frame
 
 REFERENCE = "reference_lgbm"
 CHOSEN = "chosen"
@@ -53,32 +55,44 @@ _CODE = (
     "edge_bundle.windows",
 )
 _KEYS = ("open_time", "symbol")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluatedRows:
+    """What the models of a fold are fitted on and answer, and what the reference reads.
+
+    Parameters
+    ----------
+    candles
+        Of every symbol, sorted by it and open time.
+    """
+
+    candles: pl.DataFrame
+    data: Dataset
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedMarket:
-    """A market's archive, as the platform's assets would hold it, and its folds.
+    """A market's archive and its folds; who works on a fold reads the archive, and holds its rows alone.
 
     Parameters
     ----------
+    names
+        Features that the models are offered.
     folds
         Over the last 60 % of the grid's times: equal parts, a gap of the longest horizon.
     """
 
     market: Market
     archive: Path
-    candles: pl.DataFrame
-    data: Dataset
+    names: tuple[str, ...]
     folds: tuple[Fold, ...]
 
     @classmethod
     def read(cls, market: Market, archive: Path) -> "EvaluatedMarket":
-        """Read the candles of a file, and compute what is learnt from."""
-        candles, grid = archive_grid(market, archive)
-        names = list(short_memory())
-        targets = target_frame(grid, horizons=market.horizons)
-        features = feature_frame(grid, names)
-        data = dataset(features, targets, names, lookback=market.lookback, bar=market.bar)
+        """Lay the folds over the times of an archive, for models that read its candles."""
+        _, grid = archive_grid(market, archive)
         folds = walk_forward(
             grid["open_time"].unique().sort().to_list(),
             bar=market.bar,
@@ -87,7 +101,16 @@ class EvaluatedMarket:
             horizon_bars=max(market.horizons),
             embargo_bars=0,
         )
-        return cls(market, archive, candles, data, tuple(folds))
+        return cls(market, archive, candle_features(market), tuple(folds))
+
+    def rows(self, fold: Fold) -> EvaluatedRows:
+        """Read the rows of a fold and those before it."""
+        market, names = self.market, self.names
+        candles, grid = archive_grid(market, self.archive)
+        features = feature_frame(grid.filter(pl.col("open_time") < fold.test_end), names)
+        targets = target_frame(grid, horizons=market.horizons)
+        data = dataset(features, targets, names, lookback=market.lookback, bar=market.bar)
+        return EvaluatedRows(candles, data)
 
 
 def archive_grid(market: Market, archive: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -145,6 +168,16 @@ class Part:
     fold: Fold
     seed: int
     name: str
+
+
+class _Here(Executor):
+    """Work in this process, done when it is asked for."""
+
+    def submit(self, work: Callable[..., T], /, *arguments: Any, **named: Any) -> Future[T]:
+        """Do it."""
+        done = Future[T]()
+        done.set_result(work(*arguments, **named))
+        return done
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,25 +256,36 @@ class FoldFiles:
         for part in there:
             tell(f"{self._title(part)} is there already")
         absent = [part for part in self.parts if part not in there]
-        while absent:
-            if minutes is not None and longest and clock() - began + longest > 60 * minutes:
-                return
-            started = clock()
-            # The searches of the last fold are there for its other seeds.
-            first = [part for part in absent if part.seed == self.plan.seeds[0]]
-            now = (first or absent)[: self.plan.processes]
-            self._side_by_side(now, tell)
-            absent = [part for part in absent if part not in now]
-            longest = max(longest, clock() - started)
+        running: dict[Future[None], float] = {}
 
-    def _side_by_side(self, parts: Sequence[Part], tell: Callable[[str], None]) -> None:
-        if len(parts) == 1:
-            self._finish(parts[0], tell)
-            return
-        # PyTorch has one number of threads and one stream of random numbers for a whole process.
-        with ProcessPoolExecutor(len(parts), mp_context=get_context("spawn")) as pool:
-            for running in [pool.submit(self._finish, part, tell) for part in parts]:
-                running.result()
+        def fits() -> bool:
+            return minutes is None or not longest or clock() - began + longest <= 60 * minutes
+
+        with self._workers() as workers:
+            while absent or running:
+                ready = [part for part in absent if self._may_begin(part)]
+                if ready and len(running) < self.plan.processes and fits():
+                    absent.remove(ready[0])
+                    started = clock()
+                    running[workers.submit(self._finish, ready[0], tell)] = started
+                elif running:
+                    for ended in wait(running, return_when=FIRST_COMPLETED).done:
+                        longest = max(longest, clock() - running.pop(ended))
+                        ended.result()
+                else:
+                    return
+
+    def _workers(self) -> Executor:
+        """Processes for one part each: PyTorch has one number of threads for the whole of one."""
+        if self.plan.processes == 1:
+            return _Here()
+        context = get_context("spawn")
+        return ProcessPoolExecutor(self.plan.processes, mp_context=context, max_tasks_per_child=1)
+
+    def _may_begin(self, part: Part) -> bool:
+        """Whether its fold was searched: another seed does it not again."""
+        searched = Part(part.fold, self.plan.seeds[0], f"fold-{part.fold.index}")
+        return part == searched or self.record(searched).is_file()
 
     def _title(self, part: Part) -> str:
         count, others = len(self.evaluated.folds), part.seed != self.plan.seeds[0]
@@ -265,13 +309,13 @@ class FoldFiles:
 
     def _predict(self, part: Part, tell: Callable[[str], None]) -> str:
         """Write the predictions of a part, and return the kind that validation chose."""
-        market, data = self.evaluated.market, self.evaluated.data
+        market, rows = self.evaluated.market, self.evaluated.rows(part.fold)
         run = NetworkRun(self.folder / f"checkpoints-{part.name}")
-        searched = self._searched(part, run, tell)
+        searched = self._searched(part, rows.data, run, tell)
         first = part.seed == self.plan.seeds[0]
         alone = fitted_alone([found.settings for found in searched.found.values()])
         results = out_of_sample_by_kind(
-            data,
+            rows.data,
             [
                 *(forecaster(model, threads=self.plan.threads, run=run) for model in alone),
                 *((*DIRECTION_BASELINES, *VOLATILITY_BASELINES) if first else ()),
@@ -286,14 +330,14 @@ class FoldFiles:
             for kind, told in results.items()
         ]
         chosen = searched.chosen.kind
-        found += [rows.with_columns(model=pl.lit(CHOSEN)) for rows in found if rows["model"][0] == chosen]
+        found += [told.with_columns(model=pl.lit(CHOSEN)) for told in found if told["model"][0] == chosen]
         if first:
-            found.append(self._reference(part.fold, found[0]))
+            found.append(self._reference(part.fold, rows.candles, found[0]))
         write_parquet_atomically(pl.concat(found), self.predictions(part))
         run.finish()
         return chosen
 
-    def _searched(self, part: Part, run: NetworkRun, tell: Callable[[str], None]) -> Searched:
+    def _searched(self, part: Part, data: Dataset, run: NetworkRun, tell: Callable[[str], None]) -> Searched:
         """Search on the fold's training rows; what an earlier search found is found again without trials."""
 
         def told(tried: Tried) -> None:
@@ -302,7 +346,7 @@ class FoldFiles:
         horizons = sorted(self.evaluated.market.horizons)
         studies = self.folder / f"studies-{part.fold.index}.db"
         return search_kinds(
-            self.evaluated.data.between(None, part.fold.train_end),
+            data.between(None, part.fold.train_end),
             self.plan.kinds,
             horizon=horizons[len(horizons) // 2],
             trials=self.plan.trials,
@@ -313,12 +357,12 @@ class FoldFiles:
             studies=Studies(f"sqlite:///{studies.resolve()}"),
         )
 
-    def _reference(self, fold: Fold, rows: pl.DataFrame) -> pl.DataFrame:
+    def _reference(self, fold: Fold, candles: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
         """What the reference says of the rows that the models answer."""
         market, seed = self.evaluated.market, self.plan.seeds[0]
         parts = []
         for symbol in market.symbols:
-            own = self.evaluated.candles.filter(pl.col("symbol") == symbol)
+            own = candles.filter(pl.col("symbol") == symbol)
             inputs = reference_rows(own, interval=market.bar, horizons=market.horizons)
             for horizon in market.horizons:
                 said = reference_forecasts(

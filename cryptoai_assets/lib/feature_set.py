@@ -1,5 +1,6 @@
 """Which features a market's models are offered: those of one symbol's candles, and what its settings add."""
 
+from dataclasses import replace
 from functools import cache
 
 from cryptoai_assets.lib.market import CHARTS, Market
@@ -15,11 +16,16 @@ def trained_features(market: Market, facts: tuple[str, ...]) -> tuple[str, ...]:
     facts
         Names of the facts whose source is configured; features of others are absent.
     """
-    own = short_memory()
     offered = sourced_catalog(symbols=market.symbols, facts=facts, charts=CHARTS in market.beyond)
+    families = {"identity", *market.beyond}
     beyond = [
         name
         for name, feature in offered.items()
-        if name not in catalog() and feature.warmup <= SHORT_MEMORY_BARS and family_of(name) in market.beyond
+        if name not in catalog() and feature.warmup <= SHORT_MEMORY_BARS and family_of(name) in families
     ]
-    return (*own, *beyond)
+    return (*short_memory(), *beyond)
+
+
+def candle_features(market: Market) -> tuple[str, ...]:
+    """Those of them that need the candles of their own symbol alone."""
+    return trained_features(replace(market, beyond=()), ())

@@ -144,8 +144,8 @@ def watched_features(forecaster: Forecaster) -> list[str]:
 
 
 def can_drift(names: Iterable[str]) -> list[str]:
-    """Features that can drift; the calendar cannot."""
-    return [name for name in names if family_of(name) != "calendar"]
+    """Features that can drift; the calendar cannot, nor what tells the symbols apart."""
+    return [name for name in names if family_of(name) not in ("calendar", "identity")]
 
 
 def judged_newest_hour(

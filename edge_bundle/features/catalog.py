@@ -16,6 +16,7 @@ from edge_bundle.features import (
     candlesticks,
     chart_patterns,
     context,
+    identity,
     microstructure,
     momentum,
     outside,
@@ -49,19 +50,21 @@ def sourced_catalog(*, symbols: Sequence[str], facts: Sequence[str], charts: boo
     Parameters
     ----------
     symbols
-        Of the market; context needs bitcoin, and others beside it.
+        Of the market; identity needs more than one, and context needs bitcoin among them.
     facts
         Names of the facts that are configured. A feature whose fact is not among them is absent, and no
         fingerprint holds it.
     charts
         Whether with chart patterns: they read candles alone, and take longer than the catalog.
     """
-    market = len(symbols) > 1 and any(symbol.startswith(context.LEADER) for symbol in symbols)
+    several = len(symbols) > 1
+    market = several and any(symbol.startswith(context.LEADER) for symbol in symbols)
+    told = [feature for symbol in symbols if several for feature in identity.features(symbol)]
     columns = {name for name in facts if name.startswith(microstructure.PREFIX)}
     book = [feature for feature in microstructure.features() if feature.columns & columns]
     slow = [feature for name in facts if name not in columns for feature in outside.features(name)]
     drawn = chart_patterns.features() if charts else ()
-    sourced = _named([*(context.features() if market else ()), *book, *slow, *drawn])
+    sourced = _named([*told, *(context.features() if market else ()), *book, *slow, *drawn])
     return MappingProxyType({**catalog(), **sourced})
 
 
@@ -78,6 +81,8 @@ def _member(name: str) -> Feature | None:
     """Feature of a name, which tells its family and its fact by itself."""
     if name.startswith(outside.PREFIX):
         return _named(outside.features(outside.fact_read(name))).get(name)
+    if name.startswith(identity.PREFIX):
+        return identity.features(name.removeprefix(identity.PREFIX))[0]
     return catalog().get(name) or _sourced_members().get(name)
 
 
@@ -122,6 +127,8 @@ def family_of(name: str) -> str:
     """Name of the module that a feature lives in."""
     if name.startswith(outside.PREFIX):
         return "outside"
+    if name.startswith(identity.PREFIX):
+        return "identity"
     return next(
         family.__name__.rpartition(".")[2]
         for family in (*FAMILIES, context, microstructure, chart_patterns)

@@ -65,6 +65,15 @@ def test_model_reads_its_choice_alone_and_rows_of_the_future_do_not_change_it(da
     np.testing.assert_array_equal(said, same)
 
 
+def test_what_tells_the_symbols_apart_is_kept_beside_the_others(data: Dataset) -> None:
+    chosen = choice(data)
+    names = (*data.names, "symbol_is_BTCUSD", "symbol_is_ETHUSD")
+    told = np.broadcast_to(np.float32([1, 0]), (len(data), 1, 2))
+    more = Dataset(data.keys, np.concatenate([data.values, told], axis=2), names, data.targets)
+    assert choice(more) == (*chosen, *names[-2:])
+    assert choice(more.with_features(choice(more))) == choice(more)
+
+
 def test_few_features_are_all_kept(data: Dataset) -> None:
     few = data.with_features(data.names[:MOST_FEATURES])
     assert choice(few) == few.names

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from fakes.mortal_evaluation import BARS, FOLDS, PLAN, WALKS, files_at, write_archive
@@ -180,9 +181,22 @@ def note(log: Path, line: str) -> None:
 
 def test_archive_is_read_as_the_platform_would_hold_it_and_its_last_part_is_scored(root: Path) -> None:
     read = EvaluatedMarket.read(WALKS, root / "candles.parquet")
-    assert set(read.data.names) == set(short_memory())
-    assert set(read.data.keys["symbol"]) == set(WALKS.symbols)
-    times = read.candles["open_time"].unique().sort()
+    assert set(read.names) == {*short_memory(), "symbol_is_BTCUSD", "symbol_is_ETHUSD"}
+    last = read.rows(read.folds[-1])
+    times = last.candles["open_time"].unique().sort()
     assert read.folds[0].test_start == times[round(0.4 * BARS)]
     assert read.folds[-1].test_end == times[-1] + WALKS.bar
     assert all(fold.train_end == fold.test_start - 6 * WALKS.bar for fold in read.folds)
+
+
+def test_fold_is_read_to_its_end_with_what_followed_each_row_and_as_the_whole_would_be(root: Path) -> None:
+    read = EvaluatedMarket.read(WALKS, root / "candles.parquet")
+    first, whole = read.rows(read.folds[0]).data, read.rows(read.folds[-1]).data
+    end = read.folds[0].test_end
+    assert first.times[-1] == end - WALKS.bar
+    assert set(first.keys["symbol"]) == set(WALKS.symbols)
+    assert all(first.targets[column].null_count() == 0 for column in first.targets.columns)
+    same = whole.between(None, end)
+    assert first.keys.equals(same.keys)
+    assert first.targets.equals(same.targets)
+    np.testing.assert_array_equal(first.values, same.values)

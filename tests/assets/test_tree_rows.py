@@ -10,11 +10,13 @@ from fakes.walk_rows import walk_rows
 from cryptoai_assets.lib.datasets import Dataset, Float64Array
 from cryptoai_assets.lib.models.tree_heads import (
     ForestSettings,
+    LightgbmHead,
     LightgbmSettings,
     TreeSettings,
     XgboostSettings,
 )
-from cryptoai_assets.lib.models.tree_rows import TreeRows, kept_tree_rows
+from cryptoai_assets.lib.models.tree_rows import IDENTITY_WEIGHT, TreeRows, kept_tree_rows, selected_rows
+from cryptoai_assets.lib.scoring import log_loss
 from cryptoai_assets.lib.side_by_side import side_by_side
 from edge_bundle.windows import Float32Array
 
@@ -72,6 +74,33 @@ def test_row_whose_target_is_not_known_is_as_if_it_were_not_there(
     expected = library.grow(known, up[~hidden], objective="direction", seed=3).predict(values)
     np.testing.assert_allclose(said, expected, atol=1e-5)
     assert np.corrcoef(said, up)[0, 1] > 0.3
+
+
+def test_trees_split_by_symbol_before_it_gains_and_tell_its_gain_as_it_is() -> None:
+    """Ups follow one feature, for one symbol the other way round."""
+    random = np.random.default_rng(9)
+    told = random.integers(0, 2, size=ROWS)
+    values = np.column_stack([random.normal(size=(ROWS, FEATURES)), told]).astype(np.float32)
+    turned = np.where(told == 1, 1.0, -0.5)
+    up = (turned * values[:, 0] + random.normal(size=ROWS) > 0).astype(np.float64)
+    names = (*(f"noise_{k}" for k in range(FEATURES)), "symbol_is_BTCUSD")
+    data = replace(walk_rows(bars=700, seed=14), values=values[:, None, :], names=names)
+    weighted = selected_rows(data, range(len(names)))
+    assert weighted.gain_weights is not None
+    assert selected_rows(data, range(FEATURES)).gain_weights is None
+
+    library = replace(LightgbmSettings.start(), trees=15, rows_a_leaf=20, column_share=1.0)
+    alike, asked = (
+        library.grow(rows, up, objective="direction", seed=3) for rows in (TreeRows(values), weighted)
+    )
+    assert first_splits(asked).count(FEATURES) > first_splits(alike).count(FEATURES)
+    assert log_loss(asked.predict(values), up).mean() < log_loss(alike.predict(values), up).mean()
+    told_gains = [head.gain()[FEATURES] / head.gain().sum() for head in (alike, asked)]
+    assert told_gains[1] < IDENTITY_WEIGHT / 2 * told_gains[0], "no gain is told that a weight made of it"
+
+
+def first_splits(head: LightgbmHead) -> list[int]:
+    return [tree["tree_structure"]["split_feature"] for tree in head.booster.dump_model()["tree_info"]]
 
 
 def test_rows_of_a_dataset_are_kept_with_it_and_not_with_a_part_of_it() -> None:

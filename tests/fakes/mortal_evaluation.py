@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from fakes.walk_rows import BAR, rows_of_grid
+from fakes.walk_rows import BAR, FEW_FEATURES
 
 from cryptoai_assets.evaluate.fold_files import EvaluatedMarket, FoldFiles, Plan
 from cryptoai_assets.evaluate.rows import say
 from cryptoai_assets.lib.canaries import random_walk_candles
 from cryptoai_assets.lib.market import market_preset
 from cryptoai_assets.lib.splits import walk_forward
-from edge_bundle.candles import bar_grid
 
 BARS, FOLDS = 2600, 4
 PLAN = Plan(kinds=("xgboost",), trials=1, seeds=(7, 8), threads=1, processes=1)
@@ -47,14 +46,11 @@ def write_archive(root: Path) -> Path:
 def files_at(root: Path) -> FoldFiles:
     """Few features and folds, so that they are quickly learnt from."""
     archive = root / "candles.parquet"
-    candles = pl.read_parquet(archive)
-    grid = bar_grid(candles, interval=WALKS.interval, max_missing_bars=WALKS.max_missing_bars)
-    data = rows_of_grid(grid, horizons=WALKS.horizons)
-    times = grid["open_time"].unique().sort().to_list()
+    times = pl.read_parquet(archive)["open_time"].unique().sort().to_list()
     folds = walk_forward(
         times, bar=BAR, folds=FOLDS, test_share=0.6, horizon_bars=max(WALKS.horizons), embargo_bars=0
     )
-    return FoldFiles(root / "evaluate", EvaluatedMarket(WALKS, archive, candles, data, tuple(folds)), PLAN)
+    return FoldFiles(root / "evaluate", EvaluatedMarket(WALKS, archive, FEW_FEATURES, tuple(folds)), PLAN)
 
 
 def die_before_fold(number: int) -> None:

@@ -8,6 +8,7 @@ from cryptoai_assets.lib.datasets import Dataset, Float64Array
 from cryptoai_assets.lib.models.tree_heads import LightgbmSettings
 from cryptoai_assets.lib.models.tree_rows import TreeRows, tree_rows
 from cryptoai_assets.lib.side_by_side import side_by_side
+from edge_bundle.features import identity
 
 # More cost time and bytes in every tree, and say little that these do not.
 MOST_FEATURES = 96
@@ -27,7 +28,8 @@ def chosen_features(
 ) -> tuple[str, ...]:
     """Names of the features with the greatest share of gain in quick trees on the training rows.
 
-    Direction and volatility of every horizon have the same say. All where there are at most `MOST_FEATURES`.
+    Direction and volatility of every horizon have the same say. All where there are at most `MOST_FEATURES`;
+    what tells the symbols apart is kept beside those: its gain is in what it makes of the others.
 
     Parameters
     ----------
@@ -36,7 +38,8 @@ def chosen_features(
 
     .. warning:: Call it on training rows only: a choice made on rows that are scored later is a leak.
     """
-    if len(data.names) <= MOST_FEATURES:
+    told = {name for name in data.names if name.startswith(identity.PREFIX)}
+    if len(data.names) - len(told) <= MOST_FEATURES:
         return data.names
     places, rows = tree_rows(data)
     targets = [
@@ -48,7 +51,7 @@ def chosen_features(
     shares = np.sum(side_by_side(looks, threads=threads), axis=0)
     # The first of equals in the catalog's order, so that the choice is the same everywhere.
     best = [data.names[places[k]] for k in np.argsort(-shares, kind="stable")]
-    kept = {always, *[name for name in best if name != always][: MOST_FEATURES - 1]}
+    kept = {always, *told, *[name for name in best if name not in (always, *told)][: MOST_FEATURES - 1]}
     return tuple(name for name in data.names if name in kept)
 
 

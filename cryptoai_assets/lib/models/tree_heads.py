@@ -121,9 +121,16 @@ class XgboostSettings:
 
 @dataclass(frozen=True, slots=True)
 class LightgbmHead:
-    """Trees of LightGBM."""
+    """Trees of LightGBM.
+
+    Parameters
+    ----------
+    gain_weights
+        Of the features, by which the library multiplied the gains that it noted.
+    """
 
     booster: lightgbm.Booster
+    gain_weights: Float64Array | None = None
 
     def predict(self, rows: Float32Array) -> Float64Array:
         """Predict every row."""
@@ -131,7 +138,8 @@ class LightgbmHead:
 
     def gain(self) -> Float64Array:
         """Total gain of each feature."""
-        return np.asarray(self.booster.feature_importance("gain"), dtype=np.float64)
+        noted = np.asarray(self.booster.feature_importance("gain"), dtype=np.float64)
+        return noted if self.gain_weights is None else noted / self.gain_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +189,7 @@ class LightgbmSettings:
 
     def grow(self, rows: TreeRows, target: Float64Array, *, objective: Objective, seed: int) -> LightgbmHead:
         """Grow with the logistic loss for a direction, the squared one for a volatility."""
+        weights = rows.gain_weights
         parameters = {
             "objective": "binary" if objective == "direction" else "regression",
             "learning_rate": self.learning_rate,
@@ -189,6 +198,7 @@ class LightgbmSettings:
             "bagging_fraction": self.subsample,
             "bagging_freq": 1,
             "feature_fraction": self.column_share,
+            "feature_contri": None if weights is None else weights.tolist(),
             "lambda_l2": self.l2,
             "seed": seed,
             "num_threads": 1,
@@ -197,7 +207,7 @@ class LightgbmSettings:
             "verbosity": -1,
         }
         known = rows.for_lightgbm(target, max_bins=self.max_bins)
-        return LightgbmHead(lightgbm.train(parameters, known, num_boost_round=self.trees))
+        return LightgbmHead(lightgbm.train(parameters, known, num_boost_round=self.trees), weights)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Bins depend on the rows alone, and take more than half as long as the growing of
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
 
@@ -14,7 +14,11 @@ import xgboost
 
 from cryptoai_assets.lib.datasets import Dataset, Float64Array
 from cryptoai_assets.lib.models.forecaster_model import rows_of
+from edge_bundle.features import identity
 from edge_bundle.windows import Float32Array
+
+# A split by symbol gains little by itself: it lets what comes below it be another thing for each symbol.
+IDENTITY_WEIGHT = 10.0
 
 
 class TreeRows:
@@ -24,10 +28,14 @@ class TreeRows:
     ----------
     values
         (rows, features) without constant columns.
+    gain_weights
+        (features,) by which the gain of a split counts, in a library that can weigh it: LightGBM. None where
+        all are alike.
     """
 
-    def __init__(self, values: Float32Array) -> None:
+    def __init__(self, values: Float32Array, gain_weights: Float64Array | None = None) -> None:
         self.values = values
+        self.gain_weights = gain_weights
         self._binning = Lock()
         self._lightgbm: dict[int, lightgbm.Dataset] = {}
         self._idle: dict[int, list[xgboost.QuantileDMatrix]] = defaultdict(list)
@@ -80,7 +88,14 @@ def varying(data: Dataset) -> tuple[int, ...]:
 def tree_rows(data: Dataset) -> tuple[tuple[int, ...], TreeRows]:
     """Places of the features that vary, and the rows of these."""
     selected = varying(data)
-    return selected, TreeRows(np.ascontiguousarray(rows_of(data.values)[:, selected]))
+    return selected, selected_rows(data, selected)
+
+
+def selected_rows(data: Dataset, selected: Sequence[int]) -> TreeRows:
+    """Rows of the features at some places."""
+    told = np.array([data.names[place].startswith(identity.PREFIX) for place in selected])
+    values = np.ascontiguousarray(rows_of(data.values)[:, selected])
+    return TreeRows(values, np.where(told, IDENTITY_WEIGHT, 1.0) if told.any() else None)
 
 
 def kept_tree_rows(data: Dataset) -> tuple[tuple[int, ...], TreeRows]:

@@ -25,7 +25,7 @@ from cryptoai_assets.lib.models.ensemble import EnsembleHead, EnsembleSettings, 
 from cryptoai_assets.lib.models.feature_choice import chosen_features
 from cryptoai_assets.lib.models.forecaster_model import Predictions, rows_of
 from cryptoai_assets.lib.models.tree_heads import Objective, TreeHead, TreeSettings
-from cryptoai_assets.lib.models.tree_rows import TreeRows, kept_tree_rows, varying
+from cryptoai_assets.lib.models.tree_rows import kept_tree_rows, selected_rows, varying
 from cryptoai_assets.lib.scoring import log_loss
 from cryptoai_assets.lib.side_by_side import side_by_side
 from edge_bundle.windows import Float32Array
@@ -161,7 +161,7 @@ class Trees:
         selected: tuple[int, ...],
         seed: int,
     ) -> FittedTrees:
-        rows = TreeRows(np.ascontiguousarray(rows_of(data.values)[:, selected]))
+        rows = selected_rows(data, selected)
         targets: list[tuple[Float64Array, Objective, int]] = [
             *((data.target("up", h), "direction", h) for h in horizons),
             *((relative_volatility(data, h), "volatility", h) for h in horizons),

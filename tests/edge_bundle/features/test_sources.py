@@ -11,7 +11,7 @@ from fakes.tiny_bundle import START, walk_candles
 from edge_bundle.candles import PRICE_COLUMNS, bar_grid
 from edge_bundle.errors import BundleRefusedError
 from edge_bundle.facts import FACT_SCHEMA, empty_facts
-from edge_bundle.features import chart_patterns, context, microstructure, outside
+from edge_bundle.features import chart_patterns, context, identity, microstructure, outside
 from edge_bundle.features.catalog import (
     catalog,
     chosen_features,
@@ -31,6 +31,7 @@ FACTS = ("fear_and_greed", *BOOK_FACTS)
 AGES = {"fear_and_greed": timedelta(days=2), **dict.fromkeys(BOOK_FACTS, BAR)}
 CONTEXT = tuple(feature.name for feature in context.features())
 CHARTS = tuple(feature.name for feature in chart_patterns.features())
+IDENTITY = tuple(feature.name for symbol in SYMBOLS for feature in identity.features(symbol))
 NAMES = tuple(
     name for name in sourced_catalog(symbols=SYMBOLS, facts=FACTS, charts=True) if name not in catalog()
 )
@@ -323,13 +324,13 @@ def test_book_fact_counts_for_its_own_bar_only() -> None:
 @pytest.mark.parametrize(
     ("symbols", "configured", "charts", "families"),
     [
-        (SYMBOLS, (), False, {"context"}),
+        (SYMBOLS, (), False, {"identity", "context"}),
         (("BTCUSD",), (), False, set()),
-        (("ETHUSD", "LTCUSD"), (), False, set()),
+        (("ETHUSD", "LTCUSD"), (), False, {"identity"}),
         (("BTCUSD",), ("fear_and_greed",), False, {"outside"}),
         (("BTCUSD",), BOOK_FACTS[:1], False, {"microstructure"}),
         (("BTCUSD",), (), True, {"chart_patterns"}),
-        (SYMBOLS, FACTS, True, {"context", "outside", "microstructure", "chart_patterns"}),
+        (SYMBOLS, FACTS, True, {"identity", "context", "outside", "microstructure", "chart_patterns"}),
     ],
 )
 def test_feature_whose_source_is_not_configured_is_absent(
@@ -344,17 +345,28 @@ def test_feature_whose_source_is_not_configured_is_absent(
 
 def test_catalog_reads_the_candles_of_one_symbol_only() -> None:
     assert reads_candles_only(tuple(catalog()))
-    assert {name for name in NAMES if reads_candles_only([name])} == set(CHARTS)
+    assert {name for name in NAMES if reads_candles_only([name])} == {*CHARTS, *IDENTITY}
 
 
 def test_every_member_of_the_families_is_tested() -> None:
     families = (context, microstructure, chart_patterns)
     members = {feature.name for family in families for feature in family.features()}
-    assert set(NAMES) == members | {feature.name for feature in outside.features("fear_and_greed")}
+    assert set(NAMES) == {
+        *members,
+        *IDENTITY,
+        *(feature.name for feature in outside.features("fear_and_greed")),
+    }
     for feature in chosen_features(NAMES):
         assert feature.unit
         assert feature.meaning.endswith(".")
-        assert ("null" in feature.meaning) is (feature.name not in CHARTS)
+        assert ("null" in feature.meaning) is (feature.name not in {*CHARTS, *IDENTITY})
+
+
+def test_each_bar_tells_whose_it_is_from_the_first_one_on() -> None:
+    grid = bar_grid(candles(), interval="30m", max_missing_bars=3)
+    told = feature_frame(grid, IDENTITY).select("symbol", *IDENTITY).unique().sort("symbol")
+    assert told["symbol"].to_list() == list(SYMBOLS)
+    np.testing.assert_array_equal(told.select(IDENTITY).to_numpy(), np.eye(len(SYMBOLS)))
 
 
 def test_grid_without_the_columns_is_refused_by_their_names() -> None:

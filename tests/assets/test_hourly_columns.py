@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 
-from cryptoai_assets.lib.hourly_watch import AGREEMENT, FORECAST, OUTCOME, lined_up
+from cryptoai_assets.lib.hourly_watch import AGREEMENT, FORECAST, OUTCOME, can_drift, lined_up
 from cryptoai_assets.lib.market import market_preset
 from cryptoai_monitoring.hourly import Column
 
@@ -35,3 +35,10 @@ def test_agreement_is_known_a_horizon_after_what_was_said_and_only_it_is_watched
     assert np.array_equal(found.values[:, 3], [np.nan, 0.5, -0.25, -0.5], equal_nan=True)
     assert (found.start, found.bar) == (START, SAMPLE.bar)
     assert SAMPLE.bar < timedelta(hours=1)
+
+
+def test_neither_the_hour_nor_whose_bar_it_is_can_drift() -> None:
+    assert can_drift(["log_return_1", "hour_sine", "symbol_is_BTCUSD", "bar_range"]) == [
+        "log_return_1",
+        "bar_range",
+    ]

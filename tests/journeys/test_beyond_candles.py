@@ -140,11 +140,13 @@ def test_features_of_what_is_configured_join_the_training_set_and_the_fingerprin
 ) -> None:
     names = feature_names(market)
     own = MarketResource(name="sandbox", root=market.root, sandbox=market.sandbox)
-    assert feature_names(own) == short_memory() == names[: len(short_memory())]
-    added = set(names) - set(short_memory())
+    plain = feature_names(own)
+    assert plain == (*short_memory(), *(f"symbol_is_{symbol}" for symbol in own.settings.symbols))
+    assert plain == names[: len(plain)]
+    added = set(names) - set(plain)
     assert {"return_rank_60", "bitcoin_beta_60", "outside/VIXCLS/score"} < added
     assert not [name for name in added if name.startswith(("outside/vix/", "outside/search_interest"))]
-    assert fingerprint(names) != fingerprint(short_memory())
+    assert fingerprint(names) != fingerprint(plain) != fingerprint(short_memory())
     rows = read_stored_parquet(market.home.training_dataset)
     assert rows.filter(pl.all_horizontal(pl.col(names).is_not_null())).height > 0.8 * rows.height
 

@@ -37,7 +37,7 @@ from cryptoai_assets.lib.training import FULL
 from cryptoai_assets.lib.walk_forward import out_of_sample_by_kind, prediction_frame
 from edge_bundle.candles import bar_grid
 from edge_bundle.facts import no_trade_slots
-from edge_bundle.features.catalog import feature_frame
+from edge_bundle.features.catalog import feature_frame, runs
 
 REFERENCE = "reference_lgbm"
 CHOSEN = "chosen"
@@ -104,10 +104,12 @@ class EvaluatedMarket:
         return cls(market, archive, candle_features(market), tuple(folds))
 
     def rows(self, fold: Fold) -> EvaluatedRows:
-        """Read the rows of a fold and those before it."""
+        """Read the rows of a fold and those before it, one symbol's features after the other's."""
         market, names = self.market, self.names
         candles, grid = archive_grid(market, self.archive)
-        features = feature_frame(grid.filter(pl.col("open_time") < fold.test_end), names)
+        known = grid.filter(pl.col("open_time") < fold.test_end)
+        inputs = pl.Schema(dict.fromkeys(names, pl.Float32))
+        features = pl.concat(feature_frame(own, names).cast(inputs) for own in runs(known, "symbol"))
         targets = target_frame(grid, horizons=market.horizons)
         data = dataset(features, targets, names, lookback=market.lookback, bar=market.bar)
         return EvaluatedRows(candles, data)

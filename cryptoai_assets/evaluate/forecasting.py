@@ -73,12 +73,13 @@ class Evaluation:
         files = FoldFiles(self.folder, self._read(), self.plan)
         before = len(files.finished())
         files.work(minutes=self._begins_within, tell=tell)
+        # Of what was there already nobody knows.
+        memory = [_memory(self.plan.processes)] if len(files.finished()) > before else []
         market, predictions = files.evaluated.market, files.read()
         one = predictions.filter(pl.col("seed") == self.plan.seeds[0])
         found = [
             _extent(files),
-            # Of what was there already nobody knows.
-            *([_memory(self.plan.processes)] if len(files.finished()) > before else []),
+            *memory,
             *compared(one, market, FULL.bootstrap(market)),
             *over_seeds(predictions, market),
         ]
@@ -128,7 +129,7 @@ def _extent(files: FoldFiles) -> EvaluationRow:
 
 
 def _memory(processes: int) -> EvaluationRow:
-    """Most memory that was held at a time, or more: as if all parts had been at their largest together."""
+    """Most memory that the work held at a time, or more: as if all parts were at their largest together."""
     kilobytes = {who: getrusage(who).ru_maxrss for who in (RUSAGE_SELF, RUSAGE_CHILDREN)}
     held = 1024 * (kilobytes[RUSAGE_SELF] + processes * kilobytes[RUSAGE_CHILDREN]) / 1e9
     return EvaluationRow(

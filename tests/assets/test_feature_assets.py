@@ -23,12 +23,15 @@ from cryptoai_assets.defs.market_data.assets import clean_candles, raw_candles
 from cryptoai_assets.defs.recipes import IN_ORDER, stale_partitions
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.feature_report import RUN_NAME
+from cryptoai_assets.lib.feature_set import candle_features
+from cryptoai_assets.lib.market import market_preset
 from cryptoai_assets.lib.store import read_stored_parquet, write_parquet_atomically
 from cryptoai_assets.lib.targets import target_frame
-from edge_bundle.features.catalog import feature_frame, largest_warmup, short_memory
+from edge_bundle.features.catalog import feature_frame, largest_warmup
 
 pytestmark = MLFLOW_WARNINGS
 PROJECT = Path(__file__).parents[2]
+NAMES = candle_features(market_preset("sample"))
 FIRST, LAST = "2018-01-01|BTCUSD", "2018-08-01|BTCUSD"
 RANGE = {"dagster/asset_partition_range_start": FIRST, "dagster/asset_partition_range_end": LAST}
 # What the platform says of the audit of this process's catalog, as one line of JSON.
@@ -133,8 +136,8 @@ def test_features_that_the_page_adds_wrongly_stop_what_is_downstream_by_name(
 
 @pytest.fixture(scope="module")
 def dataset() -> pl.DataFrame:
-    grid = walk_grid(["BTCUSD", "ETHUSD"], bars=4600 + largest_warmup(short_memory()), seed=31)
-    return feature_frame(grid, short_memory()).join(
+    grid = walk_grid(["BTCUSD", "ETHUSD"], bars=4600 + largest_warmup(NAMES), seed=31)
+    return feature_frame(grid, NAMES).join(
         target_frame(grid, horizons=HORIZONS),
         on=["open_time", "symbol"],
         how="left",
@@ -165,5 +168,5 @@ def test_report_is_in_the_metadata_and_in_one_run_of_mlflow(
     kept = {file.path for file in client.list_artifacts(run.info.run_id, "tables")}
     assert kept == {f"tables/{path.name}" for path in report_paths(market.home).values()}
     features = read_stored_parquet(report_paths(market.home)["features"])
-    assert features["feature"].to_list() == list(short_memory())
+    assert features["feature"].to_list() == list(NAMES)
     assert stale_partitions(instance, market, "feature_report") == []

@@ -20,7 +20,7 @@ from cryptoai_assets.lib.sources.sample import sample_file
 from cryptoai_assets.lib.store import write_parquet_atomically
 from cryptoai_assets.lib.targets import target_frame
 from edge_bundle.candles import UTC_MICROSECONDS, candle_frame
-from edge_bundle.features.catalog import feature_frame, short_memory
+from edge_bundle.features.catalog import feature_frame
 from edge_bundle.windows import MarketWindow, window_grid
 
 SYMBOL = "BTCUSD"
@@ -97,7 +97,7 @@ def test_training_dataset_that_holds_its_label_is_named(
         interval=settings.interval,
         max_missing_bars=settings.max_missing_bars,
     )
-    frame = feature_frame(grid, short_memory()).join(
+    frame = feature_frame(grid, feature_names(market)).join(
         target_frame(grid, horizons=settings.horizons), on=["open_time", "symbol"], how="left"
     )
 

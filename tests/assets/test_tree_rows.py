@@ -13,9 +13,11 @@ from cryptoai_assets.lib.models.tree_heads import (
     LightgbmHead,
     LightgbmSettings,
     TreeSettings,
+    XgboostHead,
     XgboostSettings,
 )
 from cryptoai_assets.lib.models.tree_rows import TreeRows, kept_tree_rows, selected_rows
+from cryptoai_assets.lib.scoring import log_loss
 from cryptoai_assets.lib.side_by_side import side_by_side
 from edge_bundle.windows import Float32Array
 
@@ -85,8 +87,9 @@ def test_trees_split_by_symbol_before_it_gains_and_tell_its_gain_as_it_is() -> N
     names = (*(f"noise_{k}" for k in range(FEATURES)), "symbol_is_BTCUSD")
     data = replace(walk_rows(bars=700, seed=14), values=values[:, None, :], names=names)
     weighted = selected_rows(data, range(len(names)))
+    plain = selected_rows(data, range(FEATURES))
     assert weighted.gain_weights is not None
-    assert selected_rows(data, range(FEATURES)).gain_weights is None
+    assert plain.gain_weights is plain.draw_weights is None
 
     library = replace(LightgbmSettings.start(), trees=15, rows_a_leaf=20, column_share=1.0)
     alike, asked = (
@@ -100,6 +103,28 @@ def test_trees_split_by_symbol_before_it_gains_and_tell_its_gain_as_it_is() -> N
     ]
     np.testing.assert_allclose(same[1].gain(), same[0].gain(), rtol=1e-5, err_msg="told by its weight")
     assert same[0].gain()[FEATURES] > 0
+
+
+def test_however_many_columns_tell_the_symbols_the_others_are_drawn_five_times_as_often(
+    values: Float32Array,
+) -> None:
+    for symbols in (2, 50):
+        told = np.eye(symbols, dtype=np.float32)[np.random.default_rng(2).integers(0, symbols, size=ROWS)]
+        rows = TreeRows(np.hstack([values, told]), range(FEATURES, FEATURES + symbols))
+        assert rows.draw_weights is not None
+        assert rows.draw_weights[FEATURES:].sum() == pytest.approx(rows.draw_weights[:FEATURES].sum() / 5)
+        library = replace(XgboostSettings.start(), trees=40, min_child_weight=5.0)
+        head = library.grow(rows, target(values, 1), objective="direction", seed=3)
+        alike = library.grow(TreeRows(rows.values), target(values, 1), objective="direction", seed=3)
+        assert log_loss(head.predict(rows.values), target(values, 1)).mean() < 0.66
+        more = [told_splits(one) for one in (alike, head)]
+        assert more[1] < more[0] if symbols == 50 else more[1] > 0
+
+
+def told_splits(head: XgboostHead) -> int:
+    """How often trees split by what tells the symbols."""
+    counts = head.booster.get_score(importance_type="weight")
+    return int(sum(np.sum(count) for name, count in counts.items() if int(name[1:]) >= FEATURES))
 
 
 def first_splits(head: LightgbmHead) -> list[int]:

@@ -17,8 +17,11 @@ from cryptoai_assets.lib.models.forecaster_model import rows_of
 from edge_bundle.features import identity
 from edge_bundle.windows import Float32Array
 
-# A split by symbol gains little by itself: it lets what comes below it be another thing for each symbol.
-IDENTITY_WEIGHT = 10.0
+# A split by symbol gains little by itself: it lets what comes below it be another thing for each symbol. So
+# its gain counts as often as this,
+IDENTITY_GAIN = 10.0
+# and all that tells symbols apart is drawn as often as this share of the other features, however many it is.
+IDENTITY_SHARE = 0.2
 
 
 class TreeRows:
@@ -28,20 +31,35 @@ class TreeRows:
     ----------
     values
         (rows, features) without constant columns.
-    gain_weights
-        (features,) by which the gain of a split counts, in a library that can weigh it: LightGBM. None where
-        all are alike.
+    told
+        Places of the features that tell the symbols apart.
     """
 
-    def __init__(self, values: Float32Array, gain_weights: Float64Array | None = None) -> None:
+    def __init__(self, values: Float32Array, told: Sequence[int] = ()) -> None:
         self.values = values
-        self.gain_weights = gain_weights
+        self._told = tuple(told)
         self._binning = Lock()
         self._lightgbm: dict[int, lightgbm.Dataset] = {}
         self._idle: dict[int, list[xgboost.QuantileDMatrix]] = defaultdict(list)
 
     def __len__(self) -> int:
         return len(self.values)
+
+    @property
+    def gain_weights(self) -> Float64Array | None:
+        """(features,) by which the gain of a split counts; None where all are alike."""
+        return self._weights(IDENTITY_GAIN) if self._told else None
+
+    @property
+    def draw_weights(self) -> Float64Array | None:
+        """(features,) by which a feature is drawn, where some are; None where all are alike."""
+        others = self.values.shape[1] - len(self._told)
+        return self._weights(IDENTITY_SHARE * max(others, 1) / len(self._told)) if self._told else None
+
+    def _weights(self, told: float) -> Float64Array:
+        weights = np.ones(self.values.shape[1])
+        weights[list(self._told)] = told
+        return weights
 
     def for_lightgbm(self, target: Float64Array, *, max_bins: int) -> lightgbm.Dataset:
         """Rows whose target is known, with it."""
@@ -70,7 +88,8 @@ class TreeRows:
         try:
             matrix = idle.pop()
         except IndexError:
-            matrix = xgboost.QuantileDMatrix(self.values, max_bin=max_bins, nthread=1)
+            drawn = self.draw_weights
+            matrix = xgboost.QuantileDMatrix(self.values, max_bin=max_bins, nthread=1, feature_weights=drawn)
         known = np.isfinite(target)
         matrix.set_info(label=np.where(known, target, 0.0), weight=known.astype(np.float32))
         try:
@@ -93,9 +112,8 @@ def tree_rows(data: Dataset) -> tuple[tuple[int, ...], TreeRows]:
 
 def selected_rows(data: Dataset, selected: Sequence[int]) -> TreeRows:
     """Rows of the features at some places."""
-    told = np.array([data.names[place].startswith(identity.PREFIX) for place in selected])
-    values = np.ascontiguousarray(rows_of(data.values)[:, selected])
-    return TreeRows(values, np.where(told, IDENTITY_WEIGHT, 1.0) if told.any() else None)
+    told = [k for k, place in enumerate(selected) if data.names[place].startswith(identity.PREFIX)]
+    return TreeRows(np.ascontiguousarray(rows_of(data.values)[:, selected]), told)
 
 
 def kept_tree_rows(data: Dataset) -> tuple[tuple[int, ...], TreeRows]:

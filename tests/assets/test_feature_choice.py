@@ -6,7 +6,7 @@ import pytest
 from fakes.walk_rows import HORIZONS, walk_rows
 
 from cryptoai_assets.lib.datasets import Dataset
-from cryptoai_assets.lib.models.feature_choice import MOST_FEATURES, chosen_features
+from cryptoai_assets.lib.models.feature_choice import LEAST_ROWS_A_SYMBOL, MOST_FEATURES, chosen_features
 from cryptoai_assets.lib.models.tree_heads import XgboostSettings
 from cryptoai_assets.lib.models.trees import Trees
 
@@ -65,13 +65,23 @@ def test_model_reads_its_choice_alone_and_rows_of_the_future_do_not_change_it(da
     np.testing.assert_array_equal(said, same)
 
 
-def test_what_tells_the_symbols_apart_is_kept_beside_the_others(data: Dataset) -> None:
-    chosen = choice(data)
-    names = (*data.names, "symbol_is_BTCUSD", "symbol_is_ETHUSD")
-    told = np.broadcast_to(np.float32([1, 0]), (len(data), 1, 2))
+@pytest.mark.parametrize(("rows", "kept"), [(LEAST_ROWS_A_SYMBOL, True), (LEAST_ROWS_A_SYMBOL - 1, False)])
+def test_what_tells_the_symbols_apart_is_kept_where_each_has_rows_enough(rows: int, kept: bool) -> None:
+    bars = walk_rows(bars=400, seed=5)
+    places = np.resize(np.arange(len(bars)), rows)
+    told = np.ones((rows, 1, 1), dtype=np.float32)
+    names = (*bars.names, "symbol_is_BTCUSD")
+    values = np.concatenate([bars.values[places], told], axis=2)
+    data = Dataset(bars.keys[places], values, names, bars.targets[places])
+    assert choice(data) == (names if kept else bars.names)
+    assert choice(data.with_features(choice(data))) == choice(data)
+
+
+def test_what_tells_the_symbols_apart_changes_nothing_in_the_choice_of_the_others(data: Dataset) -> None:
+    names = (*data.names, "symbol_is_BTCUSD")
+    told = np.ones((len(data), 1, 1), dtype=np.float32)
     more = Dataset(data.keys, np.concatenate([data.values, told], axis=2), names, data.targets)
-    assert choice(more) == (*chosen, *names[-2:])
-    assert choice(more.with_features(choice(more))) == choice(more)
+    assert choice(more) == choice(data)
 
 
 def test_few_features_are_all_kept(data: Dataset) -> None:

@@ -8,6 +8,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cryptoai_assets.lib.datasets import Dataset, Float64Array
+from cryptoai_assets.lib.models.feature_choice import readable_features
 from cryptoai_assets.lib.models.forecaster_model import (
     FittedModel,
     Predictions,
@@ -101,11 +102,12 @@ class LastSignReversal:
 
 @dataclass(frozen=True, slots=True)
 class _Linear:
+    names: tuple[str, ...]
     direction: tuple[Pipeline, ...]
     returns: tuple[Pipeline, ...]
 
     def predict(self, data: Dataset) -> Predictions:
-        rows = rows_of(data.values)
+        rows = rows_of(data.with_features(self.names).values)
         said = Predictions.nothing(len(data), len(self.direction))
         for column, (direction, returns) in enumerate(zip(self.direction, self.returns, strict=True)):
             said.probability_up[:, column] = direction.predict_proba(rows)[:, 1]
@@ -115,13 +117,14 @@ class _Linear:
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """Logistic and ridge regression on all features, scaled by the training rows."""
+    """Logistic and ridge regression on all `readable_features`, scaled by the training rows."""
 
     kind: str = "linear"
 
     def fit(self, data: Dataset, *, horizons: tuple[int, ...], seed: int) -> FittedModel:
         """Fit one pair a horizon, pooled over the symbols."""
-        rows = rows_of(data.values)
+        names = readable_features(data)
+        rows = rows_of(data.with_features(names).values)
         direction, returns = [], []
         for horizon in horizons:
             up, move = data.target("up", horizon), data.target("return", horizon)
@@ -130,7 +133,7 @@ class Linear:
             ridge = make_pipeline(StandardScaler(), Ridge(alpha=float(known.sum()) * 0.1))
             direction.append(logistic.fit(rows[moved], up[moved]))
             returns.append(ridge.fit(rows[known], move[known]))
-        return _Linear(tuple(direction), tuple(returns))
+        return _Linear(names, tuple(direction), tuple(returns))
 
 
 @dataclass(frozen=True, slots=True)

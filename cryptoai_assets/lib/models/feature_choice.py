@@ -12,6 +12,8 @@ from edge_bundle.features import identity
 
 # More cost time and bytes in every tree, and say little that these do not.
 MOST_FEATURES = 96
+# With fewer a symbol learns more from the others than from being told apart from them.
+LEAST_ROWS_A_SYMBOL = 40_000
 FIRST_LOOK = LightgbmSettings(
     trees=40,
     learning_rate=0.1,
@@ -28,8 +30,9 @@ def chosen_features(
 ) -> tuple[str, ...]:
     """Names of the features with the greatest share of gain in quick trees on the training rows.
 
-    Direction and volatility of every horizon have the same say. All where there are at most `MOST_FEATURES`;
-    what tells the symbols apart is kept beside those: its gain is in what it makes of the others.
+    Direction and volatility of every horizon have the same say. All where there are at most `MOST_FEATURES`.
+    What tells the symbols apart is beside those where it is readable: its gain is in what it makes of the
+    others.
 
     Parameters
     ----------
@@ -38,9 +41,24 @@ def chosen_features(
 
     .. warning:: Call it on training rows only: a choice made on rows that are scored later is a leak.
     """
-    told = {name for name in data.names if name.startswith(identity.PREFIX)}
-    if len(data.names) - len(told) <= MOST_FEATURES:
-        return data.names
+    readable = readable_features(data)
+    alike = data.with_features([name for name in readable if not name.startswith(identity.PREFIX)])
+    useful = _most_useful(alike, horizons, always, seed=seed, threads=threads)
+    return tuple(name for name in readable if name in useful or name not in alike.names)
+
+
+def readable_features(data: Dataset) -> tuple[str, ...]:
+    """All, without what tells the symbols apart where they have less than `LEAST_ROWS_A_SYMBOL` each."""
+    told = [name for name in data.names if name.startswith(identity.PREFIX)]
+    enough = len(data) >= LEAST_ROWS_A_SYMBOL * len(told)
+    return data.names if enough else tuple(name for name in data.names if name not in told)
+
+
+def _most_useful(
+    data: Dataset, horizons: tuple[int, ...], always: str, *, seed: int, threads: int
+) -> set[str]:
+    if len(data.names) <= MOST_FEATURES:
+        return {*data.names}
     places, rows = tree_rows(data)
     targets = [
         target
@@ -51,8 +69,7 @@ def chosen_features(
     shares = np.sum(side_by_side(looks, threads=threads), axis=0)
     # The first of equals in the catalog's order, so that the choice is the same everywhere.
     best = [data.names[places[k]] for k in np.argsort(-shares, kind="stable")]
-    kept = {always, *told, *[name for name in best if name not in (always, *told)][: MOST_FEATURES - 1]}
-    return tuple(name for name in data.names if name in kept)
+    return {always, *[name for name in best if name != always][: MOST_FEATURES - 1]}
 
 
 def _shares(rows: TreeRows, target: Float64Array, *, seed: int) -> Float64Array:

@@ -1,5 +1,7 @@
 """Baselines: each says what its name promises, learnt from its training rows alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -17,6 +19,7 @@ from cryptoai_assets.lib.models.baselines import (
     Majority,
     Zero,
 )
+from cryptoai_assets.lib.models.feature_choice import LEAST_ROWS_A_SYMBOL
 from cryptoai_assets.lib.models.forecaster_model import ForecasterModel
 
 SYMBOLS = ("BTCUSD", "ETHUSD")
@@ -95,6 +98,30 @@ def test_linear_finds_a_linear_relation(train: Dataset, test: Dataset) -> None:
     up = turned(test).target("up", 1)
     assert np.mean((said.probability_up[:, 0] > 0.5) == (up > 0.5)) > 0.9
     assert np.corrcoef(said.expected_return[:, 0], test.column("log_return_1"))[0, 1] > 0.95
+
+
+def test_linear_tells_symbols_apart_where_the_models_do(train: Dataset, test: Dataset) -> None:
+    """Rises are those of bitcoin, and nothing else tells them."""
+
+    def told(data: Dataset, times: int) -> Dataset:
+        is_bitcoin = (data.keys["symbol"] == "BTCUSD").to_numpy()
+        values = np.concatenate([0 * data.values[:, :, :1], is_bitcoin[:, None, None]], axis=2)
+        places = np.resize(np.arange(len(data)), times * len(data))
+        up = [pl.Series(f"up_{horizon}", is_bitcoin * 1.0) for horizon in HORIZONS]
+        return replace(
+            data,
+            keys=data.keys[places],
+            values=values[places].astype(np.float32),
+            names=("nothing", "symbol_is_BTCUSD"),
+            targets=data.targets.with_columns(up)[places],
+        )
+
+    few, many = (
+        Linear().fit(told(train, times), horizons=HORIZONS, seed=1).predict(told(test, 1)).probability_up
+        for times in (1, 1 + LEAST_ROWS_A_SYMBOL // len(train))
+    )
+    assert np.ptp(few[:, 0]) == 0
+    assert np.ptp(many[:, 0]) > 0.5
 
 
 def test_har_follows_volatility_that_lasts(train: Dataset, test: Dataset) -> None:

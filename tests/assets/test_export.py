@@ -11,7 +11,7 @@ import pytest
 from fakes.walk_rows import FEW_FEATURES, HORIZONS, rows_of_grid
 from onnx import numpy_helper
 
-from cryptoai_assets.lib.datasets import Dataset
+from cryptoai_assets.lib.datasets import Dataset, dataset
 from cryptoai_assets.lib.export import (
     AGREEMENT_TOLERANCE,
     ExportError,
@@ -25,6 +25,7 @@ from cryptoai_assets.lib.export import (
 from cryptoai_assets.lib.graph_builder import BASIS_POINTS
 from cryptoai_assets.lib.market import market_preset
 from cryptoai_assets.lib.models.ensemble import EnsembleHead, EnsembleSettings
+from cryptoai_assets.lib.models.feature_choice import LEAST_ROWS_A_SYMBOL
 from cryptoai_assets.lib.models.forecaster_model import Predictions
 from cryptoai_assets.lib.models.tree_heads import (
     ForestSettings,
@@ -34,9 +35,11 @@ from cryptoai_assets.lib.models.tree_heads import (
 )
 from cryptoai_assets.lib.models.trees import FittedTrees, Trees
 from cryptoai_assets.lib.sources.sample import sample_file
+from cryptoai_assets.lib.targets import target_frame
 from edge_bundle.candles import candle_frame
 from edge_bundle.explanation import Explainer, Explanation
-from edge_bundle.features.catalog import fingerprint
+from edge_bundle.features.catalog import feature_frame, fingerprint
+from edge_bundle.features.sources import reads_candles_only
 from edge_bundle.forecaster import Forecaster
 from edge_bundle.manifest import GRAPH_NAME
 from edge_bundle.session import ModelSession
@@ -112,6 +115,30 @@ def test_graph_agrees_with_its_original_on_real_rows(
     assert found.share >= 0.999
     assert found.largest_difference <= AGREEMENT_TOLERANCE
     assert verify_agreement(found) is found
+
+
+def test_bundle_knows_whose_bars_it_reads(tmp_path: Path, window: MarketWindow) -> None:
+    """Rows of two coins, each many times over, so that there are enough to tell them apart."""
+    names = (*FEW_FEATURES, "symbol_is_BTCUSD", "symbol_is_XRPUSD")
+    grid = window_grid(window, interval=MARKET.interval, max_missing_bars=MARKET.max_missing_bars)
+    features, targets = feature_frame(grid, names), target_frame(grid, horizons=HORIZONS)
+    data = dataset(features, targets, names, lookback=1, bar=MARKET.bar)
+    places = np.resize(np.arange(len(data)), 2 * LEAST_ROWS_A_SYMBOL)
+    many = replace(data, keys=data.keys[places], values=data.values[places], targets=data.targets[places])
+    few = replace(LightgbmSettings.start(), trees=20)
+    fitted = Trees(few, threads=1).fit(many, horizons=HORIZONS, seed=1)
+    assert fitted.names == names
+    forecaster = written(tmp_path, fitted, data, window)
+    verify_agreement(agreement(fitted.predict(data), graph_predictions(forecaster, data)))
+    assert reads_candles_only(forecaster.manifest.features)
+
+    bitcoin = window.candles.filter(pl.col("symbol") == "BTCUSD").tail(forecaster.manifest.bars_needed)
+    said = [
+        forecaster.forecast(MarketWindow(bitcoin.with_columns(symbol=pl.lit(symbol))))
+        for symbol in MARKET.symbols
+    ]
+    probabilities = {one.symbol: one.horizons[0].probability_up for (one,) in said}
+    assert probabilities["BTCUSD"] != probabilities["XRPUSD"], "the same bars, said to be another's"
 
 
 def test_graph_tells_what_the_members_of_an_ensemble_say(

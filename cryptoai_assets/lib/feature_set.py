@@ -1,4 +1,4 @@
-"""Which features a market's models are offered: those of one symbol's candles, and what its settings add."""
+"""Which features a market's models are offered: of candles, of whose they are, and what its settings add."""
 
 from dataclasses import replace
 from functools import cache
@@ -27,5 +27,5 @@ def trained_features(market: Market, facts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def candle_features(market: Market) -> tuple[str, ...]:
-    """Those of them that need the candles of their own symbol alone."""
+    """Those that are offered whatever the settings add: of one symbol's candles, and of whose they are."""
     return trained_features(replace(market, beyond=()), ())

@@ -81,7 +81,7 @@ def _member(name: str) -> Feature | None:
     """Feature of a name, which tells its family and its fact by itself."""
     if name.startswith(outside.PREFIX):
         return _named(outside.features(outside.fact_read(name))).get(name)
-    if name.startswith(identity.PREFIX):
+    if identity.tells(name):
         return identity.features(name.removeprefix(identity.PREFIX))[0]
     return catalog().get(name) or _sourced_members().get(name)
 
@@ -127,7 +127,7 @@ def family_of(name: str) -> str:
     """Name of the module that a feature lives in."""
     if name.startswith(outside.PREFIX):
         return "outside"
-    if name.startswith(identity.PREFIX):
+    if identity.tells(name):
         return "identity"
     return next(
         family.__name__.rpartition(".")[2]

@@ -7,6 +7,11 @@ from edge_bundle.features.feature import Feature
 PREFIX = "symbol_is_"
 
 
+def tells(name: str) -> bool:
+    """Whether a feature of this name is of this family."""
+    return name.startswith(PREFIX)
+
+
 def features(symbol: str) -> list[Feature]:
     """Members that tell one symbol from the others."""
     own = pl.col("symbol") == symbol

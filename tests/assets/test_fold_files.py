@@ -16,11 +16,20 @@ import pytest
 from fakes.mortal_evaluation import BARS, FOLDS, PLAN, WALKS, files_at, write_archive
 
 from cryptoai_assets.evaluate.comparison import compared, over_seeds
-from cryptoai_assets.evaluate.fold_files import BASELINES, CHOSEN, REFERENCE, EvaluatedMarket, FoldFiles
+from cryptoai_assets.evaluate.fold_files import (
+    BASELINES,
+    CHOSEN,
+    REFERENCE,
+    EvaluatedMarket,
+    FoldFiles,
+    archive_grid,
+)
 from cryptoai_assets.evaluate.forecasting import _extent
+from cryptoai_assets.lib.datasets import dataset
 from cryptoai_assets.lib.scoring import BootstrapSettings
 from cryptoai_assets.lib.store import read_stored_parquet
-from edge_bundle.features.catalog import short_memory
+from cryptoai_assets.lib.targets import target_frame
+from edge_bundle.features.catalog import feature_frame, short_memory
 
 DRIVER = Path(__file__).parents[1] / "fakes" / "mortal_evaluation.py"
 PROJECT = Path(__file__).parents[2]
@@ -191,7 +200,10 @@ def test_archive_is_read_as_the_platform_would_hold_it_and_its_last_part_is_scor
 
 def test_fold_is_read_to_its_end_with_what_followed_each_row_and_as_the_whole_would_be(root: Path) -> None:
     read = EvaluatedMarket.read(WALKS, root / "candles.parquet")
-    first, whole = read.rows(read.folds[0]).data, read.rows(read.folds[-1]).data
+    first = read.rows(read.folds[0]).data
+    _, grid = archive_grid(WALKS, read.archive)
+    features, targets = feature_frame(grid, read.names), target_frame(grid, horizons=WALKS.horizons)
+    whole = dataset(features, targets, read.names, lookback=WALKS.lookback, bar=WALKS.bar)
     end = read.folds[0].test_end
     assert first.times[-1] == end - WALKS.bar
     assert set(first.keys["symbol"]) == set(WALKS.symbols)

@@ -12,7 +12,7 @@ from edge_bundle.features import identity
 
 # More cost time and bytes in every tree, and say little that these do not.
 MOST_FEATURES = 96
-# With fewer a symbol learns more from the others than from being told apart from them.
+# With fewer, to tell symbols apart was not shown to help; with more it was.
 LEAST_ROWS_A_SYMBOL = 40_000
 FIRST_LOOK = LightgbmSettings(
     trees=40,
@@ -42,14 +42,15 @@ def chosen_features(
     .. warning:: Call it on training rows only: a choice made on rows that are scored later is a leak.
     """
     readable = readable_features(data)
-    alike = data.with_features([name for name in readable if not name.startswith(identity.PREFIX)])
-    useful = _most_useful(alike, horizons, always, seed=seed, threads=threads)
-    return tuple(name for name in readable if name in useful or name not in alike.names)
+    told = {name for name in readable if identity.tells(name)}
+    alike = data.with_features([name for name in readable if name not in told])
+    kept = told | _most_useful(alike, horizons, always, seed=seed, threads=threads)
+    return tuple(name for name in readable if name in kept)
 
 
 def readable_features(data: Dataset) -> tuple[str, ...]:
     """All, without what tells the symbols apart where they have less than `LEAST_ROWS_A_SYMBOL` each."""
-    told = [name for name in data.names if name.startswith(identity.PREFIX)]
+    told = [name for name in data.names if identity.tells(name)]
     enough = len(data) >= LEAST_ROWS_A_SYMBOL * len(told)
     return data.names if enough else tuple(name for name in data.names if name not in told)
 

@@ -112,7 +112,7 @@ def tree_rows(data: Dataset) -> tuple[tuple[int, ...], TreeRows]:
 
 def selected_rows(data: Dataset, selected: Sequence[int]) -> TreeRows:
     """Rows of the features at some places."""
-    told = [k for k, place in enumerate(selected) if data.names[place].startswith(identity.PREFIX)]
+    told = [k for k, place in enumerate(selected) if identity.tells(data.names[place])]
     return TreeRows(np.ascontiguousarray(rows_of(data.values)[:, selected]), told)
 
 

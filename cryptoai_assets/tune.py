@@ -1,12 +1,12 @@
 """`python -m cryptoai_assets.tune FOLDER`: make the weights of the sentiment transformer again.
 
 With `--votes` the encoder stays as it is, and only the votes beside it are learnt again, in a minute. With
-`--folds 5` it makes none: it scores the tuning on the tweets instead, each fifth by what was tuned on the
-other four. Killed, it goes on with the fold that was not done; with `--encoder-alone` it scores the same
-tunings without the votes.
+`--folds 5` it makes none: it scores the very tuning on the tweets instead, each fifth by what was tuned on
+the other four and the headlines. Killed, it goes on with the fold that was not done; with `--encoder-alone`
+it scores the same tunings without the votes.
 
-It needs PyTorch (``make networks``) and the encoder's package, which is not read at any other time. On two
-cores that do nothing else it takes under an hour.
+It needs PyTorch (``make networks``) and the encoder's package, which is not read at any other time. A tuning
+takes two cores half an hour, and is kept.
 """
 
 import argparse
@@ -20,26 +20,26 @@ from cryptoai_assets.lib.sentiment_methods.label_quality import Quality
 from cryptoai_assets.lib.sentiment_methods.labelled import LabelledTextError
 from cryptoai_assets.lib.sentiment_methods.shipment import ShipmentError
 from cryptoai_assets.lib.sentiment_methods.tuning import (
-    MEMBERS,
     SPLIT_SEED,
+    TUNING,
     VOTES,
     labelled_sets,
     shipped,
     shipped_anew,
-    tuned_member,
+    tuned,
 )
 from cryptoai_assets.lib.sentiment_methods.tuning_problem import Progress
-from cryptoai_assets.lib.sentiment_methods.tweet_folds import FOLD_MEMBERS, TweetFolds, unlike_tweets
+from cryptoai_assets.lib.sentiment_methods.tweet_folds import TweetFolds, unlike_tweets
 from cryptoai_assets.lib.sentiment_methods.votes import VoteSettings
 from edge_bundle.sentiment.transformer import WEIGHTS
 
 COMMAND = "python -m cryptoai_assets.tune"
-# Of folds that are done.
+# Of tunings and folds that are done.
 KEPT = Path("build/tune")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse, tune every member, ship their mean with its scores."""
+    """Parse, tune, ship what came of it with its scores."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("texts", type=Path, help="folder of the labelled texts, which are not shipped")
     parser.add_argument("--into", type=Path, default=WEIGHTS, help="folder of the weights")
@@ -59,8 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             record = shipped_anew(options.texts, encoder=encoder, folder=options.into)
         else:
             sets = labelled_sets(options.texts, encoder, seed=SPLIT_SEED)
-            weights = [tuned_member(sets, member, encoder, after_epoch=_say) for member in MEMBERS]
-            record = shipped(sets, MEMBERS, weights, encoder=encoder, folder=options.into, command=COMMAND)
+            weights = tuned(sets.read, TUNING, encoder=encoder, seed=SPLIT_SEED, kept=KEPT, after_epoch=_say)
+            record = shipped(sets, weights, TUNING, encoder=encoder, folder=options.into, command=COMMAND)
     except (EncoderAbsentError, LabelledTextError, ShipmentError, OSError) as error:
         parser.error(str(error))
     sys.stdout.writelines(f"{name} {record[name]}\n" for name in ("fp32", "int8", "with_votes"))
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _score_by_folds(texts: Path, encoder: Path, votes: VoteSettings | None, *, count: int) -> None:
     tweets, besides = unlike_tweets(texts, encoder)
-    scoring = TweetFolds(tweets, besides, encoder, FOLD_MEMBERS, votes, count, SPLIT_SEED, kept=KEPT)
+    scoring = TweetFolds(tweets, besides, encoder, TUNING, votes, count, SPLIT_SEED, kept=KEPT)
     found = []
     for fold, scored in scoring.qualities(after_epoch=_say):
         found.append(scored)

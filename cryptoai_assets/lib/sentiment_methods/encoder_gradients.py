@@ -181,8 +181,13 @@ class _Tuning:
             group["lr"] = group["rate"] * height
         # What is learnt is float32, whatever it is computed in.
         rounded = {name: values.to(self._computed) for name, values in self._free.items()}
-        logits = functional_call(self._module, {**rounded, **self._fixed}, (ids,))
-        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=self._settings.smoothing)
+        readings = 2 if self._settings.agreement else 1
+        logits = functional_call(self._module, {**rounded, **self._fixed}, (ids.repeat(readings, 1),)).float()
+        loss = functional.cross_entropy(
+            logits, labels.repeat(readings), label_smoothing=self._settings.smoothing
+        )
+        if self._settings.agreement:
+            loss = loss + self._settings.agreement * _apart(*logits.log_softmax(dim=1).chunk(2))
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self._free.values(), LONGEST_GRADIENT)
@@ -200,6 +205,17 @@ class _Tuning:
     def averages(self) -> dict[str, Float32Array]:
         """Moving averages of the weights as they are."""
         return {name: values.numpy().copy() for name, values in self._averages.items()}
+
+
+def _apart(one: Tensor, other: Tensor) -> Tensor:
+    """Mean over the texts of the Kullback-Leibler divergence of two readings, each from the other.
+
+    Parameters
+    ----------
+    one, other
+        (texts, 3) logarithms of probabilities.
+    """
+    return ((one - other) * (one.exp() - other.exp())).sum(dim=1).mean() / 2
 
 
 def _computed_in() -> torch.dtype:

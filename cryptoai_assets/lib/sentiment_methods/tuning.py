@@ -1,24 +1,24 @@
-"""How our transformer is made: labelled sets without near-duplicates, tuned members, their mean in INT8.
-
-Source of the mean: Wortsman et al., Model soups, ICML 2022.
-"""
+"""How our transformer is made: labelled sets without near-duplicates, one tuning, INT8, and the votes."""
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
+from safetensors.numpy import load_file, save
 
+from cryptoai_assets.lib.fingerprints import code_fingerprint, settings_fingerprint
 from cryptoai_assets.lib.quantization import with_integer_products
 from cryptoai_assets.lib.sentiment_methods.encoder import EncoderWeights, pretrained_weights, words_file
 from cryptoai_assets.lib.sentiment_methods.encoder_gradients import meanings, tuned_weights
 from cryptoai_assets.lib.sentiment_methods.encoder_graph import encoder_graph
+from cryptoai_assets.lib.sentiment_methods.evened import evened
 from cryptoai_assets.lib.sentiment_methods.label_quality import quality
 from cryptoai_assets.lib.sentiment_methods.labelled import (
     HEADLINES,
@@ -32,8 +32,8 @@ from cryptoai_assets.lib.sentiment_methods.labelled import (
     unlike_earlier,
     unread_texts,
 )
-from cryptoai_assets.lib.sentiment_methods.shipment import ShipmentError, write_weights
-from cryptoai_assets.lib.sentiment_methods.tuning_problem import Progress, TuningProblem, TuningSettings
+from cryptoai_assets.lib.sentiment_methods.shipment import ShipmentError, replace_file, write_weights
+from cryptoai_assets.lib.sentiment_methods.tuning_problem import AfterEpoch, TuningProblem, TuningSettings
 from cryptoai_assets.lib.sentiment_methods.votes import (
     VoteSettings,
     encoder_alone,
@@ -51,20 +51,13 @@ from edge_bundle.sentiment.transformer import (
 from edge_bundle.windows import Float32Array
 
 TEST_SHARE, SPLIT_SEED = 0.2, 7
-# What a member reads besides the headlines of one entity.
-Besides = Literal["agreeing", "opposed", "tweets"]
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One tuning of those whose weights are averaged."""
-
-    settings: TuningSettings
-    besides: tuple[Besides, ...]
-    seed: int
-
-
-_FIRST = TuningSettings(
+EVENING_TEXTS = 1000
+TUNING_CODE = (
+    "cryptoai_assets.lib.sentiment_methods.encoder_gradients",
+    "cryptoai_assets.lib.sentiment_methods.tuning_problem",
+)
+# Chosen, as the votes below, on a quarter of the tweets that the first fold trains on.
+TUNING = TuningSettings(
     epochs=4,
     batch=32,
     rate=8e-5,
@@ -72,18 +65,10 @@ _FIRST = TuningSettings(
     decay=0.01,
     dropout=0.1,
     smoothing=0.05,
+    agreement=1.0,
     averaged=0.8,
 )
-
-
-MEMBERS = (
-    Member(_FIRST, ("agreeing", "opposed", "tweets"), seed=0),
-    Member(replace(_FIRST, rate=1e-4), ("agreeing", "opposed"), seed=0),
-    Member(replace(_FIRST, epochs=3, rate=1.2e-4, smoothing=0.1), ("agreeing", "tweets"), seed=1),
-)
-
-# Chosen on a quarter of the tweets that the first fold trains on.
-VOTES = VoteSettings(slots=2**16, least_texts=2, strength=0.3, share=0.5)
+VOTES = VoteSettings(slots=2**16, least_texts=2, strength=0.3, share=0.25)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +86,11 @@ class LabelledSets:
     training: tuple[LabelledText, ...]
     testing: tuple[LabelledText, ...]
     besides: Mapping[str, tuple[LabelledText, ...]]
+
+    @property
+    def read(self) -> list[LabelledText]:
+        """All that the encoder is tuned on."""
+        return [*self.training, *(one for texts in self.besides.values() for one in texts)]
 
 
 def labelled_sets(folder: Path, encoder: Path, *, seed: int) -> LabelledSets:
@@ -149,24 +139,46 @@ def meanings_of(texts: Sequence[str], *, encoder: Path) -> Float32Array:
     return meanings(pretrained_weights(encoder), piece_ids(word_table(words_file(encoder)), texts))
 
 
-def texts_of(sets: LabelledSets, member: Member) -> list[LabelledText]:
-    """What a member is tuned on."""
-    return [*sets.training, *(one for name in member.besides for one in sets.besides[name])]
-
-
-def tuned_member(
-    sets: LabelledSets, member: Member, encoder: Path, *, after_epoch: Callable[[Progress], None]
+def tuned(
+    texts: Sequence[LabelledText],
+    settings: TuningSettings,
+    *,
+    encoder: Path,
+    seed: int,
+    kept: Path,
+    after_epoch: AfterEpoch,
 ) -> EncoderWeights:
-    """Weights of one member."""
-    pieces, labels = as_read(texts_of(sets, member), encoder)
-    problem = TuningProblem(member.settings, pretrained_weights(encoder), pieces, labels, member.seed)
-    return tuned_weights(problem, after_epoch=after_epoch)
+    """Weights of the published encoder after a tuning on some texts, which is not done twice.
+
+    Parameters
+    ----------
+    kept
+        Folder of tunings that are done; one of other texts, settings, seed or code has its own file.
+    """
+    made_of = {
+        "texts": [(text_hash(one.text), one.label) for one in texts],
+        "settings": (asdict(settings), seed),
+        "code": code_fingerprint(*TUNING_CODE),
+    }
+    file = kept / f"tuned_{settings_fingerprint(made_of)[:12]}.safetensors"
+    if not file.is_file():
+        pieces, labels = as_read(texts, encoder)
+        problem = TuningProblem(settings, pretrained_weights(encoder), pieces, labels, seed)
+        replace_file(file, save(dict(tuned_weights(problem, after_epoch=after_epoch))))
+    return load_file(file)
 
 
 def as_read(texts: Sequence[LabelledText], encoder: Path) -> tuple[list[list[int]], npt.NDArray[np.int64]]:
     """Pieces of labelled texts, and (texts,) their labels."""
     pieces = piece_ids(word_table(words_file(encoder)), [one.text for one in texts])
     return pieces, np.array([one.label for one in texts])
+
+
+def integer_graph(graph: onnx.ModelProto, texts: Sequence[LabelledText], *, encoder: Path) -> onnx.ModelProto:
+    """Graph of a tuned encoder in INT8, made even on some of what it was tuned on."""
+    some = np.random.default_rng(SPLIT_SEED).permutation(len(texts))[:EVENING_TEXTS]
+    pieces, _ = as_read([texts[row] for row in some], encoder)
+    return with_integer_products(evened(graph, pieces))
 
 
 def voting_graph(
@@ -183,40 +195,31 @@ def voting_graph(
     return with_votes(graph, learnt_votes(pieces, labels, are_posts, settings, words=word_count(graph)))
 
 
-def mean_weights(members: Sequence[EncoderWeights]) -> dict[str, Float32Array]:
-    """Mean of the weights of members that began alike."""
-    return {
-        name: np.asarray(np.mean([member[name] for member in members], axis=0, dtype=np.float64), np.float32)
-        for name in members[0]
-    }
-
-
 def shipped(
     sets: LabelledSets,
-    members: Sequence[Member],
-    weights: Sequence[EncoderWeights],
+    weights: EncoderWeights,
+    settings: TuningSettings,
     *,
     encoder: Path,
     folder: Path,
     command: str,
 ) -> Mapping[str, Any]:
-    """Write the mean of the members as INT8, with the votes beside it, and its record.
+    """Write tuned weights as INT8, with the votes beside them, and their record.
 
     ``fp32`` and ``int8`` are scores of the encoder alone, ``with_votes`` those of the very files.
-
 
     Raises
     ------
     ShipmentError
         When they are heavier than is allowed.
     """
-    plain = encoder_graph(mean_weights(weights))
-    integer = with_integer_products(plain)
-    hashes = sorted({text_hash(one.text) for member in members for one in texts_of(sets, member)})
+    plain = encoder_graph(weights)
+    integer = integer_graph(plain, sets.read, encoder=encoder)
+    hashes = sorted({text_hash(one.text) for one in sets.read})
     record = {
         "command": command,
         "split": {"seed": SPLIT_SEED, "test_share": TEST_SHARE, "near_duplicate_cosine": NEAR_DUPLICATE},
-        "members": [asdict(member) for member in members],
+        "tuning": asdict(settings),
         "training_texts": len(hashes),
         "testing_texts": len(sets.testing),
         "fp32": _told(plain, sets, encoder),

@@ -32,6 +32,9 @@ class TuningSettings:
         Share of values that a step leaves out.
     smoothing
         Share of a label that is spread over all three.
+    agreement
+        Weight, beside the loss of the labels, of how far apart two readings of a text are that leave out
+        other values; 0 reads it once. Source: Liang et al., R-Drop, NeurIPS 2021.
     averaged
         Memory of the moving average of the weights, which is what is kept, a look at every tenth step.
     """
@@ -43,6 +46,7 @@ class TuningSettings:
     decay: float
     dropout: float
     smoothing: float
+    agreement: float
     averaged: float
 
 

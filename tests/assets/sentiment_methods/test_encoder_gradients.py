@@ -1,11 +1,14 @@
 """Tuning an encoder: it learns what its texts say, and the same seed gives the same weights."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from fakes.tiny_encoder import WORDS, tiny_weights
 from torch.nn import functional
 
+from cryptoai_assets.lib.sentiment_methods.encoder import EncoderWeights
 from cryptoai_assets.lib.sentiment_methods.encoder_gradients import EncoderModule, meanings, tuned_weights
 from cryptoai_assets.lib.sentiment_methods.tuning_problem import (
     Progress,
@@ -16,7 +19,15 @@ from cryptoai_assets.lib.sentiment_methods.tuning_problem import (
 )
 
 SETTINGS = TuningSettings(
-    epochs=6, batch=16, rate=3e-3, head_rate=1e-2, decay=0.0, dropout=0.1, smoothing=0.0, averaged=0.3
+    epochs=6,
+    batch=16,
+    rate=3e-3,
+    head_rate=1e-2,
+    decay=0.0,
+    dropout=0.1,
+    smoothing=0.0,
+    agreement=0.0,
+    averaged=0.3,
 )
 
 
@@ -63,6 +74,30 @@ def test_same_seed_gives_the_same_weights_and_another_gives_others(problem: Tuni
     for name, values in one.items():
         assert values.tobytes() == same[name].tobytes()
     assert one["head.weight"].tobytes() != other["head.weight"].tobytes()
+
+
+def readings_apart(problem: TuningProblem, weights: EncoderWeights) -> float:
+    """Kullback-Leibler divergence of two readings that leave out other values, mean over the texts."""
+    module, ids = EncoderModule(weights, dropout=0.3).train(), torch.from_numpy(padded(problem.pieces))
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(3)
+        one, other = (module(ids).log_softmax(dim=1) for _ in range(2))
+    return float(functional.kl_div(one, other, log_target=True, reduction="batchmean"))
+
+
+def test_two_readings_of_a_text_are_nearer_where_the_tuning_asks_for_it(problem: TuningProblem) -> None:
+    asked = replace(problem, settings=replace(SETTINGS, agreement=4.0))
+    plain, agreeing = (tuned_weights(one, after_epoch=quiet) for one in (problem, asked))
+    assert readings_apart(problem, agreeing) < 0.7 * readings_apart(problem, plain)
+
+
+def test_texts_that_are_read_whole_agree_with_themselves(problem: TuningProblem) -> None:
+    whole = replace(SETTINGS, epochs=1, dropout=0.0)
+    short = replace(problem, settings=whole, pieces=problem.pieces[:64], labels=problem.labels[:64])
+    once = tuned_weights(short, after_epoch=quiet)
+    twice = tuned_weights(replace(short, settings=replace(whole, agreement=4.0)), after_epoch=quiet)
+    for name, values in once.items():
+        np.testing.assert_allclose(twice[name], values, atol=2e-4)
 
 
 def test_every_text_is_in_one_step_of_an_epoch_and_like_lengths_are_together() -> None:

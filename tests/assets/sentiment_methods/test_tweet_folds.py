@@ -8,21 +8,18 @@ from fakes.published_encoder import write_published_encoder
 from fakes.tiny_encoder import WORDS
 
 from cryptoai_assets.lib.sentiment_methods.labelled import HEADLINES, TWEETS, LabelledText
-from cryptoai_assets.lib.sentiment_methods.tuning import MEMBERS
+from cryptoai_assets.lib.sentiment_methods.tuning import TUNING
 from cryptoai_assets.lib.sentiment_methods.tuning_problem import Progress
-from cryptoai_assets.lib.sentiment_methods.tweet_folds import FoldMember, TweetFolds, unlike_tweets
+from cryptoai_assets.lib.sentiment_methods.tweet_folds import TweetFolds, unlike_tweets
 from cryptoai_assets.lib.sentiment_methods.votes import VoteSettings
 
-SETTINGS = replace(MEMBERS[0].settings, epochs=8, batch=4, rate=1e-3)
+SETTINGS = replace(TUNING, epochs=8, batch=4, rate=1e-3)
 TEXTS = tuple(
     LabelledText(f"bitcoin {word} {when}", label)
     for when in ("today", "after the report", "flat", "sharply the")
     for label, word in enumerate(("falls", "stays", "rises"))
 )
 OTHERS = (LabelledText("price rises", 2),)
-FIRST = replace(SETTINGS, epochs=2)
-TUNED_BY = (FoldMember(FIRST, SETTINGS, seed=0), FoldMember(None, SETTINGS, seed=1))
-EPOCHS = SETTINGS.epochs * len(TUNED_BY)
 VOTES = VoteSettings(slots=64, least_texts=2, strength=1.0, share=0.5)
 
 
@@ -39,29 +36,29 @@ def folds_in(
     texts: tuple[LabelledText, ...] = TEXTS,
     votes: VoteSettings | None = VOTES,
 ) -> TweetFolds:
-    return TweetFolds(texts, OTHERS, encoder, TUNED_BY, votes, count=3, seed=1, kept=kept)
+    return TweetFolds(texts, OTHERS, encoder, SETTINGS, votes, count=3, seed=1, kept=kept)
 
 
 def test_folds_that_are_done_are_read_back_and_the_rest_is_tuned(tmp_path: Path, encoder: Path) -> None:
     told: list[Progress] = []
     begun = folds_in(tmp_path, encoder).qualities(after_epoch=told.append)
     first = next(begun)  # and killed
-    assert len(told) == FIRST.epochs + EPOCHS
+    assert len(told) == SETTINGS.epochs
     found = list(folds_in(tmp_path, encoder).qualities(after_epoch=told.append))
-    assert len(told) == FIRST.epochs + 3 * EPOCHS  # the other texts were read once
+    assert len(told) == 3 * SETTINGS.epochs
     assert [fold for fold, _ in found] == [0, 1, 2]
     assert found[0] == first
     assert all(0 <= quality.accuracy <= 1 for _, quality in found)
     again = list(folds_in(tmp_path, encoder).qualities(after_epoch=told.append))
     assert again == found
-    assert len(told) == FIRST.epochs + 3 * EPOCHS
+    assert len(told) == 3 * SETTINGS.epochs
 
 
 def test_other_votes_are_another_scoring_of_the_same_tuning(tmp_path: Path, encoder: Path) -> None:
     told: list[Progress] = []
     _, quality = next(folds_in(tmp_path, encoder).qualities(after_epoch=told.append))
     _, unvoted = next(folds_in(tmp_path, encoder, votes=None).qualities(after_epoch=told.append))
-    assert len(told) == FIRST.epochs + EPOCHS
+    assert len(told) == SETTINGS.epochs
     assert quality.calibration_error != unvoted.calibration_error
 
 
@@ -69,7 +66,7 @@ def test_scoring_of_other_texts_is_another_scoring(tmp_path: Path, encoder: Path
     told: list[Progress] = []
     next(folds_in(tmp_path, encoder).qualities(after_epoch=told.append))
     next(folds_in(tmp_path, encoder, texts=TEXTS[:-1]).qualities(after_epoch=told.append))
-    assert len(told) == FIRST.epochs + 2 * EPOCHS
+    assert len(told) == 2 * SETTINGS.epochs
 
 
 def test_what_is_tested_was_not_read(tmp_path: Path, encoder: Path) -> None:
@@ -77,24 +74,22 @@ def test_what_is_tested_was_not_read(tmp_path: Path, encoder: Path) -> None:
     own = WORDS[2:]
     texts = tuple(LabelledText(" ".join([word] * 6), place % 3) for place, word in enumerate(own))
     settings = replace(SETTINGS, epochs=25, rate=3e-3, smoothing=0.0, dropout=0.0)
-    members = (FoldMember(None, settings, seed=0),)
-    scoring = TweetFolds(texts, OTHERS, encoder, members, VOTES, count=3, seed=1, kept=tmp_path)
+    scoring = TweetFolds(texts, OTHERS, encoder, settings, VOTES, count=3, seed=1, kept=tmp_path)
     right = [quality.accuracy for _, quality in scoring.qualities(after_epoch=lambda _: None)]
     assert sum(right) <= 0.5 * len(right)
 
 
-def test_other_texts_are_read_first_by_the_members_that_are_told_to(tmp_path: Path, encoder: Path) -> None:
-    """A tuning that learns nothing leaves texts as the others before it were labelled."""
-    asked = tuple(LabelledText(one.text, 1) for one in TEXTS[:4])
-    first = replace(SETTINGS, epochs=10, rate=3e-3, averaged=0.0)
-    still = replace(SETTINGS, epochs=1, rate=0.0, head_rate=0.0)
+def test_other_texts_are_read_besides_in_every_fold(tmp_path: Path, encoder: Path) -> None:
+    """Tweets that nothing else says how to label are labelled as the other texts were."""
+    asked = tuple(LabelledText(one.text, 2) for one in TEXTS)
+    others = tuple(LabelledText(one.text, 1) for one in TEXTS) * 3
 
-    def accuracy(member: FoldMember) -> float:
-        scoring = TweetFolds(asked, asked * 3, encoder, (member,), None, count=2, seed=1, kept=tmp_path)
-        return sum(quality.accuracy for _, quality in scoring.qualities(after_epoch=lambda _: None))
+    def middles(besides: tuple[LabelledText, ...]) -> float:
+        scoring = TweetFolds(asked, besides, encoder, SETTINGS, None, count=2, seed=1, kept=tmp_path)
+        return sum(1 - quality.accuracy for _, quality in scoring.qualities(after_epoch=lambda _: None))
 
-    assert accuracy(FoldMember(first, still, seed=0)) == 2.0
-    assert accuracy(FoldMember(None, still, seed=0)) < 2.0
+    assert middles(others) == 2.0
+    assert middles(()) == 0.0
 
 
 def test_tweets_lose_near_duplicates_by_words_and_by_meaning(tmp_path: Path, encoder: Path) -> None:

@@ -8,13 +8,14 @@ Source: Xiao et al., SmoothQuant, ICML 2023.
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
-from onnxruntime import InferenceSession, SessionOptions
 
-from cryptoai_assets.lib.sentiment_methods.encoder_graph import PIECES
+from edge_bundle.session import ModelSession
 from edge_bundle.windows import Float32Array
 
 # Nodes of `encoder_graph` whose output a second dense layer reads, and the constants before and after.
@@ -48,13 +49,15 @@ def _largest(graph: onnx.ModelProto, pieces: Sequence[Sequence[int]]) -> dict[st
     watched = onnx.ModelProto()
     watched.CopyFrom(graph)
     watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
-    options = SessionOptions()
-    options.intra_op_num_threads = 1
-    session = InferenceSession(watched.SerializeToString(), options)
+    with TemporaryDirectory() as folder:
+        onnx.save(watched, Path(folder) / "watched.onnx")
+        session = ModelSession.open(Path(folder) / "watched.onnx")
     largest = {name: np.float32(0) for name in names}
     for row in pieces:
-        for name, values in zip(names, session.run(names, {PIECES: np.array([row])}), strict=True):
-            largest[name] = np.maximum(largest[name], np.abs(values).max(axis=(0, 1)))
+        said = session.run(np.array([row]))
+        largest = {
+            name: np.maximum(before, np.abs(said[name]).max(axis=(0, 1))) for name, before in largest.items()
+        }
     return {name: np.maximum(values, _LEAST_SHARE * values.max()) for name, values in largest.items()}
 
 

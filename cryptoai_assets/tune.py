@@ -1,12 +1,12 @@
 """`python -m cryptoai_assets.tune FOLDER`: make the weights of the sentiment transformer again.
 
 With `--votes` the encoder stays as it is, and only the votes beside it are learnt again, in a minute. With
-`--folds 5` it makes none: it scores the very tuning on the tweets instead, each fifth by what was tuned on
+`--folds 5` it makes none: it scores the same tuning on the tweets instead, each fifth by what was tuned on
 the other four and the headlines. Killed, it goes on with the fold that was not done; with `--encoder-alone`
 it scores the same tunings without the votes.
 
-It needs PyTorch (``make networks``) and the encoder's package, which is not read at any other time. A tuning
-takes two cores half an hour, and is kept.
+It needs PyTorch (``make networks``) and the encoder's package, which is not read at any other time. Two
+tunings side by side take two cores half an hour; each is kept.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """An encoder's graph made even before INT8: no value of what a dense layer reads is far larger than another.
 
 INT8 has one scale for all that a product reads. After the activation a few of 1,536 values are many times as
-large as the rest, which then share a handful of steps: most of what INT8 costs an encoder. Here each is told
-in shares of the largest that it was on real texts, and its row of the product's constant is as much larger.
+large as the rest, which then share a handful of steps. Here each is told in shares of the largest that it was
+on real texts, and its row of the product's constant is as much larger.
 Source: Xiao et al., SmoothQuant, ICML 2023.
 """
 

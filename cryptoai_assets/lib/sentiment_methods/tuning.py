@@ -51,6 +51,7 @@ from edge_bundle.sentiment.transformer import (
 from edge_bundle.windows import Float32Array
 
 TEST_SHARE, SPLIT_SEED = 0.2, 7
+# Of what an encoder was tuned on, to see how large its values are.
 EVENING_TEXTS = 1000
 TUNING_CODE = (
     "cryptoai_assets.lib.sentiment_methods.encoder_gradients",

@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import json
 import logging
-import os
 import re
 import secrets
 import sys
@@ -23,6 +22,7 @@ from typing import Any, Literal, Self, get_args
 
 from cryptoai_serving.errors import KeyFileError
 from cryptoai_serving.settings import ServingSettings
+from edge_bundle.whole_file import replace_file
 
 Scope = Literal["read", "admin", "device"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -95,13 +95,8 @@ class KeyRing:
 
     def write(self, path: Path) -> None:
         """Replace the file, whole, readable for its owner alone."""
-        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         record = {"schema_version": SCHEMA_VERSION, "keys": [asdict(key) for key in self.keys]}
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump(record, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        replace_file(path, json.dumps(record, indent=1), mode=0o600)
 
 
 class KeyWatch:

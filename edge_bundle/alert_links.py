@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import os
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from edge_bundle.alerts import Alert
+from edge_bundle.whole_file import create_file
 
 KEY_FILE = "alert-links.key"
 VALID_FOR = timedelta(days=30)
@@ -58,13 +58,5 @@ class AlertLinks:
         """Content of the file; of programs that make it at the same time one is first, for all."""
         with suppress(FileNotFoundError):
             return self.secret_file.read_bytes()
-        self.secret_file.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.secret_file.with_name(f".{self.secret_file.name}.{os.getpid()}.{secrets.token_hex(4)}")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(SECRET_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(draft, self.secret_file)
-        draft.unlink()
+        create_file(self.secret_file, secrets.token_bytes(SECRET_BYTES), mode=0o600)
         return self.secret_file.read_bytes()

@@ -1,11 +1,12 @@
 """The heartbeat: a file by which who stands outside of the platform's daemon sees that it lives."""
 
 import json
-import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Self
+
+from edge_bundle.whole_file import replace_file
 
 HEARTBEAT_NAME = "heartbeat.json"
 
@@ -28,11 +29,8 @@ class Heartbeat:
 
     def write(self, path: Path) -> None:
         """Replace the file, whole."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         times = {"at": self.at.isoformat(), "since": self.since.isoformat()}
-        draft.write_text(json.dumps({**times, "silent": self.silent}))
-        draft.replace(path)
+        replace_file(path, json.dumps({**times, "silent": self.silent}))
 
     @classmethod
     def read(cls, path: Path) -> Self | None:

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from edge_bundle.errors import BundleRefusedError
+from edge_bundle.whole_file import replace_file
 
 MANIFEST_NAME = "manifest.json"
 GRAPH_NAME = "model.onnx"
@@ -50,13 +50,7 @@ class Promise:
 
     def write(self, folder: Path) -> None:
         """Write the manifest atomically; the same promise gives the same bytes."""
-        path = folder / MANIFEST_NAME
-        draft = path.with_suffix(".tmp")
-        with draft.open("w", encoding="utf-8") as file:
-            json.dump(asdict(self), file, indent=1, sort_keys=True)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        replace_file(folder / MANIFEST_NAME, json.dumps(asdict(self), indent=1, sort_keys=True))
 
     def verify_files(self, folder: Path) -> None:
         """Compare every file with its hash.

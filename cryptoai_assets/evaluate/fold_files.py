@@ -38,6 +38,7 @@ from cryptoai_assets.lib.walk_forward import out_of_sample_by_kind, prediction_f
 from edge_bundle.candles import bar_grid
 from edge_bundle.facts import no_trade_slots
 from edge_bundle.features.catalog import feature_frame, runs
+from edge_bundle.whole_file import replace_file
 
 REFERENCE = "reference_lgbm"
 CHOSEN = "chosen"
@@ -304,9 +305,7 @@ class FoldFiles:
 
         chosen = self._predict(part, told)
         seconds = time.monotonic() - started
-        draft = self.record(part).with_suffix(".tmp")
-        draft.write_text(json.dumps({"chosen": chosen, "seconds": seconds}))
-        draft.replace(self.record(part))
+        replace_file(self.record(part), json.dumps({"chosen": chosen, "seconds": seconds}))
         tell(f"{self._title(part)}: {seconds:.0f} s, chosen: {chosen}")
 
     def _predict(self, part: Part, tell: Callable[[str], None]) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from edge_bundle.whole_file import replace_file
+
 COMMAND = "make evaluate"
 
 
@@ -41,11 +43,8 @@ class EvaluationRow:
 
 def write_rows(path: Path, rows: Sequence[EvaluationRow], *, commit: str) -> None:
     """Write the rows as JSON, each with its ratio, command and commit."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     records = [asdict(row) | {"ratio": row.ratio, "command": COMMAND, "commit": commit} for row in rows]
-    draft = path.with_name(f".{path.name}.tmp")
-    draft.write_text(json.dumps(records, indent=1) + "\n")
-    draft.replace(path)
+    replace_file(path, json.dumps(records, indent=1) + "\n")
 
 
 def row_line(row: EvaluationRow) -> str:

@@ -43,6 +43,7 @@ from cryptoai_assets.lib.training import (
 )
 from cryptoai_assets.lib.walk_forward import scored_frame
 from edge_bundle.forecaster import Forecaster
+from edge_bundle.whole_file import replace_file
 from edge_bundle.windows import MarketWindow
 
 CALIBRATION_BINS = 10
@@ -87,10 +88,7 @@ class Candidate:
 
     def write(self, folder: Path) -> None:
         """Write the record beside the bundle."""
-        folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f".{RECORD_NAME}.tmp"
-        draft.write_text(json.dumps(self.to_json(), indent=1))
-        draft.replace(folder / RECORD_NAME)
+        replace_file(folder / RECORD_NAME, json.dumps(self.to_json(), indent=1))
 
     @classmethod
     def read(cls, folder: Path) -> Self:

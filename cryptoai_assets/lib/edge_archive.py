@@ -36,6 +36,7 @@ from edge_bundle.releases import (
     read_channel,
     release_folder,
 )
+from edge_bundle.whole_file import replace_file
 
 TOP = "cryptoai-edge"
 DISTRIBUTION = "cryptoai-edge"
@@ -230,12 +231,9 @@ def make_archive(
     files[CONTENTS] = _json(contents)
     sums = [f"{hashlib.sha256(body).hexdigest()}  {name}\n" for name, body in sorted(files.items())]
     files[CHECKSUMS] = "".join(sums).encode()
-    target.mkdir(parents=True, exist_ok=True)
     path = target / f"{TOP}-{model}-{champion.version}-{platform}.tar.gz"
     body = _packed(files, int(at.timestamp()))
-    draft = path.with_name(f".{path.name}")
-    draft.write_bytes(body)
-    draft.replace(path)
+    replace_file(path, body)
     return MadeArchive(path, hashlib.sha256(body).hexdigest(), contents)
 
 

@@ -1,7 +1,6 @@
 """Experiments begun, ended and read: the platform writes them down, the service follows, the log tells."""
 
 import json
-import os
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -40,6 +39,7 @@ from edge_bundle.experiment import (
 )
 from edge_bundle.forecaster import Forecaster
 from edge_bundle.releases import ReleasedVersion, read_channel, release_folder
+from edge_bundle.whole_file import create_file
 
 RESULT_NAME = "experiment.json"
 EXPERIMENT_TAG = "cryptoai/experiment"
@@ -292,12 +292,5 @@ def _past_differences(
 
 def _write_once(path: Path, content: bytes) -> None:
     """Write a file that nothing writes again."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with path.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except FileExistsError as error:
-        raise ExperimentError(f"{path.stem} was the name of an experiment before: choose another") from error
-    path.chmod(0o444)
+    if not create_file(path, content, mode=0o444):
+        raise ExperimentError(f"{path.stem} was the name of an experiment before: choose another")

@@ -4,7 +4,6 @@ What is served is fresh because of it; what is trained on comes over REST, throu
 """
 
 import json
-import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from cryptoai_assets.lib.sources.bar_sequence import StreamedBars
 from cryptoai_serving.bar_shelf import KEPT_BARS
 from cryptoai_serving.bars import BarStore
 from cryptoai_serving.errors import StoreUnavailableError
+from edge_bundle.whole_file import replace_file
 
 # Of a bar: how long after its close it may come over the stream.
 TOLERANCE = 0.5
@@ -46,12 +46,9 @@ class StreamRecord:
 
     def write(self, path: Path) -> None:
         """Replace the record at a path, whole."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         newest = {symbol: time.isoformat() for symbol, time in self.newest.items()}
         told = {"since": self.since.isoformat(), "newest": newest, "last_failure": self.last_failure}
-        draft.write_text(json.dumps(told))
-        draft.replace(path)
+        replace_file(path, json.dumps(told))
 
     @classmethod
     def read(cls, path: Path) -> Self | None:

@@ -11,7 +11,7 @@ from cryptoai_assets.lib.market_data import MarketStores, TakenIn, appended, cle
 from cryptoai_assets.lib.quality import Screened
 from cryptoai_assets.lib.repair import Repaired, RepairPolicy, repair
 from cryptoai_assets.lib.sources.candle_source import CandleSource, Fetched
-from cryptoai_assets.lib.store import remove_abandoned_drafts
+from cryptoai_assets.lib.store import remove_drafts
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class MarketMonth:
         overlap_bars
             Of the stored part, fetched again in search of late and revised bars.
         """
-        self._remove_abandoned_drafts()
+        self._remove_drafts()
         start, end = self.window(now)
         if not self.market.grows:
             return ingested(source, self.stores, symbol=self.symbol, month=self.month, start=start, end=end)
@@ -55,10 +55,10 @@ class MarketMonth:
             plausibility=self.market.plausibility,
         )
 
-    def _remove_abandoned_drafts(self) -> None:
+    def _remove_drafts(self) -> None:
         own = [*self.stores.of_month(self.symbol, self.month), self.gaps.path(self.symbol, self.month)]
         for path in own:
-            remove_abandoned_drafts(path)
+            remove_drafts(path)
 
     def repair(
         self,

@@ -15,6 +15,7 @@ from cryptoai_assets.lib.datasets import Float64Array
 from cryptoai_assets.lib.gate import CanaryResult, Comparison, Evidence
 from cryptoai_assets.lib.tracking import NAME_TAG, VERSION_TAG, Tracking, reader_wrapping
 from edge_bundle.manifest import bundle_digest
+from edge_bundle.whole_file import replace_file
 from edge_bundle.windows import Float32Array
 
 RECORD_NAME = "candidate.json"
@@ -42,7 +43,7 @@ class ReaderCandidate:
 
     def write(self, folder: Path) -> None:
         """Write it beside its bundle's folder."""
-        (folder / RECORD_NAME).write_text(json.dumps(asdict(self), indent=1) + "\n")
+        replace_file(folder / RECORD_NAME, json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Self:

@@ -1,7 +1,6 @@
 """Signing of releases, so that a device runs nothing that this platform has not released."""
 
 import base64
-import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 from edge_bundle.errors import ReleaseRefusedError
 from edge_bundle.releases import ReleasedVersion, Signature, public_key_id, signed_bytes
 from edge_bundle.stop_orders import StopOrder, stop_order_bytes
+from edge_bundle.whole_file import create_file
 
 
 class SigningKeyError(Exception):
@@ -98,22 +98,7 @@ class ReleaseSigner:
 
     def _make(self) -> None:
         pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        with open(draft, "wb", opener=_for_its_owner) as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, self.path)  # fails where another program was faster
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-
-
-def _for_its_owner(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+        create_file(self.path, pem, mode=0o600)
 
 
 def _later(at: datetime, signature: str | None) -> int:

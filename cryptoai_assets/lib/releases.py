@@ -6,7 +6,6 @@ before it does anything else. One writer works at a time, held by a file lock th
 
 import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from edge_bundle.releases import (
     stop_path,
 )
 from edge_bundle.stop_orders import RENEWED_AFTER, StopOrder, read_stop_order, stop_order_path
+from edge_bundle.whole_file import replace_file, replace_folder
 
 LOCK_NAME = ".lock"
 PLATFORM = "the platform"
@@ -288,11 +288,7 @@ class ReleaseDesk:
         shutil.rmtree(draft, ignore_errors=True)
         draft.parent.mkdir(parents=True, exist_ok=True)
         self.tracking.copy_bundle(model, version, draft)
-        for path in [*draft.iterdir(), draft]:
-            _sync(path)
-        shutil.rmtree(folder, ignore_errors=True)
-        draft.replace(folder)
-        _sync(folder.parent)
+        replace_folder(draft, folder)
 
     def _carry_out(self, entry: Entry, at: datetime) -> Channel:
         channel = self._point(entry.model, ReleasedVersion(**entry.numbers["released"]), at)
@@ -343,22 +339,7 @@ def write_channel(root: Path, channel: Channel) -> None:
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Replace a file of the releases folder; a reader sees the old one or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.tmp")
-    with draft.open("w", encoding="utf-8") as file:
-        json.dump(record, file, indent=1, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    replace_file(path, json.dumps(record, indent=1, sort_keys=True))
 
 
 def champion_forecaster(root: Path, model: str) -> Forecaster | None:

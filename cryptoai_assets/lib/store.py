@@ -1,16 +1,17 @@
 """The store: one Parquet file per symbol and month, on disk or on S3, each written whole or not at all."""
 
 import io
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 import polars as pl
 
 from cryptoai_assets.lib.fingerprints import file_fingerprint
 from cryptoai_assets.lib.s3_path import SCHEME, S3Path, S3Settings
+from edge_bundle.whole_file import remove_abandoned_drafts, replacing
 
 # What the store is kept in; both answer the same few calls.
 Place = Path | S3Path
@@ -49,79 +50,18 @@ def write_parquet_atomically(frame: pl.DataFrame, path: Place) -> None:
         _write(frame, content)
         path.write_bytes(content.getvalue())
     else:
-        _write_and_rename(frame, path)
+        with replacing(path) as file:
+            _write(frame, file)
 
 
-def _write(frame: pl.DataFrame, target: Path | io.BytesIO) -> None:
+def _write(frame: pl.DataFrame, target: BinaryIO) -> None:
     frame.write_parquet(target, compression="zstd", metadata={_VERSION_KEY: SCHEMA_VERSION})
 
 
-def _write_and_rename(frame: pl.DataFrame, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_abandoned_drafts(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        _write(frame, draft)
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def remove_abandoned_drafts(path: Place) -> None:
-    """Remove what killed runs left of this file; a draft of a process that lives is not touched.
-
-    S3 shows no file before it is whole.
-    """
-    if isinstance(path, S3Path):
-        return
-    for draft in path.parent.glob(f".{path.name}.*.tmp"):
-        if not process_lives(int(draft.suffixes[-2][1:])):
-            draft.unlink(missing_ok=True)
-
-
-# By which a clock may be set forward while a process lives, which then seems to have begun later.
-CLOCK_STEP_SECONDS = 60.0
-
-
-def process_lives(process: int, *, since: float | None = None) -> bool:
-    """Whether a process of this machine has not ended.
-
-    Parameters
-    ----------
-    since
-        Seconds since 1970 at which it lived: one that began later only has the same number. That is looked
-        at where the system has ``/proc``.
-    """
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # another user's
-    began = None if since is None else _process_began(process)
-    return since is None or began is None or began <= since + CLOCK_STEP_SECONDS
-
-
-def _process_began(process: int) -> float | None:
-    """When a process began, in seconds since 1970; None where the system does not say.
-
-    Source: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html, field 22.
-    """
-    try:
-        own = Path(f"/proc/{process}/stat").read_text()
-        booted = Path("/proc/stat").read_text().partition("\nbtime ")[2].partition("\n")[0]
-    except OSError:
-        return None
-    # The name in brackets, which is the second field, may hold spaces.
-    ticks = int(own.rpartition(")")[2].split()[19])
-    return int(booted) + ticks / os.sysconf("SC_CLK_TCK")
+def remove_drafts(path: Place) -> None:
+    """Remove what killed runs left of this file; S3 shows no file before it is whole."""
+    if not isinstance(path, S3Path):
+        remove_abandoned_drafts(path)
 
 
 def read_stored_parquet(path: Place) -> pl.DataFrame:

@@ -19,6 +19,7 @@ from edge_bundle.device.harvest import beginning
 from edge_bundle.device.s3_signature import S3Key, signed_put
 from edge_bundle.device.settings import DeviceSettings
 from edge_bundle.errors import EdgeBundleError
+from edge_bundle.whole_file import replace_file, replace_folder
 
 PROGRAM = "etl"
 DAY = timedelta(days=1)
@@ -71,9 +72,7 @@ class FolderDestination:
         try:
             target.mkdir(parents=True, exist_ok=True)
             for name, path in files.items():
-                draft = target / f".{name}.part"
-                shutil.copyfile(path, draft)
-                draft.replace(target / name)
+                replace_file(target / name, path.read_bytes())
         except OSError as error:
             raise NotSentError(f"{day} was not copied to {self.folder}: {error}") from error
 
@@ -269,8 +268,7 @@ class Export:
             sums = "".join(f"{hashlib.sha256(body).hexdigest()}  {name}\n" for name, body in contents.items())
             for name, body in {**contents, CHECKSUMS: sums.encode()}.items():
                 (draft / name).write_bytes(body)
-            shutil.rmtree(folder, ignore_errors=True)
-            draft.replace(folder)
+            replace_folder(draft, folder)
         return files
 
     def forget(self, *, before: date) -> None:

@@ -8,7 +8,6 @@ another bundle. Whatever is cut off in the middle leaves the model that runs, an
 import base64
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -35,6 +34,7 @@ from edge_bundle.releases import (
     signed_bytes,
 )
 from edge_bundle.stop_orders import GREATEST_AGE, StopOrder, stop_order_bytes
+from edge_bundle.whole_file import replace_file, replace_folder
 
 PROGRAM = "update"
 MOST_BUNDLE_BYTES = 32 * 2**20
@@ -270,9 +270,7 @@ class Updater:
         self, offered: ReleasedVersion, installed: ReleasedVersion | None, sequence: int, now: datetime
     ) -> None:
         folder = release_folder(self.releases, self.model, offered.version)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        self._draft(offered.version).replace(folder)
+        replace_folder(self._draft(offered.version), folder)
         # Before the channel: who is cut off in between tries the old model on, and fetches the new one again.
         if installed is not None:
             self.database.mark(_PREVIOUS, json.dumps(asdict(installed)), now=now)
@@ -297,13 +295,8 @@ class Updater:
     def _write_channel(self, champion: ReleasedVersion) -> None:
         path = channel_path(self.releases, self.model)
         channel = read_channel(self.releases, self.model) or Channel(self.model)
-        draft = path.with_suffix(".tmp")
-        draft.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("w", encoding="utf-8") as file:
-            json.dump(replace(channel, champion=champion).to_dict(), file, indent=1, sort_keys=True)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        named = replace(channel, champion=champion)
+        replace_file(path, json.dumps(named.to_dict(), indent=1, sort_keys=True))
 
 
 def stopped(database: DeviceDatabase, sha256: str) -> str | None:

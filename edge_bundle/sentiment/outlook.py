@@ -1,7 +1,6 @@
 """What the news say of a symbol: numbers, and one word with its reasons, in a file that readers follow."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from edge_bundle.errors import OutlookRefusedError
+from edge_bundle.whole_file import replace_file
 
 OUTLOOK_NAME = "sentiment.json"
 SCHEMA_VERSION = 1
@@ -81,13 +81,7 @@ class Outlooks:
 
     def write(self, path: Path) -> None:
         """Replace the file; a reader sees the old one or the new one, whole."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.tmp")
-        with draft.open("w", encoding="utf-8") as file:
-            json.dump(asdict(self), file, indent=1, sort_keys=True)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        replace_file(path, json.dumps(asdict(self), indent=1, sort_keys=True))
 
     @classmethod
     def read(cls, path: Path) -> Self | None:

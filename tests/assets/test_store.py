@@ -4,15 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 import pytest
 from fakes.archives import embedded_candles
 
-from cryptoai_assets.lib.store import MonthlyStore, StoreError, process_lives
+from cryptoai_assets.lib.store import MonthlyStore, StoreError
 from edge_bundle.candles import CANDLE_SCHEMA
 
 PROJECT = Path(__file__).parents[2]
@@ -124,10 +123,3 @@ def test_draft_of_a_killed_run_is_removed_and_that_of_a_live_one_is_not(
 
 def drafts(store: MonthlyStore) -> list[str]:
     return sorted(path.name for path in store.root.rglob("*.tmp"))
-
-
-def test_process_that_began_later_is_not_the_one_that_had_its_number() -> None:
-    now = time.time()
-    assert process_lives(os.getpid())
-    assert process_lives(os.getpid(), since=now)
-    assert not process_lives(os.getpid(), since=now - timedelta(days=365).total_seconds())

@@ -63,7 +63,7 @@ class Death:
             self.before("copying the bundle")
         elif event == "os.rename" and self.draft_of(Path(arguments[0]) / "any"):
             self.before("placing the bundle")
-        elif event == "open" and "w" in (arguments[1] or "") and str(arguments[0]).endswith(".json.tmp"):
+        elif event == "open" and Path(str(arguments[0])).match(".channel.json.*.tmp"):
             self.before("drafting the channel")
         elif event == "os.rename" and str(arguments[1]).endswith("channel.json"):
             self.before("replacing the channel")

@@ -40,7 +40,7 @@ class Death:
 
 @dataclass(frozen=True)
 class CutWrite:
-    """Death inside a write: once so many files are written, none can grow beyond so many bytes.
+    """Death inside a write: from the opening of the so-manieth file on, none can grow beyond so many bytes.
 
     The system ends the process at the first byte too many, and what it wrote before stays.
     """
@@ -92,7 +92,6 @@ def await_cut(cut: CutWrite) -> None:
 
     def count(event: str, arguments: tuple[object, ...]) -> None:
         nonlocal written
-        # The store opens what it has written once more, to have it on the disk.
         if event == "open" and str(arguments[0]).endswith((".parquet", ".tmp")):
             written += 1
             if written == cut.files:

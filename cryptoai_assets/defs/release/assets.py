@@ -37,6 +37,7 @@ from edge_bundle.features.sources import facts_since
 from edge_bundle.forecaster import Forecaster
 from edge_bundle.manifest import GRAPH_NAME
 from edge_bundle.releases import read_channel
+from edge_bundle.whole_file import replace_file
 from edge_bundle.windows import MarketWindow
 
 GROUP = "release"
@@ -56,7 +57,7 @@ def gate_decision(context: dg.AssetExecutionContext, market: MarketResource) -> 
         candidate = Candidate.read(home.candidate)
         decision = _decided(market, candidate)
         record = decision.to_dict() | {"model": candidate.model, "version": candidate.version}
-        (home.candidate / recipes.DECISION_NAME).write_text(json.dumps(record, indent=1, default=str))
+        replace_file(home.candidate / recipes.DECISION_NAME, json.dumps(record, indent=1, default=str))
         note_decision(home, candidate.model, candidate.version or 0, decision, market.clock())
         for reason in decision.reasons:
             context.log.info(reason)

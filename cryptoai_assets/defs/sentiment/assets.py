@@ -30,6 +30,7 @@ from cryptoai_assets.lib.tracking import SENTIMENT
 from cryptoai_assets.lib.training import git_commit
 from edge_bundle.releases import read_channel
 from edge_bundle.sentiment.release import MODEL, SentimentBundle, released_bundle
+from edge_bundle.whole_file import replace_file
 
 GROUP = "sentiment"
 NOT_CONFIGURED = (
@@ -132,10 +133,7 @@ def _released(market: MarketResource) -> dict[str, Any]:
 
 
 def _write(path: Path, record: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(record, indent=1, default=str))
-    draft.replace(path)
+    replace_file(path, json.dumps(record, indent=1, default=str))
 
 
 sentiment_assets = [sentiment_comparison, released_sentiment]

@@ -57,6 +57,7 @@ from cryptoai_assets.lib.training_record import (
 from cryptoai_assets.lib.walk_forward import FoldPredictions, prediction_frame, scored_frame
 from edge_bundle.forecaster import Forecaster
 from edge_bundle.manifest import Manifest
+from edge_bundle.whole_file import replace_file
 
 GROUP = "training"
 
@@ -135,7 +136,7 @@ def model_settings(
             after_trial=tell,
         )
         record = {"run": key, **searched.to_json()}
-        home.model_settings.write_text(json.dumps(record, indent=1))
+        replace_file(home.model_settings, json.dumps(record, indent=1))
         figure = line_figure(
             {kind: found.losses for kind, found in searched.found.items()},
             title="The search: validation log loss",
@@ -305,7 +306,7 @@ def backtest(market: MarketResource) -> dg.MaterializeResult[None]:
         )
         record = found.record(bars_a_day=settings.bars_a_day)
         record_backtest(home.tracking, candidate, found, record)
-        home.backtest.write_text(json.dumps(record, indent=1))
+        replace_file(home.backtest, json.dumps(record, indent=1))
         tried = found.table(bars_a_day=settings.bars_a_day)
         return {
             **record["performance"],
@@ -346,7 +347,7 @@ def model_card(market: MarketResource) -> dg.MaterializeResult[None]:
             trials_on_rows=_search_record(home)["trials_on_rows"],
         )
         text, path = card_text(facts), home.candidate / CARD_NAME
-        path.write_text(text)
+        replace_file(path, text)
         record_card(home.tracking, candidate, path, summary=summary(facts))
         return {
             "version": candidate.version,

@@ -3,7 +3,7 @@
 import dagster as dg
 from dagster._core.events import EngineEventData
 
-from cryptoai_assets.lib.store import process_lives
+from edge_bundle.processes import process_lives
 
 # Process of a run that a program executes itself.
 PROCESS_TAG = "cryptoai/process"

@@ -31,6 +31,7 @@ from edge_bundle.chart import (
 )
 from edge_bundle.chart_rule import PatternRule
 from edge_bundle.detection import Pattern
+from edge_bundle.whole_file import replacing
 
 TRAINING, VALIDATION, TEST, NATURAL = "training", "validation", "test", "natural"
 RARE = (
@@ -154,12 +155,10 @@ class ChartSet:
 
     def save(self, path: Path) -> None:
         """Write all arrays into one file, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".tmp.npz")
-        np.savez_compressed(
-            draft, allow_pickle=False, **{f.name: getattr(self, f.name) for f in fields(self)}
-        )
-        draft.replace(path)
+        with replacing(path) as file:
+            np.savez_compressed(
+                file, allow_pickle=False, **{f.name: getattr(self, f.name) for f in fields(self)}
+            )
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -14,6 +14,7 @@ from cryptoai_assets.lib.news.news_source import NewsSource
 from cryptoai_assets.lib.sources.candle_source import SourceError
 from cryptoai_assets.lib.store import MonthlyStore, Place
 from edge_bundle.news.articles import ARTICLE_SCHEMA, QUARANTINE_SCHEMA, new_versions, sifted
+from edge_bundle.whole_file import replace_file
 
 _FIRST_ASKED, _LAST_ASKED, _LAST_NEW, _SAID = "first_asked", "last_asked", "last_new", "said"
 VISIT_SCHEMA: dict[str, pl.DataType] = {
@@ -99,11 +100,7 @@ class NewsStore:
         return dict(json.loads(file.read_text())) if file.is_file() else {}
 
     def _remember(self, source: str, memory: dict[str, Any]) -> None:
-        file = self._memory_file(source)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        draft = file.with_suffix(".tmp")
-        draft.write_text(json.dumps(memory, indent=1))
-        draft.replace(file)
+        replace_file(self._memory_file(source), json.dumps(memory, indent=1))
 
     def _memory_file(self, source: str) -> Path:
         return self.memories / f"{_folder(source)}.json"

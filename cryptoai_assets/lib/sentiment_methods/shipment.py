@@ -39,11 +39,3 @@ def write_weights(
     text = json.dumps({**record, "files": promised}, indent=1, sort_keys=True)
     (folder / RECORD_NAME).write_text(text + "\n")
     return promised
-
-
-def replace_file(file: Path, content: bytes) -> None:
-    """Write a file, whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_suffix(".tmp")
-    draft.write_bytes(content)
-    draft.replace(file)

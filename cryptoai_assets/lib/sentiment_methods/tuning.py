@@ -32,7 +32,7 @@ from cryptoai_assets.lib.sentiment_methods.labelled import (
     unlike_earlier,
     unread_texts,
 )
-from cryptoai_assets.lib.sentiment_methods.shipment import ShipmentError, replace_file, write_weights
+from cryptoai_assets.lib.sentiment_methods.shipment import ShipmentError, write_weights
 from cryptoai_assets.lib.sentiment_methods.tuning_problem import AfterEpoch, TuningProblem, TuningSettings
 from cryptoai_assets.lib.sentiment_methods.votes import (
     VoteSettings,
@@ -48,6 +48,7 @@ from edge_bundle.sentiment.transformer import (
     piece_ids,
     word_table,
 )
+from edge_bundle.whole_file import replace_file
 from edge_bundle.windows import Float32Array
 
 TEST_SHARE, SPLIT_SEED = 0.2, 7

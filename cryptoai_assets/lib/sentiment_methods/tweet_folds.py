@@ -23,7 +23,7 @@ from cryptoai_assets.lib.sentiment_methods.labelled import (
     tweets,
     unlike_earlier,
 )
-from cryptoai_assets.lib.sentiment_methods.shipment import replace_file, write_weights
+from cryptoai_assets.lib.sentiment_methods.shipment import write_weights
 from cryptoai_assets.lib.sentiment_methods.tuning import (
     TUNING_CODE,
     integer_graph,
@@ -34,6 +34,7 @@ from cryptoai_assets.lib.sentiment_methods.tuning import (
 from cryptoai_assets.lib.sentiment_methods.tuning_problem import AfterEpoch, TuningSettings
 from cryptoai_assets.lib.sentiment_methods.votes import VoteSettings
 from edge_bundle.sentiment.transformer import TransformerSentiment
+from edge_bundle.whole_file import replace_file
 
 _SCORING_CODE = (
     "cryptoai_assets.lib.sentiment_methods.encoder_graph",
@@ -92,7 +93,7 @@ class TweetFolds:
                     for rows in (numbers != fold, numbers == fold)
                 )
                 done[str(fold)] = self._tested(training, testing, after_epoch)._asdict()
-                replace_file(self._results, json.dumps(done, indent=1).encode())
+                replace_file(self._results, json.dumps(done, indent=1))
             yield fold, Quality(**done[str(fold)])
 
     def _tested(

@@ -28,6 +28,7 @@ from cryptoai_assets.lib.models.networks.weights import (
     first_weights,
     positions,
 )
+from edge_bundle.whole_file import replacing
 from edge_bundle.windows import Float32Array
 
 STOPPING_BATCH = 1024
@@ -403,7 +404,5 @@ def _fingerprint(problem: TrainingProblem) -> str:
 
 def save_state(state: dict[str, Any], file: Path) -> None:
     """Write a checkpoint, whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_suffix(".tmp")
-    torch.save(state, draft)
-    draft.replace(file)
+    with replacing(file) as draft:
+        torch.save(state, draft)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Literal, Self, get_args
@@ -20,7 +20,7 @@ from typing import Literal, Self, get_args
 import polars as pl
 
 from cryptoai_serving.errors import DailyFileRefusedError, StoreUnavailableError
-from edge_bundle.candles import candle_frame, interval_duration, read_candles_csv
+from edge_bundle.candles import candle_frame, interval_duration, on_grid, read_candles_csv
 from edge_bundle.errors import CandlesRefusedError
 
 Kind = Literal["csv", "parquet"]
@@ -170,13 +170,10 @@ def checked_day(content: bytes, kind: Kind, expected: ExpectedDay) -> pl.DataFra
         raise CandlesRefusedError(f"no {kind} file: {told}") from error
     step = interval_duration(expected.interval)
     opened = pl.col("open_time")
-    into_the_day = opened - opened.dt.truncate("1d")
     faults = {
         f"more than {MOST_ROWS} rows": pl.len() > MOST_ROWS,
         f"bars that are not of {expected.day}": (opened.dt.date() != expected.day).any(),
-        f"bars that do not open on the grid of {expected.interval}": (
-            into_the_day.dt.total_microseconds() % (step // timedelta(microseconds=1)) != 0
-        ).any(),
+        f"bars that do not open on the grid of {expected.interval}": (~on_grid(step)).any(),
         "bars that have not closed": (opened + step > expected.until).any(),
         f"symbols beside {', '.join(expected.symbols)}": ~pl.col("symbol").is_in(expected.symbols).all(),
         "a bar twice": pl.struct("symbol", "open_time").is_duplicated().any(),

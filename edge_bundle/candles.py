@@ -23,6 +23,7 @@ CANDLE_SCHEMA: dict[str, pl.DataType] = {
 }
 # A time outside is a slip, such as epoch seconds given for milliseconds.
 _PLAUSIBLE = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
+TIME_WANTED = "UTC time (text or milliseconds, 2000 to 2200)"
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -65,26 +66,37 @@ def cast_candles(raw: pl.DataFrame) -> pl.DataFrame:
 
 
 def _read_time(column: pl.Series) -> pl.Series:
-    moment = _moment(column)
-    return moment.zip_with(moment.is_between(*_PLAUSIBLE), pl.Series([None], dtype=UTC_MICROSECONDS))
+    return column.to_frame().select(utc_time(pl.col(column.name), column.dtype)).to_series()
 
 
-def _moment(column: pl.Series) -> pl.Series:
-    if column.dtype == pl.String:
+def utc_time(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
+    """Times of a column of some type, see `cast_candles`; null where it tells none from 2000 to 2200.
+
+    Raises
+    ------
+    CandlesRefusedError
+        When no times are told in that type.
+    """
+    moment = _moment(column, kind)
+    return pl.when(moment.is_between(*_PLAUSIBLE)).then(moment)
+
+
+def _moment(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
+    if kind == pl.String:
         text = column.str.replace(r"(Z|\+00:?00)$", "").str.replace("T", " ", literal=True)
         return text.str.to_datetime(
             "%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False
         ).dt.replace_time_zone("UTC")
-    if column.dtype.is_integer():
+    if kind.is_integer():
         # Far outside the calendar polars panics instead of refusing.
         milliseconds = column.cast(pl.Int64, strict=False).clip(0, 10**13)
         return milliseconds.cast(pl.Datetime("ms")).dt.cast_time_unit("us").dt.replace_time_zone("UTC")
-    if isinstance(column.dtype, pl.Datetime):
+    if isinstance(kind, pl.Datetime):
         moment = column.dt.cast_time_unit("us")
-        zoned = column.dtype.time_zone is not None
+        zoned = kind.time_zone is not None
         return moment.dt.convert_time_zone("UTC") if zoned else moment.dt.replace_time_zone("UTC")
     raise CandlesRefusedError(
-        f"open_time is {column.dtype}: give ISO 8601 text in UTC, a datetime, or whole epoch milliseconds"
+        f"open_time is {kind}: give ISO 8601 text in UTC, a datetime, or whole epoch milliseconds"
     )
 
 
@@ -97,12 +109,12 @@ def _cast(raw: pl.DataFrame, name: str, reader: Callable[[pl.Series], pl.Series]
     unread = cast.is_null()
     if unread.any():
         row = int(unread.arg_max() or 0)
-        wanted = "UTC time (text or milliseconds, 2000 to 2200)" if reader else CANDLE_SCHEMA[name]
-        raise CandlesRefusedError(f"column {name}, row {row}: {_shown(column, row)} is not a {wanted}")
+        wanted = TIME_WANTED if reader else CANDLE_SCHEMA[name]
+        raise CandlesRefusedError(f"column {name}, row {row}: {shown_value(column, row)} is not a {wanted}")
     return cast
 
 
-def _shown(column: pl.Series, row: int) -> str:
+def shown_value(column: pl.Series, row: int) -> str:
     """Value for a message; the number behind a time that no calendar holds."""
     try:
         return repr(column[row])
@@ -136,14 +148,13 @@ def validated_candles(candles: pl.DataFrame, *, interval: str) -> pl.DataFrame:
     """
     if dict(candles.schema) != CANDLE_SCHEMA:
         raise CandlesRefusedError(f"schema is {dict(candles.schema)}; candle_frame() makes the one wanted")
-    step_us = interval_duration(interval) // timedelta(microseconds=1)
     same_symbol = pl.col("symbol") == pl.col("symbol").shift(1)
     numbers = [*PRICE_COLUMNS, "volume"]
     rules = {
         "is out of order; sort by symbol and open_time": (pl.col("symbol") < pl.col("symbol").shift(1))
         | (same_symbol & (pl.col("open_time") < pl.col("open_time").shift(1))),
         "is given twice": same_symbol & (pl.col("open_time") == pl.col("open_time").shift(1)),
-        f"does not open on the {interval} grid": pl.col("open_time").dt.epoch("us") % step_us != 0,
+        f"does not open on the {interval} grid": ~on_grid(interval_duration(interval)),
         "has a value that is not finite": ~pl.all_horizontal(pl.col(numbers).is_finite()),
         "has a price that is not positive": ~pl.all_horizontal(pl.col(PRICE_COLUMNS) > 0),
         "has a negative volume": pl.col("volume") < 0,
@@ -171,9 +182,11 @@ def bar_grid(
 
     A slot without a candle is a *no-trade bar* when `no_trade` says so (the venue answered, nobody traded);
     it is *missing* otherwise. No-trade slots, and runs of at most `max_missing_bars` missing ones, become
-    rows with the previous close, volume 0 and ``traded`` false. A longer run of missing slots starts a new
-    segment; no-trade slots after the newest candle become rows too. The length of a run of missing slots is
-    known with the candle that ends it, before which none of its rows exists: no row depends on a later one.
+    rows with the previous close, volume 0 and ``traded`` false. So is a candle of volume 0 and one price:
+    some venues send one of a slot in which nobody traded. Where the price moved somebody did, whose volume is
+    not told. A longer run of missing slots starts a new segment; no-trade slots after the newest candle
+    become rows too. The length of a run of missing slots is known with the candle that ends it, before which
+    none of its rows exists: no row depends on a later one.
 
     Parameters
     ----------
@@ -195,8 +208,9 @@ def bar_grid(
     return pl.concat(grids) if grids else candles.with_columns(**_GRID_MARKS)
 
 
+_TRADED = (pl.col("volume") > 0) | (pl.col("high") > pl.col("low"))
 _GRID_MARKS = {
-    "traded": pl.lit(True),
+    "traded": _TRADED,
     "missing_run": pl.lit(0, pl.UInt32),
     "segment": pl.lit(0, pl.UInt32),
 }
@@ -215,15 +229,17 @@ def _symbol_grid(
         pl.concat([bars["open_time"], quiet]).unique().sort(), step=step, max_missing_bars=max_missing_bars
     )
     grid = slots.to_frame().join(bars, on="open_time", how="left", maintain_order="left")
-    grid = grid.with_columns(traded=pl.col("close").is_not_null())
-    grid = grid.with_columns(missing=~pl.col("traded") & ~pl.col("open_time").is_in(quiet.implode()))
+    here = pl.col("close").is_not_null()
+    grid = grid.with_columns(
+        traded=_TRADED.fill_null(False), missing=~here & ~pl.col("open_time").is_in(quiet.implode())
+    )
     place_in_run = pl.int_range(1, pl.len() + 1).over(pl.col("missing").rle_id())
     grid = grid.with_columns(
         missing_run=pl.when("missing").then(place_in_run).otherwise(0).cast(pl.UInt32),
         segment=(pl.col("open_time").diff() > step).fill_null(False).cum_sum().cast(pl.UInt32),
     )
-    # A segment opens with a trade: a no-trade bar right after a hole would carry a price from before it.
-    opened = pl.col("traded").cum_sum().over("segment") > 0
+    # A segment opens with a candle: a no-trade slot right after a hole would carry a price from before it.
+    opened = here.cum_sum().over("segment") > 0
     return (
         grid.filter(opened)
         .with_columns(
@@ -253,5 +269,9 @@ def _quiet_slots(
     if no_trade is None:
         return pl.Series("open_time", dtype=UTC_MICROSECONDS)
     own = (pl.col("symbol") == symbol) & (pl.col("open_time") >= since)
-    on_grid = pl.col("open_time").dt.epoch("us") % (step // timedelta(microseconds=1)) == 0
-    return no_trade.filter(own & on_grid)["open_time"].sort()
+    return no_trade.filter(own & on_grid(step))["open_time"].sort()
+
+
+def on_grid(bar: timedelta) -> pl.Expr:
+    """Whether a bar of that length opens at ``open_time``."""
+    return pl.col("open_time").dt.epoch("us") % (bar // timedelta(microseconds=1)) == 0

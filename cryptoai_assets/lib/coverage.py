@@ -7,6 +7,7 @@ import polars as pl
 
 from cryptoai_assets.lib.market import Market, month_after, month_start, month_window
 from cryptoai_assets.lib.market_data import MarketStores
+from edge_bundle.candles import on_grid
 from edge_bundle.facts import no_trade_slots
 
 COVERAGE_SCHEMA: dict[str, pl.DataType] = {
@@ -44,7 +45,7 @@ def _month_coverage(
     stores: MarketStores, market: Market, symbol: str, month: str, now: datetime
 ) -> tuple[str, str, int, int, int, int]:
     start, end = month_window(market, month, now)
-    here = pl.col("open_time").is_between(start, end, closed="left")
+    here = pl.col("open_time").is_between(start, end, closed="left") & on_grid(market.bar)
     candles = stores.clean_candles.month(symbol, month).select("open_time").filter(here)
     quiet = no_trade_slots(stores.clean_facts.month(symbol, month)).select("open_time").unique().filter(here)
     if market.grows and now < month_start(month_after(month)):

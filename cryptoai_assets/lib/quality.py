@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from math import sqrt
 from statistics import median
 from types import MappingProxyType
@@ -11,7 +11,7 @@ from types import MappingProxyType
 import pandera.polars as pa
 import polars as pl
 
-from edge_bundle.candles import CANDLE_SCHEMA, UTC_MICROSECONDS, interval_duration
+from edge_bundle.candles import CANDLE_SCHEMA, UTC_MICROSECONDS, interval_duration, on_grid
 
 ABSENT_SCHEMA: dict[str, pl.DataType] = {
     "symbol": pl.String(),
@@ -45,7 +45,6 @@ _EARLIER_THAN_THE_ROW_BEFORE = (
 
 def row_faults(interval: str) -> Mapping[str, pl.Expr]:
     """Each rule that a raw row can break, by name, in the order in which a row is blamed."""
-    step_us = interval_duration(interval) // timedelta(microseconds=1)
     prices = pl.col("open", "high", "low", "close")
     key = pl.struct("symbol", "open_time")
     return {
@@ -56,7 +55,7 @@ def row_faults(interval: str) -> Mapping[str, pl.Expr]:
         "high_below_low": pl.col("high") < pl.col("low"),
         "open_or_close_outside_range": (pl.col("high") < pl.max_horizontal("open", "close"))
         | (pl.col("low") > pl.min_horizontal("open", "close")),
-        OFF_THE_GRID: pl.col("open_time").dt.epoch("us") % step_us != 0,
+        OFF_THE_GRID: ~on_grid(interval_duration(interval)),
         DUPLICATE: key.is_duplicated(),
     }
 

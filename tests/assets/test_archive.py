@@ -89,12 +89,42 @@ def month_of_bitcoin() -> pl.DataFrame:
     return embedded_candles().filter(own)
 
 
-@pytest.mark.parametrize("name", ["timestamp", "ts", "open_time_ms"])
+def test_time_at_which_one_coin_alone_is_off_the_grid_says_nothing_of_the_others(tmp_path: Path) -> None:
+    stray = pl.lit(START + timedelta(minutes=7)).cast(pl.Datetime("us", "UTC"))
+    odd = month_of_bitcoin().head(1).with_columns(open_time=stray, symbol=pl.lit("ETHUSD"))
+    source = ArchiveSource(archive(tmp_path, pl.concat([month_of_bitcoin(), odd])), "30m", "mine")
+    assert source.fetch("BTCUSD", START, END).facts.is_empty()
+    assert source.fetch("ETHUSD", START, END).candles.equals(odd)
+
+
+@pytest.mark.parametrize(
+    ("told", "named"),
+    [
+        (pl.col("open_time").dt.epoch("s"), r"column open_time: \d{10} is not a UTC time \(text or milli"),
+        (pl.col("open_time").dt.epoch("us"), r"column open_time: \d{16} is not a UTC time"),
+        (pl.col("open_time").dt.epoch("ns"), r"column open_time: \d{19} is not a UTC time"),
+        (pl.col("open_time").dt.strftime("%d.%m.%Y"), r"column open_time: '\d\d\.\d\d\.2018' is not a UTC"),
+        (pl.col("open_time").dt.epoch("s").cast(pl.Float64), "open_time is Float64: give ISO 8601"),
+    ],
+)
+def test_archive_whose_times_are_of_another_unit_is_refused_and_not_read_as_empty(
+    tmp_path: Path, told: pl.Expr, named: str
+) -> None:
+    source = ArchiveSource(archive(tmp_path, month_of_bitcoin().with_columns(open_time=told)), "30m", "mine")
+    with pytest.raises(SourceRefusedError, match=named):
+        source.fetch("BTCUSD", START, END)
+
+
+@pytest.mark.parametrize("name", ["timestamp", "ts", "open_time_ms", "open_time"])
 def test_archive_may_name_and_type_its_columns_otherwise_and_keeps_its_order(
     tmp_path: Path, name: str
 ) -> None:
     newest_first = month_of_bitcoin().reverse()
-    opened = pl.col("open_time").dt.epoch("ms") if name == "open_time_ms" else pl.col("open_time")
+    told = {
+        "open_time_ms": pl.col("open_time").dt.epoch("ms"),
+        "open_time": pl.col("open_time").dt.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+    opened = told.get(name, pl.col("open_time"))
     typed = newest_first.select(opened.alias(name), pl.col("symbol").cast(pl.Categorical), pl.col(PRICES))
     source = ArchiveSource(
         archive(tmp_path, typed.with_columns(remark=pl.lit("no column of a candle"))), "30m", "mine"

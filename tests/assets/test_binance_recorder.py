@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,11 +15,15 @@ import pytest
 from fakes.archives import embedded_candles
 from fakes.loopback_app import Loopback, serving
 from fakes.project_root import PROJECT
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.microstructure_days import day_bars, days_to_go_on_with, microstructure_facts
-from cryptoai_assets.lib.sources.binance_recorder import EventStamp, heard
+from cryptoai_assets.lib.sources.binance_recorder import BinanceRecorder, EventStamp, heard
 from cryptoai_assets.lib.sources.patience import SourceUnavailableError
 from cryptoai_assets.lib.store import write_parquet_atomically
 from cryptoai_assets.record import PAUSE_SECONDS, record, recorder_of
@@ -115,6 +120,31 @@ def test_bars_stay_where_the_recording_is_gone(recorded: MarketResource, tmp_pat
     for resume in (False, True):
         assert day_bars(home, "BTCUSDT", day, until=recorded.now(), resume=resume)[0].equals(bars)
     assert days_to_go_on_with(home, recorded.now()) == {"BTCUSDT": [], "ETHUSDT": []}
+
+
+def test_book_is_known_from_when_it_was_answered(server: Loopback, tmp_path: Path) -> None:
+    market = MarketResource(name="sandbox", root=str(tmp_path), sandbox=server.http, tries=1)
+    asked, answered = (int(START.timestamp()) * 10**9 + seconds * 10**9 for seconds in (55, 63))
+    now = [asked]
+
+    async def slow(_request: Request) -> JSONResponse:
+        now[0] = answered
+        return JSONResponse({"lastUpdateId": 1, "bids": [], "asks": []})
+
+    looks = iter([False] * 40)
+    with serving(Starlette(routes=[Route("/api/v3/depth", slow)])) as venue:
+        recorder = recorder_of(market)
+        assert isinstance(recorder, BinanceRecorder)
+        web = replace(recorder.web, base_url=venue.http)
+        replace(recorder, web=web, stamp=lambda _message: now[0]).record(lambda: next(looks, True))
+    lines = [
+        line.split(" ", 1)
+        for symbol in market.settings.symbols
+        for line in market.home.recordings.path(symbol, START.date()).read_text().splitlines()
+    ]
+    assert f"{asked}" in {moment for moment, _ in lines}
+    books = {moment for moment, message in lines if "lastUpdateId" in message}
+    assert books == {f"{answered}"}
 
 
 def test_venue_that_cannot_be_had_is_tried_again_after_a_pause(

@@ -220,16 +220,26 @@ def test_newest_bars_are_counted_for_each_symbol() -> None:
 
 # --- the grid
 
-SLOTS = st.lists(st.sampled_from(["trade", "trade", "quiet", "missing"]), max_size=40).map(
+SLOTS = st.lists(st.sampled_from(["trade", "trade", "quiet", "sent quiet", "missing"]), max_size=40).map(
     lambda kinds: ["trade", *kinds]
 )
 
 
 def market(kinds: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Candles of a random walk, and no-trade evidence, at the slots that say so."""
+    """Candles of a random walk, and no-trade evidence, at the slots that say so.
+
+    A slot that is sent quiet holds a bar of volume 0 that the venue made of the close before.
+    """
     walk = walk_candles(("BTCUSD",), bars=len(kinds), interval="30m", seed=5)
     slot = pl.Series(kinds)
-    return walk.filter(slot == "trade"), walk.filter(slot == "quiet").select("symbol", "open_time")
+    sent = walk.filter(slot.is_in(["trade", "sent quiet"]))
+    quiet_here = pl.lit(slot.filter(slot.is_in(["trade", "sent quiet"])) == "sent quiet")
+    close = pl.when(quiet_here).then(None).otherwise("close").forward_fill()
+    bars = sent.with_columns(
+        pl.when(quiet_here).then(close).otherwise(name).alias(name)
+        for name in ("open", "high", "low", "close")
+    ).with_columns(volume=pl.when(quiet_here).then(0.0).otherwise("volume"))
+    return bars, walk.filter(slot == "quiet").select("symbol", "open_time")
 
 
 def grid(bars: pl.DataFrame, quiet: pl.DataFrame | None, missing: int = 2) -> pl.DataFrame:
@@ -258,7 +268,7 @@ def looped_grid(bars: pl.DataFrame, quiet: pl.DataFrame, max_missing_bars: int) 
         if time in candle_at:
             candle = candle_at[time]
             close, opened = candle["close"], True
-            rows.append((*candle.values(), True, 0, segment))
+            rows.append((*candle.values(), candle["volume"] > 0, 0, segment))
         elif opened:
             rows.append((time, "BTCUSD", *[close] * 4, 0.0, False, 0, segment))
     return rows
@@ -309,7 +319,19 @@ def test_bars_without_a_trade_after_the_newest_candle_are_rows() -> None:
     assert grid(bars, quiet)["traded"].to_list() == [True, False, False]
 
 
-def test_segment_opens_with_a_trade() -> None:
+def test_bar_that_a_venue_sends_of_a_slot_without_a_trade_is_a_no_trade_bar() -> None:
+    sent, _ = market(["trade", "sent quiet", "sent quiet", "trade"])
+    told, evidence = market(["trade", "quiet", "quiet", "trade"])
+    assert grid(sent, None).equals(grid(told, evidence))
+    assert grid(sent, None)["traded"].to_list() == [True, False, False, True]
+
+
+def test_candle_whose_price_moved_was_traded_though_its_volume_is_not_told() -> None:
+    bars, _ = market(["trade", "trade"])
+    assert grid(bars.with_columns(volume=0.0), None)["traded"].all()
+
+
+def test_segment_opens_with_a_candle() -> None:
     bars, quiet = market(["trade", "missing", "quiet", "trade"])
     made = grid(bars, quiet, missing=0)
     assert made.select("open_time", "segment").rows() == [(START, 0), (START + 3 * STEP, 1)]

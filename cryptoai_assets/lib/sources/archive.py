@@ -8,7 +8,7 @@ import polars as pl
 
 from cryptoai_assets.lib.quality import QUOTE_VOLUME
 from cryptoai_assets.lib.sources.candle_source import Fetched, SourceError, SourceRefusedError
-from edge_bundle.candles import UTC_MICROSECONDS, cast_candles, interval_duration
+from edge_bundle.candles import TIME_WANTED, cast_candles, interval_duration, on_grid, shown_value, utc_time
 from edge_bundle.errors import CandlesRefusedError
 from edge_bundle.facts import FACT_SCHEMA, NO_TRADE
 
@@ -56,8 +56,7 @@ class ArchiveSource:
 
     def _fetched(self, symbol: str, start: datetime, end: datetime) -> Fetched:
         archive = self._opened()
-        opened = pl.col("open_time").cast(UTC_MICROSECONDS)
-        market = self._read(archive.filter(opened.is_between(start, end, closed="left")))
+        market = self._read(archive.filter(pl.col("open_time").is_between(start, end, closed="left")))
         own = market.filter(pl.col("symbol") == symbol)
         if own.is_empty():
             held = archive.select(pl.col("symbol").cast(pl.String).unique().sort()).collect()["symbol"]
@@ -71,7 +70,11 @@ class ArchiveSource:
         time = next((name for name in TIME_COLUMNS if name in schema), None)
         if time is None:
             raise SourceRefusedError(f"{self.path} has the columns {', '.join(schema)}: none is open_time")
-        opened = pl.col(time).cast(pl.Datetime("ms", "UTC")) if schema[time].is_integer() else pl.col(time)
+        opened = utc_time(pl.col(time), schema[time])
+        # Before a window is cut: a time that is told in another unit lies in none.
+        unread = archive.filter(opened.is_null()).select(time).head(1).collect()[time]
+        if len(unread):
+            raise CandlesRefusedError(f"column {time}: {shown_value(unread, 0)} is not a {TIME_WANTED}")
         return archive.with_columns(open_time=opened)
 
     def _read(self, asked: pl.LazyFrame) -> pl.DataFrame:
@@ -86,7 +89,7 @@ def quiet_slots(
     market: pl.DataFrame, own: pl.DataFrame, *, symbol: str, interval: str, source: str
 ) -> pl.DataFrame:
     """``no_trade`` facts of slots at which a market has bars and a symbol has none, known at their close."""
-    seen = market.select(pl.col("open_time").unique())
+    seen = market.filter(on_grid(interval_duration(interval))).select(pl.col("open_time").unique())
     quiet = seen.join(own, on="open_time", how="anti").sort("open_time")
     facts = quiet.select(
         symbol=pl.lit(symbol),

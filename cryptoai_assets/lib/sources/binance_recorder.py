@@ -99,13 +99,14 @@ class BinanceRecorder:
                 lines.add(symbol, known_at_ns, text.replace("\n", " "))
                 if changes_book and _due(asked.get(symbol), known_at_ns):
                     asked[symbol] = known_at_ns
-                    lines.add(symbol, known_at_ns, self._snapshot(symbol))
+                    lines.add(symbol, *self._snapshot(symbol))
         finally:
             lines.flush()
 
-    def _snapshot(self, symbol: str) -> str:
+    def _snapshot(self, symbol: str) -> tuple[int, str]:
+        """When the book of a symbol was received, which may be long after it was asked for, and the book."""
         answer = self.web.json(_DEPTH_PATH, {"symbol": symbol, "limit": SNAPSHOT_LEVELS})
-        return json.dumps(answer, separators=(",", ":"))
+        return self.stamp(answer), json.dumps(answer, separators=(",", ":"))
 
 
 class Heard(NamedTuple):

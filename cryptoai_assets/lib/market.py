@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from cryptoai_assets.lib.backtest import Costs
 from cryptoai_assets.lib.quality import Plausibility
 from edge_bundle.candles import interval_duration
+from edge_bundle.errors import CandlesRefusedError
 from edge_bundle.features.microstructure import FACTS, PREFIX
 
 # A taker's fee at a venue's lowest level, and a narrow book; an account of one's own has other numbers.
@@ -246,7 +247,7 @@ def market_of(name: str, folder: Path) -> Market:
     UnknownMarketError
         When there is neither, or no family of features of a name that the file gives.
     MarketFileError
-        When the file is no TOML, or says what is no setting of a market.
+        When the file is no TOML, or says what is no setting of a market, or bars do not divide a day.
     """
     file = folder / f"{name}.toml"
     if name in PRESETS or not file.is_file():
@@ -257,7 +258,18 @@ def market_of(name: str, folder: Path) -> Market:
         raise MarketFileError(f"{file} is no TOML: {error}") from error
     base = market_preset(said.pop("preset", "live"))
     market = replace(base, name=name, **_settings(base, said, file))
+    _require_bars_of_a_day(market, file)
     return beyond_candles(market, market.beyond)
+
+
+def _require_bars_of_a_day(market: Market, file: Path) -> None:
+    """Otherwise months and days would begin inside of a bar."""
+    try:
+        divided = _DAY % market.bar == timedelta()
+    except CandlesRefusedError as error:
+        raise MarketFileError(f"{file}: {error}") from error
+    if not divided:
+        raise MarketFileError(f"{file}: bars of {market.interval} do not divide a day; 5m, 1h and 1d do")
 
 
 def _settings(base: Any, said: Mapping[str, Any], file: Path) -> dict[str, Any]:

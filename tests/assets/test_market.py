@@ -115,6 +115,9 @@ def test_preset_is_not_hidden_by_a_file_and_an_absent_file_is_an_unknown_market(
         ("name = 'other'", "name is no setting"),
         ("horizons = 5", "horizons is 5, something like .5, 10, 30. is wanted"),
         ("plausibility = {bar = 20}", "bar is no setting; these are: bars"),
+        ("interval = '3d'", "bars of 3d do not divide a day"),
+        ("interval = '7m'", "bars of 7m do not divide a day"),
+        ("interval = 'hourly'", "interval 'hourly' is not understood"),
     ],
 )
 def test_file_that_is_no_market_is_refused_by_name(tmp_path: Path, text: str, reason: str) -> None:

@@ -143,6 +143,11 @@ class Versions:
         train, test = data.between(None, stretch.train_end), data.between(stretch.test_start, now)
         said = _said(candidate.probability_up(test))
         ours = direction_loss(said, test, market.horizons)
+        theirs = (
+            None
+            if champion is None
+            else direction_loss(_said(champion.probability_up(test)), test, market.horizons)
+        )
         baselines = {
             model.kind: model.fit(train, horizons=market.horizons, seed=self.plan.seed).predict(test)
             for model in DIRECTION_BASELINES
@@ -153,13 +158,9 @@ class Versions:
         error = calibration_error(said.probability_up[:, 0], up, bins=CALIBRATION_BINS)
         evidence = Evidence(
             times=times,
-            champion=None
-            if champion is None
-            else Comparison(
-                direction_loss(_said(champion.probability_up(test)), test, market.horizons), ours
-            ),
+            champion=None if theirs is None else Comparison(theirs, ours),
             baselines={
-                kind: Comparison(direction_loss(told, test, market.horizons), ours)
+                kind: Comparison(direction_loss(told, test, market.horizons), ours, theirs)
                 for kind, told in baselines.items()
             },
             scores=scores,

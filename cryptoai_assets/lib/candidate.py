@@ -1,7 +1,7 @@
 """A candidate: one fit, exported and registered, then scored by its own bytes on the final stretch."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ import polars as pl
 
 from cryptoai_assets.lib.bundle_checks import bundle_checks
 from cryptoai_assets.lib.canaries import canaries
-from cryptoai_assets.lib.datasets import Dataset
+from cryptoai_assets.lib.datasets import Dataset, Float64Array
 from cryptoai_assets.lib.export import (
     Agreement,
     exported,
@@ -32,6 +32,7 @@ from cryptoai_assets.lib.models.networks.problem import UNTOLD, NetworkRun
 from cryptoai_assets.lib.models.zoo import model_from, model_record
 from cryptoai_assets.lib.quantization import Variant
 from cryptoai_assets.lib.scoring import Score
+from cryptoai_assets.lib.splits import Fold
 from cryptoai_assets.lib.training import (
     Splits,
     TrainingSettings,
@@ -46,6 +47,8 @@ from edge_bundle.forecaster import Forecaster
 from edge_bundle.whole_file import replace_file
 from edge_bundle.windows import MarketWindow
 
+# Loss of each row of what was said, averaged over horizons.
+RowLoss = Callable[[Predictions, Dataset, Sequence[int]], Float64Array]
 CALIBRATION_BINS = 10
 NO_CAUSE = "by hand"
 RECORD_NAME = "candidate.json"
@@ -85,6 +88,11 @@ class Candidate:
     precisions: tuple[Variant, ...] = ()
     version: int | None = None
     run_id: str | None = None
+
+    def stretch(self, market: Market) -> Fold:
+        """Final stretch as it was cut for this training, whatever rows were added before it since."""
+        gap = max(market.horizons) * market.bar
+        return Fold(0, self.stretch_start - gap, self.stretch_start, self.stretch_end)
 
     def write(self, folder: Path) -> None:
         """Write the record beside the bundle."""
@@ -269,7 +277,7 @@ def gate_evidence(
     candidate: Candidate,
     forecaster: Forecaster,
     result: StretchResult,
-    champion: Forecaster | None,
+    champion: Forecaster | str | None,
     window: MarketWindow,
     *,
     market: Market,
@@ -281,17 +289,28 @@ def gate_evidence(
 
     Parameters
     ----------
+    champion
+        Or why it cannot be loaded; None when nothing was released before.
     sharpe
         Of the backtest, for the leak alarm.
     """
     horizons = market.horizons
-    ours = direction_loss(result.predictions, result.test, horizons)
-    our_volatility = volatility_loss(result.predictions, result.test, horizons)
+    unable = champion if isinstance(champion, str) else _unable(champion, result.test, horizons)
+    theirs = (
+        None
+        if champion is None or isinstance(champion, str) or unable
+        else _after_both_trainings(champion, forecaster, result)
+    )
     directions = {model.kind for model in DIRECTION_BASELINES}
+
+    def beside(said: Predictions, loss: RowLoss) -> Comparison:
+        held = None if theirs is None else loss(theirs, result.test, horizons)
+        return Comparison(
+            loss(said, result.test, horizons), loss(result.predictions, result.test, horizons), held
+        )
+
     baselines = {
-        kind: Comparison(direction_loss(said, result.test, horizons), ours)
-        if kind in directions
-        else Comparison(volatility_loss(said, result.test, horizons), our_volatility)
+        kind: beside(said, direction_loss if kind in directions else volatility_loss)
         for kind, said in result.baselines.items()
     }
     promised = forecaster.manifest.interval_coverage
@@ -307,7 +326,7 @@ def gate_evidence(
     ]
     return Evidence(
         times=result.test.keys["open_time"],
-        champion=_champion_comparison(champion, forecaster, result, market),
+        champion=None if theirs is None else replace(beside(theirs, direction_loss), champion=None),
         baselines=baselines,
         scores=(*result.scores, sharpe),
         bounds=bounds,
@@ -315,20 +334,37 @@ def gate_evidence(
             *canaries(forecaster, window, seed=candidate.settings.seed),
             *bundle_checks(forecaster, for_devices=market.for_devices),
         ),
-        same_kind=champion is not None and champion.manifest.kind == candidate.kind,
+        same_kind=isinstance(champion, Forecaster) and champion.manifest.kind == candidate.kind,
         refresh_cause=None if candidate.cause == NO_CAUSE else candidate.cause,
         acknowledged_by=acknowledged_by,
+        champion_unable=unable,
     )
 
 
-def _champion_comparison(
-    champion: Forecaster | None, forecaster: Forecaster, result: StretchResult, market: Market
-) -> Comparison | None:
+def _unable(champion: Forecaster | None, test: Dataset, horizons: Sequence[int]) -> str | None:
+    """Why a champion cannot answer rows; None when it can, or there is none."""
     if champion is None:
         return None
-    ours = direction_loss(result.predictions, result.test, market.horizons)
-    theirs = direction_loss(graph_predictions(champion, result.test), result.test, market.horizons)
-    trained = max(datetime.fromisoformat(f.manifest.trained_until) for f in (champion, forecaster))
-    fresh = (result.test.keys["open_time"] >= trained).to_numpy()
-    theirs[~fresh] = float("nan")
-    return Comparison(theirs, ours)
+    manifest = champion.manifest
+    if tuple(manifest.horizons) != tuple(horizons):
+        return f"it forecasts {_listed(manifest.horizons)} bars ahead, and the market now {_listed(horizons)}"
+    if absent := [name for name in manifest.features if name not in test.names]:
+        return f"it reads {_listed(absent)}, which the training data does not hold"
+    return None
+
+
+def _listed(values: Sequence[object]) -> str:
+    return ", ".join(f"{value}" for value in values)
+
+
+def _after_both_trainings(champion: Forecaster, forecaster: Forecaster, result: StretchResult) -> Predictions:
+    """What the champion says of the stretch; NaN in rows from before the end of either training."""
+    said = graph_predictions(champion, result.test)
+    trained = max(datetime.fromisoformat(one.manifest.trained_until) for one in (champion, forecaster))
+    fresh = (result.test.keys["open_time"] >= trained).to_numpy()[:, None]
+    unsaid = Predictions.nothing(*said.probability_up.shape)
+    return Predictions(
+        np.where(fresh, said.expected_return, unsaid.expected_return),
+        np.where(fresh, said.probability_up, unsaid.probability_up),
+        np.where(fresh, said.expected_volatility, unsaid.expected_volatility),
+    )

@@ -105,10 +105,17 @@ class Comparison:
 
     A NaN is a row without a known outcome, or one that a forecaster did not answer. Only rows that both
     answer are compared, and the challenger must answer each row that the other does.
+
+    Parameters
+    ----------
+    champion
+        Beside a baseline, the champion's own losses in the loss that the baseline competes in; None when
+        there is no champion, and beside the champion itself.
     """
 
     other: Float64Array
     challenger: Float64Array
+    champion: Float64Array | None = None
 
     @property
     def rows_of_both(self) -> npt.NDArray[np.bool_]:
@@ -134,6 +141,8 @@ class Evidence:
         Whether the champion is of the same kind, and the recorded cause of the retrain if there is one.
     acknowledged_by
         Who answered for the alarm of this version, if anybody.
+    champion_unable
+        Why the champion cannot answer these rows, such as other horizons; it is then not compared with.
     """
 
     times: pl.Series
@@ -145,6 +154,7 @@ class Evidence:
     same_kind: bool
     refresh_cause: str | None
     acknowledged_by: str | None
+    champion_unable: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +195,8 @@ class Decision:
     Parameters
     ----------
     first_version
-        Whether there was no champion: the superior door is then against the baselines only.
+        Whether there was no champion. Then, and where it cannot answer, the superior door is against the
+        baselines only.
     reasons
         Every condition that failed; when promoted, why, in one sentence.
     """
@@ -229,7 +240,7 @@ def decide(evidence: Evidence, policy: GatePolicy) -> Decision:
     return Decision(
         promote=not reasons,
         door=door,
-        first_version=evidence.champion is None,
+        first_version=evidence.champion is None and evidence.champion_unable is None,
         reasons=tuple(reasons) or (_admission(evidence, tests, door, alarmed=bool(alarms)),),
         tests=tests,
         alarms=alarms,
@@ -277,15 +288,14 @@ def _failures(evidence: Evidence, tests: Sequence[PairedTest]) -> list[str]:
 
 
 def _tests(evidence: Evidence, policy: GatePolicy, *, refresh: bool) -> tuple[PairedTest, ...]:
-    held = evidence.champion if refresh else None
     tests = [
         PairedTest(
             name,
             _interval(losses, evidence, policy),
             margin=0.0,
-            champion=None
-            if held is None
-            else _interval(Comparison(losses.other, held.other), evidence, policy),
+            champion=_interval(Comparison(losses.other, losses.champion), evidence, policy)
+            if refresh and losses.champion is not None
+            else None,
         )
         for name, losses in evidence.baselines.items()
     ]
@@ -309,6 +319,11 @@ def _allowed_loss(losses: Comparison, policy: GatePolicy) -> float:
 def _admission(evidence: Evidence, tests: Sequence[PairedTest], door: Door, *, alarmed: bool) -> str:
     others = ", ".join(evidence.baselines)
     answered = f"; {evidence.acknowledged_by} answers for the leak alarm" if alarmed else ""
+    if evidence.champion_unable is not None:
+        return (
+            f"better than every baseline ({others}); the champion cannot be compared with: "
+            f"{evidence.champion_unable}{answered}"
+        )
     if evidence.champion is None:
         return (
             f"first version: better than every baseline ({others}); "

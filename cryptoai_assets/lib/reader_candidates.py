@@ -130,7 +130,7 @@ def reader_evidence(
     return Evidence(
         times=pl.Series("open_time", times),
         champion=None if champion is None else Comparison(champion, losses),
-        baselines={SHARES: Comparison(baseline, losses)},
+        baselines={SHARES: Comparison(baseline, losses, champion)},
         scores=(),
         bounds=(),
         canaries=(CanaryResult("golden_rows", replayed, "the golden rows are replayed on this machine"),),

@@ -10,13 +10,19 @@ import pytest
 from fakes.candidates import candidate_by_hand
 from fakes.walk_rows import FEW_FEATURES, HORIZONS, walk_grid
 
-from cryptoai_assets.lib.candidate import Candidate, bundle_folder, score_stretch
+from cryptoai_assets.defs.resources import MarketResource
+from cryptoai_assets.defs.training.assets import candidate_rows
+from cryptoai_assets.defs.training.recipes import feature_names
+from cryptoai_assets.lib.candidate import Candidate, bundle_folder, gate_evidence, score_stretch
 from cryptoai_assets.lib.datasets import Dataset
 from cryptoai_assets.lib.export import graph_predictions
+from cryptoai_assets.lib.gate import Evidence, platform_policy
 from cryptoai_assets.lib.market import market_preset
 from cryptoai_assets.lib.models.forecaster_model import ForecasterSettings
 from cryptoai_assets.lib.models.networks.settings import LstmSettings
 from cryptoai_assets.lib.models.tree_heads import XgboostSettings
+from cryptoai_assets.lib.scoring import Score
+from cryptoai_assets.lib.store import write_parquet_atomically
 from cryptoai_assets.lib.targets import target_frame
 from cryptoai_assets.lib.training import SMALL, Splits, known_dataset, training_splits
 from edge_bundle.candles import CANDLE_SCHEMA
@@ -176,3 +182,83 @@ def test_loaded_bundle_is_scored_on_the_final_stretch_beside_the_baselines(
     assert accuracy.lower < 0.5 < accuracy.upper
     assert result.coverage == pytest.approx([0.8] * len(HORIZONS), abs=0.08)
     assert max(result.calibration) < 0.15
+
+
+def decided_on(
+    folder: Path, data: Dataset, splits: Splits, grid: pl.DataFrame, champion: Forecaster | str | None
+) -> Evidence:
+    forecaster = Forecaster.load(bundle_folder(folder))
+    return gate_evidence(
+        Candidate.read(folder),
+        forecaster,
+        score_stretch(forecaster, data, splits, market=MARKET, settings=SETTINGS),
+        champion,
+        MarketWindow(grid.select(list(CANDLE_SCHEMA)).tail(200)),
+        market=MARKET,
+        policy=platform_policy(SETTINGS.bootstrap(MARKET)),
+        acknowledged_by=None,
+        sharpe=Score("sharpe", 0.0, -1.0, 1.0, 100),
+    )
+
+
+def test_champion_is_compared_in_the_loss_of_each_baseline_on_rows_after_both_trainings(
+    folder: Path, data: Dataset, splits: Splits, grid: pl.DataFrame
+) -> None:
+    evidence = decided_on(folder, data, splits, grid, Forecaster.load(bundle_folder(folder)))
+    assert evidence.champion_unable is None
+    for name, losses in evidence.baselines.items():
+        assert losses.champion is not None
+        np.testing.assert_array_equal(losses.champion, losses.challenger, err_msg=name)
+    assert np.nanmean(evidence.baselines["har"].challenger) != np.nanmean(
+        evidence.baselines["zero"].challenger
+    )
+    assert evidence.champion is not None
+    np.testing.assert_array_equal(evidence.champion.other, evidence.baselines["zero"].challenger)
+    assert decided_on(folder, data, splits, grid, None).baselines["har"].champion is None
+
+
+@pytest.mark.parametrize(
+    ("promised", "why"),
+    [
+        ({"horizons": (1, 2)}, "it forecasts 1, 2 bars ahead, and the market now 1, 2, 6"),
+        ({"horizons": (1, 2, 48)}, "it forecasts 1, 2, 48 bars ahead, and the market now 1, 2, 6"),
+        ({"features": ("trend_of_old",)}, "it reads trend_of_old, which the training data does not hold"),
+    ],
+)
+def test_champion_of_another_contract_is_not_compared_with(
+    folder: Path,
+    data: Dataset,
+    splits: Splits,
+    grid: pl.DataFrame,
+    promised: dict[str, tuple[object, ...]],
+    why: str,
+) -> None:
+    champion = Forecaster.load(bundle_folder(folder))
+    champion = replace(champion, manifest=replace(champion.manifest, **promised))
+    evidence = decided_on(folder, data, splits, grid, champion)
+    assert (evidence.champion, evidence.champion_unable) == (None, why)
+
+
+def test_champion_that_cannot_be_loaded_any_more_is_not_compared_with(
+    folder: Path, data: Dataset, splits: Splits, grid: pl.DataFrame
+) -> None:
+    evidence = decided_on(folder, data, splits, grid, "it was made by other features")
+    assert (evidence.champion, evidence.champion_unable) == (None, "it was made by other features")
+
+
+def test_stretch_of_a_version_stays_where_it_was_when_older_months_come(
+    folder: Path, data: Dataset, splits: Splits, tmp_path: Path
+) -> None:
+    candidate = Candidate.read(folder)
+    assert candidate.stretch(MARKET) == splits.stretch
+    resource = MarketResource(name="sample", root=str(tmp_path))
+    older = walk_grid(["BTCUSD"], bars=24_000, seed=31).with_columns(
+        pl.col("open_time") - (24_000 - 4600) * MARKET.bar
+    )
+    frame = older.join(target_frame(older, horizons=HORIZONS), on=["open_time", "symbol"], how="left")
+    offered = {name: pl.lit(1.0) for name in feature_names(resource)}
+    write_parquet_atomically(frame.with_columns(**offered), resource.home.training_dataset)
+    rows, found = candidate_rows(resource, candidate)
+    assert rows.times[0] < data.times[0]
+    assert training_splits(rows, MARKET, SETTINGS).stretch != splits.stretch
+    assert found.stretch == splits.stretch

@@ -139,14 +139,37 @@ def test_refresh_must_show_of_a_baseline_what_the_champion_shows(
     champion: float, logistic: float, promoted: bool
 ) -> None:
     """By how much the loss of each is above the challenger's; a champion may be better by .0034."""
-    compared = replace(
-        REFRESH, champion=beside(champion), baselines={"majority": beside(0.02), "logistic": beside(logistic)}
-    )
-    decision = decide(compared, POLICY)
+    held = losses(champion)
+    baselines = {
+        name: Comparison(losses(worse_by), NOISE, held)
+        for name, worse_by in (("majority", 0.02), ("logistic", logistic))
+    }
+    decision = decide(replace(REFRESH, champion=beside(champion), baselines=baselines), POLICY)
     assert decision.promote == promoted
     told = "neither it nor the champion is shown to be better than logistic" if promoted else "than logistic"
     assert told in decision.reasons[0]
     assert ("better than majority" in decision.reasons[0]) == promoted
+
+
+@pytest.mark.parametrize(("champion_shown", "promoted"), [(0.02, False), (0.0, True)])
+def test_champion_is_held_beside_a_baseline_in_the_baselines_own_loss(
+    champion_shown: float, promoted: bool
+) -> None:
+    """QLIKE is far below a log loss: the champion's log loss says nothing beside it."""
+    har = Comparison(losses(0.0) - 0.5, NOISE - 0.5, NOISE - 0.5 - champion_shown)
+    baselines = {"majority": beside(0.02), "har": har}
+    decision = decide(replace(REFRESH, champion=beside(0.0), baselines=baselines), POLICY)
+    assert decision.promote == promoted
+    assert "better than har" in decision.reasons[0]
+
+
+def test_champion_that_cannot_answer_leaves_the_superior_door_and_the_decision_says_so() -> None:
+    unable = replace(REFRESH, champion=None, champion_unable="it forecasts 1, 2 bars ahead")
+    decision = decide(unable, POLICY)
+    assert (decision.promote, decision.door, decision.first_version) == (True, "superior", False)
+    assert "the champion cannot be compared with: it forecasts 1, 2 bars ahead" in decision.reasons[0]
+    equal = decide(replace(unable, baselines={"majority": beside(0.0)}), POLICY)
+    assert not equal.promote
 
 
 def test_bound_canary_and_alarm_each_give_a_reason_of_their_own() -> None:

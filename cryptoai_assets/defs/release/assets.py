@@ -32,6 +32,7 @@ from cryptoai_assets.lib.training import TrainingSettings
 from cryptoai_serving.bar_shelf import KEPT_BARS
 from cryptoai_serving.bars import BarStore
 from edge_bundle.candles import newest_bars
+from edge_bundle.errors import BundleRefusedError
 from edge_bundle.facts import NO_TRADE
 from edge_bundle.features.sources import facts_since
 from edge_bundle.forecaster import Forecaster
@@ -75,7 +76,7 @@ def _decided(market: MarketResource, candidate: Candidate) -> Decision:
         candidate,
         forecaster,
         result,
-        rival(home.releases, home.ledger, candidate.model, candidate.version or 0),
+        _rival(home, candidate),
         _recent(stored_window(home, forecaster.manifest.features), forecaster),
         market=market.settings,
         policy=(policy := gate_policy(market, candidate.settings)),
@@ -83,6 +84,14 @@ def _decided(market: MarketResource, candidate: Candidate) -> Decision:
         sharpe=Score(**json.loads(home.backtest.read_bytes())["sharpe"]),
     )
     return decide(evidence, policy)
+
+
+def _rival(home: Home, candidate: Candidate) -> Forecaster | str | None:
+    """What the candidate has to beat, or why it cannot be loaded any more."""
+    try:
+        return rival(home.releases, home.ledger, candidate.model, candidate.version or 0)
+    except BundleRefusedError as error:
+        return f"{error}"
 
 
 def _recent(window: MarketWindow, forecaster: Forecaster) -> MarketWindow:

@@ -1,7 +1,7 @@
 """From features to a registered version and its own score."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import dagster as dg
@@ -361,7 +361,8 @@ def model_card(market: MarketResource) -> dg.MaterializeResult[None]:
 
 
 def candidate_rows(market: MarketResource, candidate: Candidate) -> tuple[Dataset, Splits]:
-    """Rows and splits that a candidate was made with."""
+    """Rows as they are now, and the splits that a candidate was made with: its stretch stays where it was."""
     frame = read_stored_parquet(market.home.training_dataset)
     data = known_dataset(frame, feature_names(market), market.settings, candidate.as_of)
-    return data, training_splits(data, market.settings, candidate.settings)
+    splits = training_splits(data, market.settings, candidate.settings)
+    return data, replace(splits, stretch=candidate.stretch(market.settings))

@@ -1,4 +1,7 @@
-"""The table of gaps: which bars are absent without an explanation, and what came of looking for them."""
+"""The table of gaps: which bars the venue has not given, without an explanation, and what came of looking.
+
+These are the absent ones, and those in whose place stands what a fallback gave.
+"""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -6,8 +9,9 @@ from datetime import datetime
 
 import polars as pl
 
-from cryptoai_assets.lib.market_data import MarketStores
+from cryptoai_assets.lib.market_data import MarketStores, stand_ins
 from cryptoai_assets.lib.quality import absent_bars
+from cryptoai_assets.lib.sources.fallback import FROM_FALLBACK
 from cryptoai_assets.lib.store import MonthlyStore, Place
 from edge_bundle.candles import UTC_MICROSECONDS, interval_duration
 from edge_bundle.facts import no_trade_slots
@@ -35,9 +39,9 @@ class GapTable:
     """Gaps of one market under one folder, on disk or on S3; rows are added and never changed.
 
     A row speaks about the slots from ``from`` to ``to`` (open times of one month, both included): why they
-    are absent (``cause``: `NOT_DELIVERED`, `REJECTED`, or `NO_TRADE` for what a second look explained), how
-    often they were asked for (``tries``), and what came of it (``state``). Of the rows about a slot the one
-    known last counts.
+    are absent (``cause``: `NOT_DELIVERED`, `REJECTED`, ``from_fallback`` where another source's bar stands,
+    or `NO_TRADE` for what a second look explained), how often they were asked for (``tries``), and what came
+    of it (``state``). Of the rows about a slot the one known last counts.
     """
 
     root: Place
@@ -86,7 +90,9 @@ def find_gaps(
     end: datetime,
     now: datetime,
 ) -> pl.DataFrame:
-    """Record the absent bars of a clean month that nothing explains and no row speaks about; return them.
+    """Record the bars of a clean month that the venue did not give, without an explanation; return them.
+
+    What a row speaks about already is left out.
 
     Parameters
     ----------
@@ -100,8 +106,9 @@ def find_gaps(
             slots_of(known, interval=interval).select(_SLOT),
         ]
     )
+    standing_in = stand_ins(stores.clean_facts.month(symbol, month))
     absent = absent_bars(
-        stores.clean_candles.month(symbol, month),
+        stores.clean_candles.month(symbol, month).join(standing_in, on=_SLOT, how="anti"),
         symbols=[symbol],
         interval=interval,
         no_trade=explained,
@@ -109,12 +116,18 @@ def find_gaps(
         end=end,
     ).filter(pl.col("kind") == "missing")
     rejected = stores.quarantine.month(symbol, month).select(*_SLOT, rejected=True).unique()
-    slots = slots_of(absent, interval=interval).join(rejected, on=_SLOT, how="left", maintain_order="left")
+    slots = slots_of(absent, interval=interval)
+    for more in (rejected, standing_in.with_columns(standing_in=True)):
+        slots = slots.join(more, on=_SLOT, how="left", maintain_order="left")
     found = runs_of(
         slots.select(
             *_SLOT,
             venue=pl.lit(venue),
-            cause=pl.when("rejected").then(pl.lit(REJECTED)).otherwise(pl.lit(NOT_DELIVERED)),
+            cause=pl.when("rejected")
+            .then(pl.lit(REJECTED))
+            .when("standing_in")
+            .then(pl.lit(FROM_FALLBACK))
+            .otherwise(pl.lit(NOT_DELIVERED)),
             tries=pl.lit(0, pl.UInt32),
             state=pl.lit(OPEN),
             known_at=pl.lit(now, UTC_MICROSECONDS),

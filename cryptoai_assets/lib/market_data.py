@@ -6,6 +6,9 @@ than that is a row of its own, with the time at which it was known: a bar that t
 first version stays). That the newest bars did not come when they were due is a fact too: ``not_delivered``,
 the number of slots without one from ``event_time`` on. `known_candles` and `knowledge` read the past as it
 was known.
+
+A fallback gives bars where there is no good one, and revises none. What the market's own source says of such
+a bar later is a revision like any other, and from then on the bar is its own (fact ``from_fallback`` of 0).
 """
 
 from collections.abc import Iterator
@@ -19,6 +22,7 @@ from cryptoai_assets.lib.fact_store import new_versions
 from cryptoai_assets.lib.market import month_start
 from cryptoai_assets.lib.quality import Plausibility, Screened, screened
 from cryptoai_assets.lib.sources.candle_source import CandleSource, Fetched
+from cryptoai_assets.lib.sources.fallback import FROM_FALLBACK
 from cryptoai_assets.lib.store import MonthlyStore, Place
 from edge_bundle.candles import CANDLE_SCHEMA, UTC_MICROSECONDS, interval_duration
 from edge_bundle.facts import FACT_SCHEMA, NO_TRADE, empty_facts, no_trade_slots, validated_facts
@@ -44,7 +48,7 @@ class MarketStores:
 
     @property
     def raw_facts(self) -> MonthlyStore:
-        """What was said about slots: no trade there, refilled, revised; rows are added and never changed."""
+        """What was said about slots: no trade there, refilled, revised, of whom; rows are only ever added."""
         return MonthlyStore(self.folder / "raw_facts", "event_time", FACT_SCHEMA)
 
     @property
@@ -99,7 +103,7 @@ class TakenIn:
     candles
         New raw rows.
     facts
-        New facts: no-trade slots, refilled slots, revised values.
+        New facts: no-trade slots, refilled slots, revised values, and whose a bar is.
     rejected
         Late rows that could not be used, with ``reason``.
     """
@@ -174,7 +178,8 @@ def take_in(
 
     Bars after the last stored one are kept as they came. Of the others, which come late, a good one is kept
     where the store has no good one; one that differs from the stored one is a revision; one that breaks a
-    rule is set aside. Candles are written last: a run that is killed is made good by the next one.
+    rule is set aside. A bar of a fallback is no revision, and is left out where the store has a good one.
+    Candles are written last: a run that is killed is made good by the next one.
 
     Parameters
     ----------
@@ -185,6 +190,7 @@ def take_in(
     """
     held, said = (store.month_or_empty(symbol, month) for store in (stores.raw_candles, stores.raw_facts))
     refused = stores.late_rejected.month_or_empty(symbol, month)
+    fetched = _where_needed(fetched, held, said, interval, plausibility)
     late = _is_late(fetched.candles, held, said, interval) | asked_again
     again = screened(fetched.candles.filter(late), interval=interval)
     good = _good_at(again.accepted, held, said, interval, plausibility)
@@ -197,11 +203,17 @@ def take_in(
     heard = pl.max_horizontal(
         pl.lit(now, UTC_MICROSECONDS), pl.col("event_time") + interval_duration(interval)
     )
-    judged = pl.concat([_marked(refills, REFILLED, pl.lit(1.0)), *_revised_values(again.accepted, known)])
+    judged = pl.concat(
+        [
+            _marked(refills, REFILLED, pl.lit(1.0)),
+            *_revised_values(again.accepted, known),
+            _taken_back(again.accepted, fetched.facts, said),
+        ]
+    )
     told = pl.concat(
         [
             _known_at_its_look(fetched.facts, held, said, interval, heard, asked_again=asked_again),
-            judged.with_columns(known_at=heard, source=pl.lit(source)).select(*FACT_SCHEMA),
+            _in_their_names(judged, fetched.facts, source).with_columns(known_at=heard).select(*FACT_SCHEMA),
         ]
     )
     taken = TakenIn(
@@ -341,6 +353,59 @@ def _good_at(
         near = held.filter(pl.col("open_time") >= asked.select(pl.col("open_time").min() - reach).item())
     good = good_candles(near, said, interval=interval, plausibility=plausibility)
     return good.join(asked, on=_BAR, how="semi", maintain_order="left")
+
+
+def givers(facts: pl.DataFrame) -> pl.DataFrame:
+    """Who gave the bars that came late or from a fallback, by the newest mark that says so.
+
+    Returns
+    -------
+    DataFrame
+        ``symbol``, ``open_time``, ``source``.
+    """
+    return _newest(facts.filter(pl.col("name").is_in([FROM_FALLBACK, REFILLED])), "source")
+
+
+def stand_ins(facts: pl.DataFrame) -> pl.DataFrame:
+    """Slots (``symbol``, ``open_time``) whose bar a fallback gave, and the market's own source not since."""
+    marks = _newest(facts.filter(pl.col("name") == FROM_FALLBACK), "value")
+    return marks.filter(pl.col("value") > 0).select(_BAR)
+
+
+def _newest(marks: pl.DataFrame, column: str) -> pl.DataFrame:
+    known = marks.sort("known_at", maintain_order=True)
+    return known.group_by("symbol", open_time="event_time").agg(pl.col(column).last())
+
+
+def _where_needed(
+    fetched: Fetched,
+    held: pl.DataFrame,
+    said: pl.DataFrame,
+    interval: str,
+    plausibility: Plausibility | None,
+) -> Fetched:
+    """An answer without a fallback's bars of which the store has a good version, and what is said of them."""
+    standing_in = fetched.candles.join(stand_ins(fetched.facts), on=_BAR, how="semi")
+    spared = _good_at(standing_in, held, said, interval, plausibility).select(_BAR)
+    about = spared.rename({"open_time": "event_time"})
+    return Fetched(
+        fetched.candles.join(spared, on=_BAR, how="anti", maintain_order="left"),
+        fetched.facts.join(about, on=about.columns, how="anti", maintain_order="left"),
+    )
+
+
+def _taken_back(bars: pl.DataFrame, facts: pl.DataFrame, said: pl.DataFrame) -> pl.DataFrame:
+    """Marks of a fallback's bars that its own source gives now: none stood before it."""
+    own = bars.join(stand_ins(facts), on=_BAR, how="anti", maintain_order="left")
+    back = own.join(stand_ins(said), on=_BAR, how="semi", maintain_order="left")
+    return _marked(back, FROM_FALLBACK, pl.lit(0.0))
+
+
+def _in_their_names(marks: pl.DataFrame, facts: pl.DataFrame, source: str) -> pl.DataFrame:
+    """Marks with the source that gave their bar: the one that was asked, or the fallback that answered."""
+    names = givers(facts).rename({"open_time": "event_time"})
+    told = marks.join(names, on=["symbol", "event_time"], how="left", maintain_order="left")
+    return told.with_columns(pl.col("source").fill_null(source))
 
 
 def _slots(facts: pl.DataFrame) -> pl.DataFrame:

@@ -93,7 +93,7 @@ class MarketMonth:
         )
 
     def find_gaps(self, *, now: datetime) -> pl.DataFrame:
-        """Record the absent bars that nothing explains, and return them."""
+        """Record the bars that the venue did not give, without an explanation, and return them."""
         start, end = self.window(now)
         return find_gaps(
             self.gaps,

@@ -1,4 +1,7 @@
-"""Repair of gaps: the venue is asked again, then another one, and at last the gap is not to be had."""
+"""Repair of gaps: the venue is asked again, then another one, and at last the gap is not to be had.
+
+Of a bar that a fallback gave the venue alone is asked.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -16,9 +19,9 @@ from cryptoai_assets.lib.gaps import (
     runs_of,
     slots_of,
 )
-from cryptoai_assets.lib.market_data import REFILLED as REFILLED_FACT
-from cryptoai_assets.lib.market_data import MarketStores, good_candles, take_in
+from cryptoai_assets.lib.market_data import MarketStores, good_candles, stand_ins, take_in
 from cryptoai_assets.lib.quality import Plausibility
+from cryptoai_assets.lib.source_changes import bars_by_source
 from cryptoai_assets.lib.sources.candle_source import (
     CandleSource,
     Fetched,
@@ -83,7 +86,8 @@ def repair(
 
     A bar that the venue gives now becomes a raw row and a fact ``refilled``; a slot of which the venue says
     that nobody traded becomes a no-trade fact; a bar of another venue is marked by the source of its fact.
-    Nothing is filled forward. A venue that is down costs no try, one that refuses to answer does.
+    A bar of a fallback that the venue gives now is revised, and its own from now on. Nothing is filled
+    forward. A venue that is down costs no try, one that refuses to answer does.
 
     Parameters
     ----------
@@ -129,9 +133,16 @@ class _Place:
         good = good_candles(raw, self.facts, interval=self.interval, plausibility=self.plausibility)
         return good.join(slots, on=_SLOT, how="semi", maintain_order="left")
 
-    def unexplained(self, slots: pl.DataFrame) -> pl.DataFrame:
-        known = pl.concat([self.good(slots).select(_SLOT), no_trade_slots(self.facts)])
+    def awaited(self, slots: pl.DataFrame) -> pl.DataFrame:
+        """Slots about which the venue has said nothing: without a bar, or with one that a fallback gave."""
+        facts = self.facts
+        own = self.good(slots).select(_SLOT).join(stand_ins(facts), on=_SLOT, how="anti")
+        known = pl.concat([own, no_trade_slots(facts)])
         return slots.join(known, on=_SLOT, how="anti", maintain_order="left")
+
+    def unexplained(self, slots: pl.DataFrame) -> pl.DataFrame:
+        """Those of them without a bar."""
+        return self.awaited(slots).join(self.good(slots), on=_SLOT, how="anti", maintain_order="left")
 
     def ask(self, source: CandleSource, slots: pl.DataFrame, bars_a_request: int) -> Fetched:
         """What a source answers about these slots, and nothing else that it says."""
@@ -182,8 +193,8 @@ def _second_look(
     policy: RepairPolicy,
     failures: list[str],
 ) -> pl.DataFrame:
-    """Ask for what is still unexplained, keep what comes, and return the slots with their tries."""
-    pending = place.unexplained(slots)
+    """Ask for what is still awaited, keep what comes, and return the slots with their tries."""
+    pending = place.awaited(slots)
     if pending.is_empty():
         return slots
     try:
@@ -210,21 +221,20 @@ def _second_look(
 def _outcome(place: _Place, slots: pl.DataFrame, venue_source: str, policy: RepairPolicy) -> pl.DataFrame:
     """The slots in their state, as the store explains them now."""
     facts = place.facts
-    given = place.good(slots).select(*_SLOT, given=True)
-    refills = facts.filter(pl.col("name") == REFILLED_FACT).sort("known_at", maintain_order=True)
-    givers = refills.group_by("symbol", open_time="event_time").agg(giver=pl.col("source").last())
+    given = bars_by_source(place.good(slots), facts, source=venue_source).rename({"source": "giver"})
     quiet = no_trade_slots(facts).unique().with_columns(quiet=True)
-    for more in (given, givers, quiet):
+    awaited = place.awaited(slots).select(*_SLOT, awaited=True)
+    for more in (given, quiet, awaited):
         slots = slots.join(more, on=_SLOT, how="left", maintain_order="left")
-    elsewhere = pl.col("giver") != venue_source
+    absent = pl.col("giver").is_null()
     return slots.with_columns(
-        state=pl.when(pl.col("given") & elsewhere)
-        .then(pl.lit(FROM_ANOTHER_VENUE))
-        .when(pl.col("given") | pl.col("quiet"))
-        .then(pl.lit(REFILLED))
-        .when(pl.col("tries") >= policy.max_tries)
+        state=pl.when(pl.col("awaited") & (pl.col("tries") < policy.max_tries))
+        .then("state")
+        .when(absent & pl.col("awaited"))
         .then(pl.lit(NOT_TO_BE_HAD))
-        .otherwise("state"),
-        cause=pl.when(pl.col("given").is_null() & pl.col("quiet")).then(pl.lit(NO_TRADE)).otherwise("cause"),
+        .when(pl.col("giver") != venue_source)
+        .then(pl.lit(FROM_ANOTHER_VENUE))
+        .otherwise(pl.lit(REFILLED)),
+        cause=pl.when(absent & pl.col("quiet")).then(pl.lit(NO_TRADE)).otherwise("cause"),
         known_at=pl.lit(place.now, UTC_MICROSECONDS),
-    ).drop("given", "giver", "quiet")
+    ).drop("giver", "quiet", "awaited")

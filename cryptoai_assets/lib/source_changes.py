@@ -5,8 +5,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from cryptoai_assets.lib.market_data import REFILLED
-from cryptoai_assets.lib.sources.fallback import FROM_FALLBACK
+from cryptoai_assets.lib.market_data import givers
 
 # Share of the bars of the newest hour or day that others may give: single bars are mended so, and no more.
 MOST_FOREIGN: Mapping[timedelta, float] = {timedelta(hours=1): 0.5, timedelta(days=1): 0.1}
@@ -22,15 +21,9 @@ def bars_by_source(candles: pl.DataFrame, facts: pl.DataFrame, *, source: str) -
     DataFrame
         ``symbol``, ``open_time``, ``source``.
     """
-    marks = (
-        facts.filter(pl.col("name").is_in([FROM_FALLBACK, REFILLED]))
-        .sort("known_at", maintain_order=True)
-        .group_by("symbol", open_time="event_time")
-        .agg(pl.col("source").last())
-    )
     return (
         candles.select("symbol", "open_time")
-        .join(marks, on=["symbol", "open_time"], how="left")
+        .join(givers(facts), on=["symbol", "open_time"], how="left")
         .with_columns(pl.col("source").fill_null(source))
     )
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from cryptoai_assets.lib.gaps import GAP_SCHEMA, GapTable, find_gaps, runs_of, slots_of
 from cryptoai_assets.lib.market_data import MarketStores, cleaned
+from cryptoai_assets.lib.sources.fallback import FROM_FALLBACK
 from cryptoai_assets.lib.store import StoreError
 from edge_bundle.candles import CANDLE_SCHEMA
 from edge_bundle.facts import FACT_SCHEMA, NO_TRADE
@@ -81,6 +82,23 @@ def test_absent_bars_are_gaps_unless_nobody_traded(stores: MarketStores, table: 
     assert rows.select("symbol", "venue", "known_at").unique().rows() == [("BTCUSD", "Bitfinex", at(DUE))]
     assert table.history(["BTCUSD"]).equals(rows)
     assert dict(rows.schema) == GAP_SCHEMA
+
+
+def test_bar_that_a_fallback_gave_is_a_gap_of_the_venue_until_it_gives_it(
+    stores: MarketStores, table: GapTable
+) -> None:
+    store_month(stores, bars=[0, 1, 2, 3, 5, 6, 7, 8, 9], quiet=[], bad=(6,))
+    marks = [
+        ("BTCUSD", at(slot), at(20 + (value == 0)), "other", FROM_FALLBACK, value)
+        for slot, value in ((1, 1.0), (2, 2.0), (3, 1.0), (3, 0.0), (6, 1.0))
+    ]
+    stores.clean_facts.write("BTCUSD", "2018-01", pl.DataFrame(marks, schema=FACT_SCHEMA, orient="row"))
+    assert told(found(table, stores)) == [
+        (1, 2, "from_fallback", 0, "open"),
+        (4, 4, "not_delivered", 0, "open"),
+        (6, 6, "rejected", 0, "open"),
+    ]
+    assert found(table, stores).is_empty()
 
 
 def test_gap_is_recorded_once_and_grows_by_what_is_new(stores: MarketStores, table: GapTable) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,14 +24,17 @@ from cryptoai_assets.lib.market_data import (
     appended,
     awaited_bars,
     cleaned,
+    givers,
     ingested,
     knowledge,
     known_candles,
     late_moments,
+    stand_ins,
 )
 from cryptoai_assets.lib.monthly_features import month_features
 from cryptoai_assets.lib.quality import Plausibility
-from cryptoai_assets.lib.sources.candle_source import CandleSource, Fetched
+from cryptoai_assets.lib.sources.candle_source import CandleSource, Fetched, SourceError
+from cryptoai_assets.lib.sources.fallback import FROM_FALLBACK, FallbackSource
 from cryptoai_assets.lib.store import StoreError
 from edge_bundle.candles import CANDLE_SCHEMA
 from edge_bundle.errors import FactsRefusedError
@@ -114,16 +118,19 @@ OVERLAP = 4 * BAR
 
 @dataclass
 class Venue:
-    """Answers what it holds at the time, and remembers what it was asked."""
+    """Answers what it holds at the time, unless it is away, and remembers what it was asked."""
 
     bars: dict[int, float] = field(default_factory=dict)
     quiet: set[int] = field(default_factory=set)
     asked: list[tuple[int, int]] = field(default_factory=list)
     name: str = "venue"
+    away: bool = False
 
     def fetch(self, symbol: str, start: datetime, end: datetime) -> Fetched:
         window = [(moment - START) // BAR for moment in (start, end)]
         self.asked.append((window[0], window[1]))
+        if self.away:
+            raise SourceError(f"{self.name} is away")
         within = range(*window)
         now = end
         candles = [candle(slot, close) for slot, close in self.bars.items() if slot in within]
@@ -144,7 +151,7 @@ def candle(slot: int, close: float) -> tuple[object, ...]:
     return (at(slot), "BTCUSD", 10.0, 12.0, 8.0, close, 1.0)
 
 
-def grown(venue: Venue, stores: MarketStores, slots: int, now: datetime | None = None) -> TakenIn:
+def grown(venue: CandleSource, stores: MarketStores, slots: int, now: datetime | None = None) -> TakenIn:
     """Append up to a slot, as it was known when that slot began."""
     return month_appended(venue, stores, end=at(slots), now=now or at(slots), overlap=OVERLAP)
 
@@ -349,6 +356,69 @@ def test_two_versions_at_the_first_look_are_settled_by_the_next(stores: MarketSt
     assert clean(stores)["reason"].to_list() == ["duplicate_with_other_values"] * 2
 
 
+def grown_with_fallback(own: Venue, other: Venue, stores: MarketStores, slots: int) -> None:
+    grown(FallbackSource((own, other), lambda: at(slots)), stores, slots)
+
+
+def test_fallback_gives_bars_where_there_is_none_and_touches_no_good_one(stores: MarketStores) -> None:
+    own, other = Venue(dict.fromkeys(range(4), 11.0)), Venue(dict.fromkeys(range(6), 9.0), name="other")
+    grown_with_fallback(own, other, stores, 4)
+    own.away = True
+    for slots in (4, 6):
+        grown_with_fallback(own, other, stores, slots)
+    assert other.asked == [(0, 4), (0, 6)]
+    assert stored(stores) == own.bars | {4: 9.0, 5: 9.0}
+    assert said(stores) == [(4, FROM_FALLBACK, 1.0, 6), (5, FROM_FALLBACK, 1.0, 6)]
+
+
+def test_fallback_is_heard_where_the_bar_of_the_venue_is_bad_or_did_not_come_and_named(
+    stores: MarketStores,
+) -> None:
+    own, other = Venue({0: 11.0, 1: 99.0, 3: 11.0}), Venue(dict.fromkeys(range(4), 9.0), name="other")
+    grown_with_fallback(own, other, stores, 4)
+    own.away = True
+    grown_with_fallback(own, other, stores, 5)
+    assert stored(stores) == {0: 11.0, 1: 9.0, 2: 9.0, 3: 11.0}
+    assert stored(stores, known_by=at(4)) == {0: 11.0, 3: 11.0}
+    facts = stores.raw_facts.month("BTCUSD", "2018-01").filter(pl.col("name") == REFILLED)
+    assert facts["source"].to_list() == ["other", "other"]
+
+
+def test_bad_bar_of_a_fallback_that_it_makes_good_itself_is_still_not_the_venues(
+    stores: MarketStores,
+) -> None:
+    own, other = Venue({0: 11.0}), Venue({1: 99.0}, name="other")
+    grown_with_fallback(own, other, stores, 1)
+    own.away = True
+    grown_with_fallback(own, other, stores, 2)
+    other.bars[1] = 9.0
+    grown_with_fallback(own, other, stores, 3)
+    assert stored(stores) == {0: 11.0, 1: 9.0}
+    assert stand_ins(stores.raw_facts.month("BTCUSD", "2018-01"))["open_time"].to_list() == [at(1)]
+
+
+@pytest.mark.parametrize("close", [11.0, 9.0], ids=["another", "the same"])
+def test_bar_of_a_fallback_that_the_venue_gives_after_all_is_its_own_from_then_on(
+    close: float, stores: MarketStores
+) -> None:
+    own, other = Venue({0: 11.0}), Venue(dict.fromkeys(range(3), 9.0), name="other")
+    grown_with_fallback(own, other, stores, 1)
+    own.away = True
+    grown_with_fallback(own, other, stores, 3)
+    own.away, own.bars = False, {0: 11.0, 1: close, 2: close}
+    for slots in (3, 4):
+        grown_with_fallback(own, other, stores, slots)
+    own.away = True
+    grown_with_fallback(own, other, stores, 3)
+    assert stored(stores) == own.bars
+    facts = stores.raw_facts.month("BTCUSD", "2018-01")
+    assert stand_ins(facts).is_empty()
+    assert givers(facts).sort("open_time").rows() == [
+        ("BTCUSD", at(1), "venue"),
+        ("BTCUSD", at(2), "venue"),
+    ]
+
+
 def test_growing_month_on_s3_is_the_one_on_disk(stores: MarketStores) -> None:
     venue = Venue({0: 11.0, 2: 11.0}, {3})
     with s3_bucket() as bucket:
@@ -414,6 +484,29 @@ def test_what_was_known_at_a_time_is_the_same_whenever_it_is_asked(
             seen[now] = stored(stores, known_by=at(now))
             good = {slot: close for slot, close in venue.bars.items() if close != 99.0}
             assert good.items() <= seen[now].items()  # what the venue says now is what is known now
+        for now, known in seen.items():
+            assert stored(stores, known_by=at(now)) == known
+
+
+@given(
+    looks=st.lists(
+        st.tuples(st.booleans(), st.dictionaries(SLOT, st.sampled_from([9.0, 10.0, 11.0]))), max_size=7
+    )
+)
+@settings(max_examples=25)
+def test_venue_that_comes_and_goes_is_believed_before_its_fallback_and_no_past_changes(
+    looks: list[tuple[bool, dict[int, float]]],
+) -> None:
+    own, other = Venue(), Venue(dict.fromkeys(range(12), 10.5), name="other")
+    before, seen = dict[int, float](), {}
+    with TemporaryDirectory() as folder:
+        stores = MarketStores(Path(folder))
+        for now, (own.away, own.bars) in enumerate(looks, start=12):
+            source = FallbackSource((own, other), partial(at, now))
+            month_appended(source, stores, end=at(12), now=at(now), overlap=12 * BAR)
+            seen[now] = stored(stores, known_by=at(now))
+            assert seen[now] == (other.bars | before if own.away else before | own.bars)
+            before = seen[now]
         for now, known in seen.items():
             assert stored(stores, known_by=at(now)) == known
 

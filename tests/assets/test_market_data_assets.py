@@ -20,7 +20,14 @@ from fakes.tiny_bundle import walk_candles
 from cryptoai_assets.definitions import defs
 from cryptoai_assets.defs.features.assets import features
 from cryptoai_assets.defs.features.checks import features_ignore_later_bars
-from cryptoai_assets.defs.market_data.assets import candle_coverage, clean_candles, raw_candles, repaired_gaps
+from cryptoai_assets.defs.market_data.assets import (
+    OVERLAP_BARS,
+    REPAIR_POLICY,
+    candle_coverage,
+    clean_candles,
+    raw_candles,
+    repaired_gaps,
+)
 from cryptoai_assets.defs.market_data.checks import (
     candles_are_complete,
     candles_are_fresh,
@@ -34,6 +41,7 @@ from cryptoai_assets.defs.materialization import recorded_fingerprints
 from cryptoai_assets.defs.monitoring.sensors import failed_checks_are_told
 from cryptoai_assets.defs.resources import AlertsResource, MarketResource
 from cryptoai_assets.lib.market import PRESETS
+from cryptoai_assets.lib.market_data import known_candles
 from cryptoai_assets.lib.market_month import MarketMonth
 from cryptoai_assets.lib.planner import out_of_date, together
 from cryptoai_assets.lib.quality import SENTENCES
@@ -514,6 +522,40 @@ def test_symbol_that_another_source_gives_is_an_error_at_once_and_named(tmp_path
     assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert f"100% of the bars of ETHUSDT in 1 h are of CoinGecko, not of {own}" in str(found.description)
     assert "BTCUSDT" not in str(found.description)
+
+
+def test_three_hours_without_the_venue_are_its_own_after_the_next_repair(tmp_path: Path) -> None:
+    market = MarketResource(name="live", root=str(tmp_path), time="2026-03-31T12:00:00+00:00")
+    now, hour, bar = market.now(), timedelta(hours=1), market.settings.bar
+    candles = walk_candles(["BTCUSDT"], bars=8 * 60, interval="1m", seed=1, start=now - 8 * hour)
+    elsewhere = candles.with_columns(pl.col("open", "high", "low", "close") * 1.002, volume=pl.lit(0.0))
+    own, other = (
+        ArchiveSource(archive(tmp_path / name, bars), "1m", name)
+        for name, bars in ((market.source().name, candles), ("device files", elsewhere))
+    )
+    place = MarketMonth(market.settings, market.stores, market.gaps, "BTCUSDT", "2026-03")
+
+    def latest(known_by: datetime | None = None) -> pl.DataFrame:
+        tables = (
+            table.month("BTCUSDT", "2026-03")
+            for table in (place.stores.clean_candles, place.stores.clean_facts)
+        )
+        return known_candles(*tables, interval="1m", known_by=known_by)
+
+    for venue, then in ((own, now - 6 * hour), (Away(), now - 3 * hour), (own, now)):
+        place.take(
+            FallbackSource((venue, other), lambda then=then: then), overlap_bars=OVERLAP_BARS, now=then
+        )
+        place.clean()
+        place.find_gaps(now=then)
+    assert not judged(market, candles_keep_their_source).passed
+    as_known = latest(known_by=now - bar)
+    assert (as_known["volume"] == 0).sum() == 3 * 60
+    place.repair(own, None, REPAIR_POLICY, now=now)
+    place.clean()
+    assert judged(market, candles_keep_their_source).passed
+    assert latest().equals(candles)
+    assert latest(known_by=now - bar).equals(as_known)
 
 
 @pytest.mark.parametrize(("late", "passed"), [(0, True), (1, True), (15, True), (16, False), (90, False)])

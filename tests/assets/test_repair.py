@@ -14,9 +14,11 @@ from cryptoai_assets.lib.gaps import GapTable, find_gaps
 from cryptoai_assets.lib.market_data import MarketStores, cleaned, known_candles
 from cryptoai_assets.lib.quality import Plausibility
 from cryptoai_assets.lib.repair import Repaired, RepairPolicy, repair
+from cryptoai_assets.lib.source_changes import bars_by_source
 from cryptoai_assets.lib.sources.candle_source import Fetched, SourceError, SourceRefusedError
+from cryptoai_assets.lib.sources.fallback import FROM_FALLBACK
 from edge_bundle.candles import CANDLE_SCHEMA
-from edge_bundle.facts import FACT_SCHEMA, NO_TRADE, empty_facts, no_trade_slots
+from edge_bundle.facts import FACT_SCHEMA, NO_TRADE, no_trade_slots
 
 START = datetime(2018, 1, 1, tzinfo=UTC)
 BAR = timedelta(minutes=30)
@@ -66,12 +68,15 @@ class Room:
     folder: Path
     held: dict[int, float]
     plausibility: Plausibility | None = None
+    lent: tuple[int, ...] = ()  # slots of which a fallback gave the bar
 
     def __post_init__(self) -> None:
         self.stores, self.gaps = MarketStores(self.folder), GapTable(self.folder / "gaps")
         first = Venue("venue", self.held).fetch("BTCUSD", START, at(DUE))
         self.stores.raw_candles.write("BTCUSD", "2018-01", first.candles)
-        self.stores.raw_facts.write("BTCUSD", "2018-01", empty_facts())
+        marks = [("BTCUSD", at(slot), at(slot + 1), "other", FROM_FALLBACK, 1.0) for slot in self.lent]
+        facts = pl.DataFrame(marks, schema=FACT_SCHEMA, orient="row")
+        self.stores.raw_facts.write("BTCUSD", "2018-01", facts)
         self.clean()
         find_gaps(
             self.gaps,
@@ -305,6 +310,57 @@ def test_price_far_off_is_believed_when_another_venue_saw_it_too(tmp_path: Path)
         room.repair(Venue("venue", WILD), Venue("other", WILD | {8: 101.0}), now=20 + hour)
     assert room.current == [(8, 8, "rejected", 2, "from_another_venue")]
     assert room.candles()[8] == 101.0
+
+
+LENT = (5, 6)
+
+
+def lent_room(folder: Path) -> Room:
+    """A month with one absent bar, and two that a fallback gave in the place of the venue."""
+    return Room(folder, {slot: 9.0 if slot in LENT else 11.0 for slot in range(DUE) if slot != 2}, lent=LENT)
+
+
+def foreign(room: Room) -> list[int]:
+    candles, facts = (
+        store.month("BTCUSD", "2018-01") for store in (room.stores.clean_candles, room.stores.clean_facts)
+    )
+    others = bars_by_source(candles, facts, source="venue").filter(pl.col("source") != "venue")
+    return [(moment - START) // BAR for moment in others["open_time"]]
+
+
+def test_bars_that_a_fallback_gave_are_the_venues_own_once_it_answers(tmp_path: Path) -> None:
+    room = lent_room(tmp_path)
+    before = room.candles()
+    assert foreign(room) == list(LENT)
+    room.repair(Venue("venue", failure=SourceError("venue is down")))
+    assert room.current[1] == (5, 6, "from_fallback", 0, "open")
+    room.repair(Venue("venue", dict.fromkeys(range(DUE), 10.0) | {6: 9.0}), now=21)
+    assert room.current == [(2, 2, "not_delivered", 1, "refilled"), (5, 6, "from_fallback", 1, "refilled")]
+    assert foreign(room) == []
+    assert room.candles() == before | {2: 10.0, 5: 10.0}
+    assert room.candles(known_by=20) == before
+
+
+def test_bars_of_a_fallback_stay_when_the_venue_has_none_and_no_third_one_is_asked(tmp_path: Path) -> None:
+    room = lent_room(tmp_path)
+    before = room.candles()
+    own, other = Venue("venue"), Venue("other")
+    for hour in range(5):
+        room.repair(own, other, now=20 + hour)
+    assert room.current == [
+        (2, 2, "not_delivered", 3, "not_to_be_had"),
+        (5, 6, "from_fallback", 3, "from_another_venue"),
+    ]
+    assert (len(own.asked), other.asked) == (3 * 2, [(2, 3)] * 2)
+    assert (room.candles(), foreign(room)) == (before, list(LENT))
+
+
+def test_slot_of_a_fallbacks_bar_in_which_nobody_traded_is_asked_for_once(tmp_path: Path) -> None:
+    room, venue = lent_room(tmp_path), Venue("venue", {2: 10.0}, quiet=set(LENT))
+    for hour in range(2):
+        room.repair(venue, now=20 + hour)
+    assert room.current[1] == (5, 6, "from_fallback", 1, "from_another_venue")
+    assert venue.asked == [(2, 6), (6, 7)]
 
 
 SLOTS = st.sets(st.integers(0, DUE - 1))

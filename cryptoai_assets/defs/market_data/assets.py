@@ -71,11 +71,11 @@ def raw_candles(context: dg.AssetExecutionContext, market: MarketResource) -> dg
     pool=VENUE_POOL,
 )
 def repaired_gaps(context: dg.AssetExecutionContext, market: MarketResource) -> dg.MaterializeResult[None]:
-    """One row per run of absent bars that was ever found: its cause, how often it was asked for, its state.
+    """One row per run of bars that the venue did not give: its cause, how often it was asked for, its state.
 
     Works off what cleaning found absent: the venue is asked again, then another one; what comes lies in the
-    raw tables as a refill, known now. Cleaning comes after it. Nothing is asked where the market ends with
-    its data.
+    raw tables as a refill, known now. The venue alone is asked for bars that a fallback gave, and revises
+    them. Cleaning comes after it. Nothing is asked where the market ends with its data.
     """
     source = market.exchange() if market.settings.grows else None
 
@@ -108,7 +108,7 @@ def clean_candles(context: dg.AssetExecutionContext, market: MarketResource) -> 
     """One row per symbol and closed bar that passed every rule, sorted and unique, and the no-trade facts.
 
     From `raw_candles`. Rejected rows lie in ``data/<market>/quarantine`` with a reason; nothing is mended.
-    What is absent without an explanation is entered into the table of gaps.
+    What is absent without an explanation, or of a fallback, is entered into the table of gaps.
     """
 
     def clean(key: str) -> dict[str, Any]:

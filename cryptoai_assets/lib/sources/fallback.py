@@ -23,7 +23,8 @@ class FallbackSource:
     """Asks one source after the other until one answers.
 
     Each candle of another than the first comes with a `FROM_FALLBACK` fact: its source is the one that
-    answered, its value how many stood before it, and it is known now.
+    answered, its value how many stood before it, and it is known now. A later one of 0 says that the first
+    source has given the bar after all (`cryptoai_assets.lib.market_data`).
 
     Parameters
     ----------

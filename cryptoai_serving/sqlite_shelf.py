@@ -33,6 +33,8 @@ class SqliteShelf(BarShelf):
     def put_bars(self, bars: Mapping[str, Packed]) -> None:
         """Add bars or replace them, and keep the newest."""
         with self._database.transaction() as connection:
+            # Another writer waits before it reads: what it puts back holds what is put here.
+            connection.execute("BEGIN IMMEDIATE")
             for symbol, own in bars.items():
                 newest = merged(_latest(connection, symbol, KEPT_BARS), own)[-KEPT_BARS:]
                 connection.execute(

@@ -2,6 +2,7 @@
 
 import secrets
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
@@ -178,6 +179,23 @@ def test_another_process_reads_while_one_writes(store: BarStore, place: BarsPlac
         assert reader.latest(["BTCUSD"], 100).height == 10
         store.write_bars(CANDLES)
         assert reader.latest(["BTCUSD"], 100).height == 50
+
+
+def test_writers_at_once_lose_no_bar(store: BarStore, place: BarsPlace) -> None:
+    assert store.latest(["BTCUSD"], 100).is_empty()
+    parts = [CANDLES.filter(symbol="BTCUSD").gather_every(4, first) for first in range(4)]
+
+    def write(part: pl.DataFrame) -> None:
+        with BarStore(place) as own:
+            for bar in part.iter_slices(1):
+                own.write_bars(bar)
+
+    writers = [threading.Thread(target=write, args=(part,)) for part in parts]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert store.latest(["BTCUSD"], 100).equals(CANDLES.filter(symbol="BTCUSD"))
 
 
 def test_every_write_of_another_changes_the_revision(store: BarStore, place: BarsPlace) -> None:

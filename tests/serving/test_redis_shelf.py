@@ -1,11 +1,9 @@
 """The online store in a real Redis server: shared, refused by name, killed and back."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import polars as pl
 import pytest
 import redis
 from fakes.bento_process import wait_until
@@ -33,24 +31,6 @@ def test_setting_names_a_file_or_redis_and_shows_no_password() -> None:
     assert place == RedisPlace("rediss://:hunter2@example.org:6380/1", "live")
     assert "hunter2" not in f"{place!r} {place}"
     assert "example.org" in repr(place)
-
-
-def test_writers_at_once_lose_no_bar(server: RedisServer) -> None:
-    place = RedisPlace(server.address, "sample")
-    parts = [CANDLES.filter(symbol="BTCUSD").gather_every(4, first) for first in range(4)]
-
-    def write(part: pl.DataFrame) -> None:
-        with BarStore(place) as own:
-            for bar in part.iter_slices(1):
-                own.write_bars(bar)
-
-    writers = [threading.Thread(target=write, args=(part,)) for part in parts]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
-    with BarStore(place) as store:
-        assert store.latest(["BTCUSD"], 500).equals(CANDLES.filter(symbol="BTCUSD"))
 
 
 def test_markets_share_a_server_and_not_their_bars(server: RedisServer) -> None:

@@ -68,6 +68,11 @@ def merged(old: Packed, new: Packed) -> Packed:
     return both[np.unique(both["open_time"], return_index=True)[1]]
 
 
+def replaced(old: Packed, new: Packed) -> Packed:
+    """The new ones in the place of all up to the newest of them, in order of time; newer ones stay."""
+    return merged(old[old["open_time"] > new["open_time"].max()], new)
+
+
 class BarShelf(ABC):
     """Bars and slots by symbol, each in order of time, and facts; times are microseconds since 1970.
 
@@ -78,6 +83,10 @@ class BarShelf(ABC):
     @abstractmethod
     def put_bars(self, bars: Mapping[str, Packed]) -> None:
         """Add bars or replace them, and keep the newest `KEPT_BARS`; slots before the oldest go with them."""
+
+    @abstractmethod
+    def replace_bars(self, bars: Mapping[str, Packed]) -> None:
+        """Put bars in the place of all up to the newest of them; newer ones stay, and as many are kept."""
 
     @abstractmethod
     def put_slots(self, slots: Mapping[str, Packed]) -> None:

@@ -31,12 +31,21 @@ class BarStore:
         StoreUnavailableError
             When the store cannot be written.
         """
-        candles = candle_frame(candles)
-        values = np.empty(candles.height, BAR)
-        values["open_time"] = candles["open_time"].dt.epoch("us").to_numpy()
-        for name in NUMBERS:
-            values[name] = candles[name].to_numpy()
-        self._shelf.put_bars(_by_symbol(candles["symbol"], values))
+        self._shelf.put_bars(_packed(candles))
+
+    def replace_bars(self, candles: pl.DataFrame) -> None:
+        """Put closed bars in the place of all of their symbol up to the newest of them; newer ones stay.
+
+        As many are kept as by `write_bars`.
+
+        Raises
+        ------
+        CandlesRefusedError
+            When a column is absent or cannot be read.
+        StoreUnavailableError
+            When the store cannot be written.
+        """
+        self._shelf.replace_bars(_packed(candles))
 
     def write_no_trade(self, facts: pl.DataFrame) -> None:
         """Add the ``no_trade`` facts of a fact frame; facts of other names are left out.
@@ -134,6 +143,15 @@ def _no_trade_facts(rows: Sequence[tuple[str, int, int]], *, source: str) -> pl.
         )
         .select(*FACT_SCHEMA)
     )
+
+
+def _packed(candles: pl.DataFrame) -> dict[str, Packed]:
+    candles = candle_frame(candles)
+    values = np.empty(candles.height, BAR)
+    values["open_time"] = candles["open_time"].dt.epoch("us").to_numpy()
+    for name in NUMBERS:
+        values[name] = candles[name].to_numpy()
+    return _by_symbol(candles["symbol"], values)
 
 
 def _by_symbol(symbols: pl.Series, values: Packed) -> dict[str, Packed]:

@@ -20,6 +20,7 @@ from cryptoai_serving.bar_shelf import (
     Packed,
     RedisPlace,
     merged,
+    replaced,
     unpacked,
 )
 from cryptoai_serving.errors import StoreUnavailableError
@@ -55,12 +56,18 @@ class RedisShelf(BarShelf):
 
     def put_bars(self, bars: Mapping[str, Packed]) -> None:
         """Add bars or replace them, and keep the newest."""
+        self._keep(bars, merged)
 
+    def replace_bars(self, bars: Mapping[str, Packed]) -> None:
+        """Put bars in the place of all up to the newest of them; newer ones stay."""
+        self._keep(bars, replaced)
+
+    def _keep(self, bars: Mapping[str, Packed], joined: Callable[[Packed, Packed], Packed]) -> None:
         def put(pipe: Any) -> None:
             kept = {}
             for symbol, own in bars.items():
                 bars_key, slots_key = self._keys(symbol)
-                newest = merged(unpacked(pipe.get(bars_key), BAR), own)[-KEPT_BARS:]
+                newest = joined(unpacked(pipe.get(bars_key), BAR), own)[-KEPT_BARS:]
                 kept[bars_key] = newest.tobytes()
                 if len(newest) == KEPT_BARS:
                     slots = unpacked(pipe.get(slots_key), SLOT)

@@ -1,13 +1,13 @@
 """The online store's back end in a SQLite file: a symbol's bars are one value, whose end is read at once."""
 
 import sqlite3
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from cryptoai_serving.bar_shelf import BAR, KEPT_BARS, SLOT, BarShelf, Packed, merged, unpacked
+from cryptoai_serving.bar_shelf import BAR, KEPT_BARS, SLOT, BarShelf, Packed, merged, replaced, unpacked
 from cryptoai_serving.database import Database
 from edge_bundle.facts import FACT_SCHEMA
 
@@ -32,11 +32,18 @@ class SqliteShelf(BarShelf):
 
     def put_bars(self, bars: Mapping[str, Packed]) -> None:
         """Add bars or replace them, and keep the newest."""
+        self._keep(bars, merged)
+
+    def replace_bars(self, bars: Mapping[str, Packed]) -> None:
+        """Put bars in the place of all up to the newest of them; newer ones stay."""
+        self._keep(bars, replaced)
+
+    def _keep(self, bars: Mapping[str, Packed], joined: Callable[[Packed, Packed], Packed]) -> None:
         with self._database.transaction() as connection:
             # Another writer waits before it reads: what it puts back holds what is put here.
             connection.execute("BEGIN IMMEDIATE")
             for symbol, own in bars.items():
-                newest = merged(_latest(connection, symbol, KEPT_BARS), own)[-KEPT_BARS:]
+                newest = joined(_latest(connection, symbol, KEPT_BARS), own)[-KEPT_BARS:]
                 connection.execute(
                     "INSERT OR REPLACE INTO packed_bars VALUES (?, ?)", (symbol, newest.tobytes())
                 )

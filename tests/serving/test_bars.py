@@ -80,6 +80,30 @@ def test_bar_written_again_is_replaced(store: BarStore) -> None:
     assert store.latest(["ETHUSD"], 1).equals(corrected)
 
 
+def test_bars_that_are_not_among_those_that_take_their_place_are_gone_and_newer_ones_stay(
+    store: BarStore,
+) -> None:
+    store.write_bars(CANDLES)
+    own = CANDLES.filter(symbol="BTCUSD").with_row_index()
+    judged = own.filter(pl.col("index").is_between(5, 40) & (pl.col("index") != 20)).drop("index")
+    store.replace_bars(judged)
+    newer = own.filter(pl.col("index") > 40).drop("index")
+    assert store.latest(["BTCUSD"], 100).equals(pl.concat([judged, newer]))
+    assert store.latest(["ETHUSD"], 100).equals(CANDLES.filter(symbol="ETHUSD"))
+    store.replace_bars(CANDLES.clear())
+    assert store.latest(["BTCUSD"], 100).height == 44
+
+
+def test_as_many_bars_are_kept_whichever_way_they_come(store: BarStore) -> None:
+    many = walk_candles(("BTCUSD",), bars=KEPT_BARS + 30, interval="1m", seed=2)
+    store.write_bars(many.tail(20))
+    store.write_no_trade(no_trade_facts(many.head(1), interval="1m", source="s"))
+    store.replace_bars(many.head(KEPT_BARS + 10))
+    assert store.latest(["BTCUSD"], 10**6).equals(many.tail(KEPT_BARS))
+    store.write_bars(walk_candles(("BTCUSD",), bars=5, interval="1m", seed=2))
+    assert store.window(["BTCUSD"], 10**6).facts.is_empty()
+
+
 def test_facts_are_read_back_by_name_and_replaced_as_a_whole(store: BarStore) -> None:
     at = CANDLES["open_time"][0]
     rows = [
@@ -206,6 +230,7 @@ def test_every_write_of_another_changes_the_revision(store: BarStore, place: Bar
         quiet = no_trade_facts(CANDLES.head(1), interval="30m", source="s")
         for write in (
             lambda: store.write_bars(CANDLES.tail(1)),
+            lambda: store.replace_bars(CANDLES.tail(1)),
             lambda: store.write_no_trade(quiet),
             lambda: store.write_facts(quiet),
         ):

@@ -193,7 +193,10 @@ def released_bundle(market: MarketResource) -> dg.MaterializeResult[None]:
     automation_condition=dg.AutomationCondition.any_deps_updated() & ~dg.AutomationCondition.in_progress(),
 )
 def online_bars(market: MarketResource) -> dg.MaterializeResult[None]:
-    """The newest closed bars of each symbol, one row a bar, and facts, where the service reads them."""
+    """The newest closed bars of each symbol, one row a bar, and facts, where the service reads them.
+
+    They take the place of what the stream brought up to the newest of them, so that no rejected bar stays.
+    """
 
     def make() -> dict[str, Any]:
         window = stored_window(market.home, feature_names(market))
@@ -202,7 +205,7 @@ def online_bars(market: MarketResource) -> dg.MaterializeResult[None]:
             window.facts.filter(pl.col("name") != NO_TRADE), newest.select(pl.col("open_time").min()).item()
         )
         with BarStore(market.home.bars_database) as store:
-            store.write_bars(newest)
+            store.replace_bars(newest)
             store.write_no_trade(window.facts)
             store.write_facts(facts)
         return {

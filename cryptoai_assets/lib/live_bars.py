@@ -6,7 +6,7 @@ What is served is fresh because of it; what is trained on comes over REST, throu
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Self
@@ -15,7 +15,7 @@ import polars as pl
 
 from cryptoai_assets.lib.freshness import FreshnessWatch, Verdict
 from cryptoai_assets.lib.market import Market
-from cryptoai_assets.lib.quality import row_faults
+from cryptoai_assets.lib.quality import screened
 from cryptoai_assets.lib.sources.bar_sequence import StreamedBars
 from cryptoai_serving.bar_shelf import KEPT_BARS
 from cryptoai_serving.bars import BarStore
@@ -94,6 +94,36 @@ def cursors(store: BarStore, market: Market, now: datetime) -> dict[str, datetim
     }
 
 
+@dataclass(slots=True)
+class StreamScreen:
+    """Judges bars of a stream as cleaning will: by themselves, and by those before, believed or not.
+
+    Where it begins, those before are the online store's.
+    """
+
+    store: BarStore
+    market: Market
+    _before: dict[str, pl.DataFrame] = field(default_factory=dict, init=False)
+
+    def sound(self, symbol: str, candles: pl.DataFrame) -> pl.DataFrame:
+        """Those of the next bars of a symbol that break no rule; the same ones may be asked about again.
+
+        Raises
+        ------
+        StoreUnavailableError
+            When the bars before the first ones cannot be read.
+        """
+        if candles.is_empty():
+            return candles
+        interval, rule = self.market.interval, self.market.plausibility
+        if symbol not in self._before:
+            self._before[symbol] = self.store.latest([symbol], rule.bars)
+        before = self._before[symbol].filter(pl.col("open_time") < candles["open_time"].min())
+        comparable = screened(candles, interval=interval).accepted
+        self._before[symbol] = pl.concat([before, comparable]).tail(rule.bars)
+        return screened(candles, interval=interval, plausibility=rule, before=before).accepted
+
+
 async def keep_online(
     stream: AsyncIterator[StreamedBars],
     store: BarStore,
@@ -109,6 +139,7 @@ async def keep_online(
     cannot be put there waits for the next bar.
     """
     newest: dict[str, datetime] = {}
+    screen = StreamScreen(store, market)
     waiting: deque[StreamedBars] = deque(maxlen=KEPT_BARS)
     StreamRecord(since, newest, last_failure()).write(record)
     async for bars in stream:
@@ -116,25 +147,19 @@ async def keep_online(
         failure = None
         try:
             while waiting:
-                _put(waiting[0], store, newest, market)
+                _put(waiting[0], screen, newest)
                 waiting.popleft()
         except StoreUnavailableError as error:
             failure = error.problem
         StreamRecord(since, newest, failure or last_failure()).write(record)
 
 
-def _put(bars: StreamedBars, store: BarStore, newest: dict[str, datetime], market: Market) -> None:
-    store.write_bars(sound(bars.fetched.candles, market.interval))
-    store.write_no_trade(bars.fetched.facts)
+def _put(bars: StreamedBars, screen: StreamScreen, newest: dict[str, datetime]) -> None:
+    screen.store.write_bars(screen.sound(bars.symbol, bars.fetched.candles))
+    screen.store.write_no_trade(bars.fetched.facts)
     times = bars.fetched.candles["open_time"]
     if not bars.over_rest and times.len():
         newest[bars.symbol] = max(times[-1], newest.get(bars.symbol, times[-1]))
-
-
-def sound(candles: pl.DataFrame, interval: str) -> pl.DataFrame:
-    """Rows that break no rule of raw candles."""
-    broken = pl.any_horizontal(row_faults(interval).values())
-    return candles.filter(~broken.fill_null(True))
 
 
 def missed(one: Verdict) -> str:

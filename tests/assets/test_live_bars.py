@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from starlette.types import Receive, Scope, Send
 
 from cryptoai_assets.defs.monitoring.sensors import silent_streams_are_told
 from cryptoai_assets.defs.resources import AlertsResource, MarketResource
-from cryptoai_assets.lib.live_bars import StreamRecord, cursors, keep_online, sound
-from cryptoai_assets.lib.market import market_preset
+from cryptoai_assets.lib.live_bars import StreamRecord, cursors, keep_online
+from cryptoai_assets.lib.market import Market, market_preset
+from cryptoai_assets.lib.quality import FAR_OFF, screened
 from cryptoai_assets.lib.sources.bar_sequence import StreamedBars
 from cryptoai_assets.lib.sources.candle_source import Fetched
 from cryptoai_assets.lib.sources.exchange_stream import ExchangeStream, Reconnecting
@@ -58,9 +59,9 @@ async def told(*parts: StreamedBars) -> AsyncIterator[StreamedBars]:
         yield one
 
 
-async def kept(store: BarStore, record: Path, *parts: StreamedBars) -> StreamRecord:
+async def kept(store: BarStore, record: Path, *parts: StreamedBars, market: Market = MARKET) -> StreamRecord:
     await keep_online(
-        told(*parts), store, record, market=MARKET, since=NOON, last_failure=lambda: "a lost connection"
+        told(*parts), store, record, market=market, since=NOON, last_failure=lambda: "a lost connection"
     )
     found = StreamRecord.read(record)
     assert found is not None
@@ -90,12 +91,33 @@ async def test_record_is_there_before_the_first_bar_and_none_where_no_stream_was
 
 
 async def test_broken_bar_is_not_put_online(store: BarStore, tmp_path: Path) -> None:
-    broken = CANDLES.with_columns(high=pl.when(pl.col("open_time") == NOON).then(0.5).otherwise("high"))
-    assert sound(broken, "1m")["open_time"].min() == NOON + MINUTE
-    assert sound(CANDLES, "1m").equals(CANDLES)
-    bars = StreamedBars("BTCUSDT", Fetched(broken.filter(symbol="BTCUSDT"), empty_facts()), over_rest=False)
+    own = CANDLES.filter(symbol="BTCUSDT")
+    broken = own.with_columns(high=pl.when(pl.col("open_time") == NOON).then(0.5).otherwise("high"))
+    bars = StreamedBars("BTCUSDT", Fetched(broken, empty_facts()), over_rest=False)
     await kept(store, tmp_path / "stream.json", bars)
-    assert store.latest(["BTCUSDT"], 10).height == 5
+    assert store.latest(["BTCUSDT"], 10).equals(own[1:])
+
+
+async def test_bars_far_from_those_before_are_left_out_one_by_one_as_cleaning_leaves_them_out(
+    store: BarStore, tmp_path: Path
+) -> None:
+    rule = replace(MARKET.plausibility, bars=20)
+    bar, prices = pl.int_range(pl.len()), pl.col("open", "high", "low", "close")
+    # One bar with a low of a cent, and a price that doubles and stays, and is believed when it is usual.
+    streamed = (
+        walk_candles(["BTCUSDT"], bars=100, interval="1m", seed=1, start=NOON)
+        .with_columns(low=pl.when(bar == 50).then(0.01).otherwise("low"))
+        .with_columns(prices * pl.when(bar < 60).then(1).otherwise(2))
+    )
+    store.write_bars(streamed[:40])
+    parts = [
+        StreamedBars("BTCUSDT", Fetched(own, empty_facts()), over_rest=False)
+        for own in streamed[40:].iter_slices(1)
+    ]
+    await kept(store, tmp_path / "stream.json", *parts, market=replace(MARKET, plausibility=rule))
+    cleaned = screened(streamed, interval="1m", plausibility=rule)
+    assert cleaned.counts[FAR_OFF] == 12
+    assert store.latest(["BTCUSDT"], 100).equals(cleaned.accepted)
 
 
 async def test_stream_goes_on_after_the_newest_bar_that_the_service_has_but_not_from_long_ago(

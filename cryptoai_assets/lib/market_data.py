@@ -254,6 +254,16 @@ def awaited_bars(raw: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
     return awaited.filter(~came).select("symbol", "since", "bars")
 
 
+def answered_until(raw: pl.DataFrame, facts: pl.DataFrame, *, interval: str) -> datetime | None:
+    """End of the last slot of which a look told something: a bar, no trade, or that none was delivered."""
+    step = interval_duration(interval)
+    told = facts.filter(pl.col("name").is_in([NO_TRADE, NOT_DELIVERED]))
+    slots = pl.when(pl.col("name") == NOT_DELIVERED).then("value").otherwise(1).cast(pl.Int64)
+    ends = [raw["open_time"] + step, told.select(pl.col("event_time") + slots * step).to_series()]
+    last: datetime | None = pl.concat(ends).to_frame().max().item()
+    return last
+
+
 def _last_bar(candles: pl.DataFrame) -> datetime | None:
     last: datetime | None = candles.select(pl.col("open_time").max()).item()
     return last

@@ -1,13 +1,21 @@
 """One month of one symbol on its way into the store: what its market's settings say of every step."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import takewhile
 
 import polars as pl
 
 from cryptoai_assets.lib.gaps import GapTable, find_gaps
-from cryptoai_assets.lib.market import Market, month_window
-from cryptoai_assets.lib.market_data import MarketStores, TakenIn, appended, cleaned, ingested
+from cryptoai_assets.lib.market import Market, month_after, month_start, month_window, months_of
+from cryptoai_assets.lib.market_data import (
+    MarketStores,
+    TakenIn,
+    answered_until,
+    appended,
+    cleaned,
+    ingested,
+)
 from cryptoai_assets.lib.quality import Screened
 from cryptoai_assets.lib.repair import Repaired, RepairPolicy, repair
 from cryptoai_assets.lib.sources.candle_source import CandleSource, Fetched
@@ -106,3 +114,28 @@ class MarketMonth:
             end=end,
             now=now,
         )
+
+
+def months_to_take(market: Market, stores: MarketStores, symbol: str, now: datetime) -> list[str]:
+    """Months of a symbol that its source is asked for now, in order, the running one last.
+
+    Before it those whose end nobody has looked at, back to one whose end somebody has; what was not delivered
+    then is for the gaps. One that ended within a day is asked for anyway: its last bars may be revised.
+    """
+    if now.date() < market.history_start:
+        return []
+    asked_anyway = {f"{moment:%Y-%m}" for moment in (now, now - timedelta(days=1))}
+    first = min([*stores.raw_candles.months(symbol), *asked_anyway])
+    months = [month for month in months_of(market, now.date()) if first <= month <= f"{now:%Y-%m}"]
+
+    def is_open(month: str) -> bool:
+        return month in asked_anyway or not _end_is_known(market, stores, symbol, month)
+
+    return sorted(takewhile(is_open, reversed(months)))
+
+
+def _end_is_known(market: Market, stores: MarketStores, symbol: str, month: str) -> bool:
+    _, end = month_window(market, month, month_start(month_after(month)))
+    raw, facts = (store.month_or_empty(symbol, month) for store in (stores.raw_candles, stores.raw_facts))
+    told = answered_until(raw, facts, interval=market.interval)
+    return told is not None and end - told < market.bar

@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 import pytest
+from fakes.tiny_bundle import walk_candles
 
 from cryptoai_assets.defs.market_data.schedules import candles_every_five_minutes, gaps_every_hour
 from cryptoai_assets.defs.orderbook.schedules import books_every_five_minutes
@@ -15,7 +16,7 @@ from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.gaps import GAP_SCHEMA
 from cryptoai_assets.lib.store import write_parquet_atomically
 
-NOW = datetime(2026, 3, 31, 23, 59, tzinfo=UTC)
+NOW, FEBRUARY = datetime(2026, 3, 31, 23, 59, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -48,12 +49,14 @@ def asked(
     return [run.partition_key for run in found]
 
 
-def test_running_month_of_every_symbol_is_asked_for(instance: dg.DagsterInstance) -> None:
-    assert asked(instance, "live") == ["2026-03-01|BTCUSDT", "2026-03-01|ETHUSDT"]
+def test_running_month_of_every_symbol_is_asked_for(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    assert asked(instance, "live", str(tmp_path)) == ["2026-03-01|BTCUSDT", "2026-03-01|ETHUSDT"]
 
 
-def test_last_bars_of_a_month_are_asked_for_when_it_has_ended(instance: dg.DagsterInstance) -> None:
-    resource = MarketResource(name="live", time="2026-04-01T00:05:00+00:00")
+def test_last_bars_of_a_month_are_asked_for_when_it_has_ended(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    resource = MarketResource(name="live", root=str(tmp_path), time="2026-04-01T00:05:00+00:00")
     with schedule_context(instance, resource) as context:
         found = candles_every_five_minutes(context)
     assert isinstance(found, list)
@@ -65,15 +68,26 @@ def test_last_bars_of_a_month_are_asked_for_when_it_has_ended(instance: dg.Dagst
     ]
 
 
-def test_run_that_goes_on_is_not_overtaken(instance: dg.DagsterInstance) -> None:
+def test_ended_month_of_one_symbol_is_asked_for_when_nobody_looked_at_its_end(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    stores = MarketResource(name="live", root=str(tmp_path)).stores
+    month = walk_candles(["BTCUSDT", "ETHUSDT"], bars=28 * 1440, interval="1m", seed=1, start=FEBRUARY)
+    stores.raw_candles.write("BTCUSDT", "2026-02", month.filter(symbol="BTCUSDT")[:-1])
+    stores.raw_candles.write("ETHUSDT", "2026-02", month.filter(symbol="ETHUSDT"))
+    running = ["2026-03-01|BTCUSDT", "2026-03-01|ETHUSDT"]
+    assert asked(instance, "live", str(tmp_path)) == ["2026-02-01|BTCUSDT", *running]
+
+
+def test_run_that_goes_on_is_not_overtaken(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     for symbol in ("BTCUSDT", "ETHUSDT"):
-        assert f"2026-03-01|{symbol}" in (asked(instance, "live") or [])
+        assert f"2026-03-01|{symbol}" in (asked(instance, "live", str(tmp_path)) or [])
         instance.create_run_for_job(
             dg.job(name="refreshed_candles")(lambda: None),  # the job's name is what is looked for
             tags={"dagster/partition": f"2026-03-01|{symbol}"},
             status=dg.DagsterRunStatus.STARTED,
         )
-    assert asked(instance, "live") == "the last runs go on"
+    assert asked(instance, "live", str(tmp_path)) == "the last runs go on"
 
 
 def test_day_that_is_recorded_is_gone_on_with_and_the_last_one_before_it_too(

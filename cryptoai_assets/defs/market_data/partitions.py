@@ -6,6 +6,8 @@ import dagster as dg
 
 from cryptoai_assets.defs.resources import configured_market
 from cryptoai_assets.lib.market import Market, month_after, month_start
+from cryptoai_assets.lib.market_data import MarketStores
+from cryptoai_assets.lib.market_month import months_to_take
 
 
 def symbol_months(market: Market) -> dg.MultiPartitionsDefinition:
@@ -28,15 +30,13 @@ def symbol_and_month(partition_key: str) -> tuple[str, str]:
     return symbol, month[:7]
 
 
-def symbol_months_at(market: Market, now: datetime) -> list[str]:
-    """Keys of the month that is running at a time, and of the one that ended within a day, of each symbol."""
-    moments = [now - timedelta(days=1)] if now.day == 1 else []
-    return [
-        partition_of(symbol, moment)
-        for moment in (*moments, now)
+def symbol_months_at(market: Market, stores: MarketStores, now: datetime) -> list[str]:
+    """Keys of the months that each symbol's source is asked for at a time, in order; see `months_to_take`."""
+    return sorted(
+        partition_of(symbol, month_start(month))
         for symbol in market.symbols
-        if moment.date() >= market.history_start
-    ]
+        for month in months_to_take(market, stores, symbol, now)
+    )
 
 
 def partition_of(symbol: str, moment: datetime) -> str:

@@ -32,10 +32,14 @@ _WRITERS = (refreshed_candles.name, refilled_candles.name)
 def candles_every_five_minutes(
     context: dg.ScheduleEvaluationContext, market: MarketResource
 ) -> list[dg.RunRequest] | dg.SkipReason:
-    """Ask for the running month of every symbol; a run that has not ended yet is not overtaken."""
+    """Ask for the running month of every symbol, and for ended ones at whose end nobody has looked.
+
+    A run that has not ended yet is not overtaken.
+    """
     if not market.settings.grows:
         return dg.SkipReason(f"the market {market.name} ends with its data")
-    return free_requests(context, symbol_months_at(market.settings, market.now()), jobs=_WRITERS)
+    wanted = symbol_months_at(market.settings, market.stores, market.now())
+    return free_requests(context, wanted, jobs=_WRITERS)
 
 
 @dg.schedule(cron_schedule="20 * * * *", job=refilled_candles, default_status=STATUS)

@@ -57,18 +57,16 @@ def day_bars(
 
 
 def days_to_go_on_with(home: Home, now: datetime) -> dict[str, list[date]]:
-    """Days of each symbol whose bars are to be made now: the running one, and the last one before it.
+    """Days of each symbol whose bars are to be made now: those recorded from the last one that has bars on.
 
-    A day without a recording is none; the last one that has bars is gone on with once more after it ended.
+    That one is gone on with once more after it ended. Where none has bars yet, or the clock began anew, the
+    running day is the first.
     """
-    return {
-        symbol: [
-            day
-            for day in sorted({*home.microstructure.days(symbol)[-1:], now.date()})
-            if home.recordings.path(symbol, day).is_file()
-        ]
-        for symbol in home.market.symbols
-    }
+    today, days = now.date(), {}
+    for symbol in home.market.symbols:
+        first = min([today, *home.microstructure.days(symbol)[-1:]])
+        days[symbol] = [day for day in home.recordings.days(symbol) if first <= day <= today]
+    return days
 
 
 def microstructure_facts(

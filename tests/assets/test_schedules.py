@@ -109,6 +109,22 @@ def test_day_that_is_recorded_is_gone_on_with_and_the_last_one_before_it_too(
     assert asked(instance, "live", root, books_every_five_minutes) == both[1:]
 
 
+def test_days_that_were_recorded_while_the_platform_was_away_are_made_when_it_is_back(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    root, home = str(tmp_path), MarketResource(name="live", root=str(tmp_path)).home
+    received = int(NOW.timestamp()) * 10**9
+    for days in (4, 3, 2, 0, -1):
+        home.recordings.append("BTCUSDT", [(received - days * 86_400 * 10**9, "{}")])
+    write_parquet_atomically(pl.DataFrame(), home.microstructure.path("BTCUSDT", date(2026, 3, 28)))
+    assert asked(instance, "live", root, books_every_five_minutes) == [
+        f"2026-03-{day}|BTCUSDT" for day in (28, 29, 31)
+    ]
+    # A venue whose clock began anew has bars of days to come.
+    write_parquet_atomically(pl.DataFrame(), home.microstructure.path("BTCUSDT", date(2026, 4, 1)))
+    assert asked(instance, "live", root, books_every_five_minutes) == ["2026-03-31|BTCUSDT"]
+
+
 def test_market_that_ends_with_its_data_is_left_alone(instance: dg.DagsterInstance) -> None:
     assert asked(instance, "sample") == "the market sample ends with its data"
 

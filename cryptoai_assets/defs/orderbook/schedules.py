@@ -16,7 +16,7 @@ _RESUME = {"ops": {"microstructure_bars": {"config": {"resume": True}}}}
 def books_every_five_minutes(
     context: dg.ScheduleEvaluationContext, market: MarketResource
 ) -> list[dg.RunRequest] | dg.SkipReason:
-    """Go on with the running day of every symbol that is recorded, and with the last one before it."""
+    """Go on with the days of every symbol that are recorded, from the last one that has bars on."""
     if not market.settings.grows:
         return dg.SkipReason(f"the market {market.name} ends with its data")
     days = days_to_go_on_with(market.home, market.now())

@@ -41,6 +41,10 @@ class Recordings:
         """File of one symbol and one UTC day of receipt."""
         return self.root / symbol / f"{day:%Y-%m-%d}.jsonl"
 
+    def days(self, symbol: str) -> list[date]:
+        """Days that are recorded, in order."""
+        return sorted(date.fromisoformat(path.stem) for path in (self.root / symbol).glob("[0-9]*.jsonl"))
+
     def append(self, symbol: str, lines: Iterable[Line]) -> None:
         """Add messages in the order of receipt; what a killed writer left of a line is taken off first."""
         for day, own in groupby(lines, lambda line: datetime.fromtimestamp(line[0] // 10**9, UTC).date()):

@@ -91,6 +91,8 @@ def test_lines_are_kept_by_day_of_receipt_and_read_back_with_the_end_of_the_day_
         "2024-03-01.jsonl",
         "2024-03-02.jsonl",
     ]
+    assert recordings.days(SYMBOL) == [date(2024, 3, 1), DAY]
+    assert recordings.days("ETHUSDT") == []
     kinds = Counter(type(event) for event in recordings.events(SYMBOL, DAY, snapshot_limit=1000))
     assert kinds == {Snapshot: 1, Diff: 49, Trade: 49}
     assert list(recordings.events(SYMBOL, DAY + timedelta(days=2), snapshot_limit=1000)) == []

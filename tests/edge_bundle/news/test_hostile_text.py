@@ -1,5 +1,7 @@
 """Text of strangers: markup, controls, misread letters and floods become one bounded line."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +23,12 @@ from edge_bundle.news.hostile_text import plain
         ("<img src=x onerror=alert(1)>Text", "Text"),
         ("<p>Broken <b>markup", "Broken markup"),
         ("half \ud800of a letter", "half of a letter"),
+        ("To the moon <![lol[ !!!", "To the moon <![lol[ !!!"),
+        ("To the moon <![lol[ !!!>now", "To the moon now"),
+        ("Seen <![CDATA[a > b]]>twice", "Seen twice"),
+        ("One<!-- <p>hidden</p> <!-- too --> two<!-- never <b>closed</b>", "One two"),
+        ("if a <b and c> d", "if a d"),
+        ("5 <6 <b>7</b>", "5 <6 7"),
         ("", ""),
     ],
 )
@@ -30,6 +38,24 @@ def test_markup_becomes_what_a_reader_sees(markup: str, text: str) -> None:
 
 def test_length_is_bounded_whatever_comes() -> None:
     assert len(plain("<b>x</b> " * 1_000_000, most=50)) <= 50
+
+
+@pytest.mark.parametrize("flood", ["<a", "<!--", "<!", "<?", "</", "<![", "<a '", "&#", "<![x[>", "<script>"])
+def test_time_to_read_a_flood_of_brackets_grows_with_its_length_and_not_its_square(flood: str) -> None:
+    def seconds(characters: int) -> float:
+        markup = (flood * characters)[:characters]
+        begun = time.process_time()
+        plain(markup, most=50)
+        return time.process_time() - begun
+
+    little = min(seconds(15_000) for _ in range(3))
+    assert min(seconds(120_000) for _ in range(2)) < 32 * little + 0.05
+
+
+@given(st.text("<>!-[]/?&#;x a'\"", max_size=60))
+def test_no_markup_is_an_error(text: str) -> None:
+    found = plain(text, most=200)
+    assert found == " ".join(found.split())
 
 
 @given(st.text(max_size=500))

@@ -160,7 +160,7 @@ class News:
         Source: RFC 9309, Robots Exclusion Protocol, section 2.3.1.
         """
         read = self.database.marked(_leave(address))
-        if read is None or now - read[1] >= DAY:
+        if read is None or abs(now - read[1]) >= DAY:  # a clock that was ahead has read it later than now
             parts = urlsplit(address)
             site = Web(
                 f"{name}'s site", f"{parts.scheme}://{parts.netloc}", headers={"User-Agent": USER_AGENT}
@@ -180,9 +180,9 @@ class News:
     def _articles(self, news_api: Web, now: datetime) -> "_Brought | None":
         """Articles of NewsAPI, unless it was asked a moment ago."""
         asked = self.database.marked(_asked(news_api.name))
-        if asked is not None and now - asked[1] < NEWS_API_EVERY:
+        since = asked[1] if asked and asked[1] <= now else now - DAY
+        if now - since < NEWS_API_EVERY:
             return None
-        since = asked[1] if asked else now - DAY
         answer = news_api.json(PATH, news_api_question(QUERY, since=since, now=now))
         try:
             return _Brought(news_api_items(answer), {})
@@ -192,7 +192,8 @@ class News:
     def _hours(self, now: datetime) -> int:
         """Score what has no score of the method, and write down the mood of each hour that has passed."""
         shelf = NewsShelf(self.database)
-        newest = shelf.newest_slot() or now - HOUR
+        # What a clock that was ahead told of later hours keeps none from being told now.
+        newest = shelf.newest_slot(until=now) or now - HOUR
         slots = slots_between(max(newest, now - CAUGHT_UP), now, every=HOUR)
         held = shelf.articles(now - CAUGHT_UP - COPIES_WITHIN - DAY)
         known = held.filter(held["method_version"] == self.method.version)

@@ -71,10 +71,11 @@ class NewsShelf:
         with self.database.connection() as connection:
             connection.executemany("INSERT OR IGNORE INTO moods VALUES (?, ?, ?, ?)", rows)
 
-    def newest_slot(self) -> datetime | None:
-        """Hour of the newest mood; None while there is none."""
+    def newest_slot(self, *, until: datetime) -> datetime | None:
+        """Hour of the newest mood up to a time; None while there is none."""
+        query = "SELECT max(at) FROM moods WHERE at <= ?"
         with self.database.connection() as connection:
-            [newest] = connection.execute("SELECT max(at) FROM moods").fetchone()
+            [newest] = connection.execute(query, (milliseconds(until),)).fetchone()
         return None if newest is None else moment(newest)
 
     def moods(self, symbol: str, names: Sequence[str], *, since: datetime) -> dict[str, list[Any]]:

@@ -119,7 +119,7 @@ def test_database_of_an_older_program_keeps_its_bars_and_takes_what_is_new(datab
     connection = sqlite3.connect(database.path)
     connection.executescript("DROP TABLE articles; DROP TABLE moods; PRAGMA user_version=1")
     connection.close()
-    assert NewsShelf(database).newest_slot() is None
+    assert NewsShelf(database).newest_slot(until=CLOSED) is None
     assert_frame_equal(database.candles(("BTCUSDT", "ETHUSDT"), bars=1000), bars)
 
 

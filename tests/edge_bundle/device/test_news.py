@@ -180,13 +180,22 @@ def test_text_is_kept_short_and_forgotten_with_the_bars(news: News, site: NewsSi
     news.run(NOW + HOUR)
     news.database.forget(before=NOW + timedelta(days=1))
     assert held(news).is_empty()
-    assert NewsShelf(news.database).newest_slot() is None
+    assert NewsShelf(news.database).newest_slot(until=NOW + HOUR) is None
 
 
 def test_hours_that_were_slept_through_are_told_and_not_for_ever(news: News) -> None:
     news.run(NOW)
     assert news.run(NOW + timedelta(hours=5)).hours == 5
     assert news.run(NOW + timedelta(days=30)).hours == CAUGHT_UP // HOUR
+
+
+def test_clock_that_was_ahead_keeps_no_later_hour_from_being_told(news: News, site: NewsSite) -> None:
+    news.run(NOW)
+    news.run(NOW + timedelta(days=20))
+    assert news.run(NOW + timedelta(hours=3)).hours == 3
+    assert news.run(NOW + timedelta(hours=3)).hours == 0
+    site.robots = "User-agent: *\nDisallow: /"
+    assert "does not allow" in news.run(NOW + timedelta(days=2)).failures[0]
 
 
 ARTICLE = {
@@ -217,6 +226,16 @@ def test_news_api_is_asked_with_its_key_now_and_then(tmp_path: Path) -> None:
     assert "secret" not in "".join(server.asked) + repr(web)
     assert "from=2026-02-28" in server.asked[0]
     assert "from=2026-03-01T12%3A10" in server.asked[1]
+
+
+def test_news_api_is_asked_again_after_a_clock_was_ahead(tmp_path: Path) -> None:
+    with scripted_server() as server:
+        server.will_answer(*[reply(json.dumps({"status": "ok", "articles": []}))] * 2)
+        web = Web("NewsAPI", server.url, headers={NEWS_API_HEADER: "secret"})
+        news = News(DeviceDatabase(tmp_path / "d.db"), {}, web, KEYWORDS, COINS, timedelta(days=90))
+        news.run(NOW + timedelta(days=20))
+        assert news.run(NOW).failures == ()
+    assert "from=2026-02-28" in server.asked[1]
 
 
 def test_feeds_have_the_names_that_they_are_known_under() -> None:

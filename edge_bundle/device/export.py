@@ -231,10 +231,10 @@ class Export:
         which the bars begin is whole when the venue has none before; otherwise they are still on their way,
         or the day is cut off by how far back bars are wanted.
         """
-        extents = {symbol: extent for symbol in self.symbols if (extent := self.database.extent(symbol))}
+        extents = self._extents()
         if not extents:
             return
-        known_until = min(now, max(last for _, last in extents.values()))
+        known_until = _known_until(extents, now)
         since = known_until - LONGEST_WAIT
         missing = {
             slot.date()
@@ -247,6 +247,10 @@ class Export:
             if day not in missing and all(first <= _midnight(day) for first in begun):
                 yield day
             day += DAY
+
+    def _extents(self) -> Mapping[str, tuple[datetime, datetime]]:
+        """First and last bar of each symbol that has any."""
+        return {symbol: extent for symbol in self.symbols if (extent := self.database.extent(symbol))}
 
     def _written(self, day: date) -> Mapping[str, Path]:
         """Files of a day; what was once written stays as it is."""
@@ -271,8 +275,12 @@ class Export:
             replace_folder(draft, folder)
         return files
 
-    def forget(self, *, before: date) -> None:
-        """Drop the files of older days."""
+    def forget(self, *, older_than: timedelta, now: datetime) -> None:
+        """Drop the files of days that lie so far before the newest bar: a clock that is ahead drops none."""
+        extents = self._extents()
+        if not extents:
+            return
+        before = (_known_until(extents, now) - older_than).date()
         for folder in self.folder.glob("????-??-??"):
             if folder.name < f"{before}":
                 shutil.rmtree(folder, ignore_errors=True)
@@ -286,6 +294,11 @@ def csv_name(day: date) -> str:
 def parquet_name(day: date) -> str:
     """Name of a day's Parquet file."""
     return f"candles-{day}.parquet"
+
+
+def _known_until(extents: Mapping[str, tuple[datetime, datetime]], now: datetime) -> datetime:
+    """Time of the newest bar, which the venue's clock has made, or of the device's while that is behind."""
+    return min(now, max(last for _, last in extents.values()))
 
 
 def _sent(day: date) -> str:

@@ -42,6 +42,11 @@ class Harvested:
     clock_ahead: timedelta | None
     failures: tuple[str, ...]
 
+    @property
+    def clock_is_right(self) -> bool:
+        """Whether the venue told its time, and the device's clock says the same."""
+        return self.clock_ahead is not None and abs(self.clock_ahead) <= CLOCK_TOLERANCE
+
 
 @dataclass(frozen=True, slots=True)
 class Harvest:

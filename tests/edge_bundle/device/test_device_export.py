@@ -245,10 +245,20 @@ def test_unknown_destination_is_refused() -> None:
             destination(settings, clock=clock)
 
 
-def test_old_days_are_dropped(export: Export) -> None:
+@pytest.mark.parametrize("ahead", [timedelta(), timedelta(days=100)])
+def test_old_days_are_dropped_by_the_newest_bar_however_far_ahead_the_clock_is(
+    ahead: timedelta, export: Export
+) -> None:
     export.run(None, now=NOW)
-    export.forget(before=FINISHED[2])
+    export.forget(older_than=DAY, now=NOW + ahead)
     assert [path.name for path in export.folder.iterdir()] == [f"{FINISHED[2]}"]
+
+
+def test_without_a_bar_no_day_is_dropped(export: Export) -> None:
+    export.run(None, now=NOW)
+    export.database.forget(before=NOW)
+    export.forget(older_than=DAY, now=NOW)
+    assert len(list(export.folder.iterdir())) == DAYS
 
 
 def test_clock_that_is_a_day_ahead_finishes_no_day(export: Export) -> None:

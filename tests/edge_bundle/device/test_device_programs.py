@@ -9,11 +9,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from fakes.binance_server import BinanceServer, Fault, binance_server
+from fakes.binance_server import BinanceServer, Fault, binance_server, minute_candles
 from fakes.installed_device import CLOSED, MODEL, SYMBOLS, installed_device, settings_file
 from fakes.news_site import news_site, rss
 from fakes.project_root import PROJECT
 from fakes.slack_server import slack_server
+from polars.testing import assert_frame_equal
 
 from edge_bundle.device.database import DeviceDatabase
 from edge_bundle.device.news_shelf import NewsShelf
@@ -86,6 +87,32 @@ def test_venue_that_bans_is_a_trouble_and_no_crash(server: BinanceServer, tmp_pa
     assert "status 451" in harvested.stderr
     [trouble] = DeviceDatabase(settings.database).troubles(since=datetime.now(UTC) - timedelta(minutes=5))
     assert (trouble.program, "status 451" in trouble.what) == ("harvest", True)
+
+
+def test_old_bars_are_dropped_only_by_a_clock_that_the_venue_confirms(
+    server: BinanceServer, tmp_path: Path
+) -> None:
+    settings = installed_device(tmp_path, venue_url=server.url)
+    with settings_file(tmp_path).open("a") as entries:
+        entries.write("history_days = 1\nretention_days = 2\n")
+    old = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(days=3)
+    bars = minute_candles(old, 3)
+    database = DeviceDatabase(settings.database)
+    database.add_candles(bars, source="test", now=old)
+
+    server.now = old + timedelta(hours=1)
+    ahead = edge(tmp_path, "harvest")
+    assert (ahead.returncode, "set it" in ahead.stderr) == (1, True), ahead.stderr
+    server.will("time", Fault(hangs_up=True))
+    assert edge(tmp_path, "harvest").returncode == 1
+    assert_frame_equal(database.candles_between(SYMBOLS[0], old, old + timedelta(minutes=3)), bars)
+
+    server.now = datetime.now(UTC)
+    right = edge(tmp_path, "harvest")
+    assert right.returncode == 0, right.stderr
+    extent = database.extent(SYMBOLS[0])
+    assert extent is not None
+    assert extent[0] >= old + timedelta(days=1)
 
 
 def test_news_are_read_by_their_program_and_a_person_is_told_of_what_fails(tmp_path: Path) -> None:

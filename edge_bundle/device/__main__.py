@@ -7,12 +7,13 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from edge_bundle.device import settings as device_settings
-from edge_bundle.device.database import DeviceDatabase, ran_well
+from edge_bundle.device.database import DatabaseRefusedError, DeviceDatabase, ran_well
 from edge_bundle.device.settings import DeviceSettings, SettingsRefusedError
 from edge_bundle.errors import EdgeBundleError, ReleaseRefusedError
 
@@ -256,7 +257,8 @@ def _well(database: DeviceDatabase, program: str, told: str, now: datetime) -> N
 
 def _note(settings: DeviceSettings, program: str, what: str, now: datetime) -> None:
     sys.stderr.write(f"{program}: {what}\n")
-    DeviceDatabase(settings.database).note_trouble(program, what, now=now)
+    with suppress(DatabaseRefusedError):  # then it is the trouble, and a program that needs it says so
+        DeviceDatabase(settings.database).note_trouble(program, what, now=now)
 
 
 _PROGRAMS: Mapping[str, Callable[[DeviceSettings, datetime], int]] = {

@@ -1,19 +1,21 @@
 """Alerts: sure forecasts and trouble of the device, told to a person, each matter once in a while."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import polars as pl
 
 from edge_bundle.alerts import Alert, Channel, Outbox
 from edge_bundle.channels import MailChannel, SlackChannel, WebhookChannel
-from edge_bundle.device.database import DeviceDatabase, ran_well
+from edge_bundle.device.database import DatabaseRefusedError, DeviceDatabase, ran_well
 from edge_bundle.device.health import standing
 from edge_bundle.device.settings import CLOCK_TOLERANCE, DeviceSettings
 
 PROGRAM = "alerts"
 OUTBOX_NAME = "alerts.db"
+# Kind of the alerts of the database itself.
+DATABASE = "database"
 # An older forecast is no news, and an older trouble is one that is over.
 NEWS_FOR = timedelta(minutes=10)
 TROUBLE_FOR = timedelta(hours=1)
@@ -38,14 +40,20 @@ def raise_alerts(
 ) -> Raised:
     """Keep what a person should know in the outbox, and send what waits there.
 
-    After an alert there is none of the same matter for `alert_pause_minutes`.
+    After an alert there is none of the same matter for `alert_pause_minutes`. A database that cannot be read
+    or written is the one matter then.
     """
     outbox, raised = Outbox(settings.home / OUTBOX_NAME), 0
-    for matter, alert in (*_trouble(settings, database, now), *_signals(settings, database, symbols, now)):
-        if _is_paused(settings, database, matter, now):
-            continue
-        raised += outbox.add(alert)
-        database.mark(_told(matter), alert.cause, now=now)
+    try:
+        matters = *_trouble(settings, database, now), *_signals(settings, database, symbols, now)
+        for matter, alert in matters:
+            if _is_paused(settings, database, matter, now):
+                continue
+            # Marked first: what cannot be marked as told would be told by every run.
+            database.mark(_told(matter), alert.cause, now=now)
+            raised += outbox.add(alert)
+    except DatabaseRefusedError as error:
+        raised += _refusal_added(settings, outbox, error, now)
     return Raised(raised, tuple(outbox.deliver(channels, now)))
 
 
@@ -106,25 +114,39 @@ def _trouble(
     findings = standing(settings, database, now)
     cures = {found.subject: f"{found.told}: {found.cure}" for found in findings if not found.well}
     for matter, told in (cures | failed).items():
-        yield (
-            matter,
-            Alert(
-                cause=f"{matter} {now:%Y-%m-%dT%H:%M:%SZ}",
-                severity="warning",
-                title=f"The device is not well: {matter}",
-                summary=told,
-                facts=(("look", "cryptoai-edge doctor"),),
-                links=(),
-                raised_at=now,
-            ),
-        )
+        yield matter, _not_well(matter, told, now)
+
+
+def _refusal_added(
+    settings: DeviceSettings, outbox: Outbox, error: DatabaseRefusedError, now: datetime
+) -> bool:
+    """Keep that the database is refused; when it was last told only the outbox knows."""
+    told = [alert.raised_at for alert in outbox.alerts() if alert.kind == DATABASE]
+    if any(_is_recent(settings, at, now) for at in told):
+        return False
+    return outbox.add(replace(_not_well(DATABASE, f"{error}", now), kind=DATABASE))
+
+
+def _not_well(matter: str, told: str, now: datetime) -> Alert:
+    return Alert(
+        cause=f"{matter} {now:%Y-%m-%dT%H:%M:%SZ}",
+        severity="warning",
+        title=f"The device is not well: {matter}",
+        summary=told,
+        facts=(("look", "cryptoai-edge doctor"),),
+        links=(),
+        raised_at=now,
+    )
 
 
 def _is_paused(settings: DeviceSettings, database: DeviceDatabase, matter: str, now: datetime) -> bool:
     told = database.marked(_told(matter))
-    if told is None or told[1] > now + CLOCK_TOLERANCE:  # told by a clock that was wrong
-        return False
-    return now - told[1] < timedelta(minutes=settings.alert_pause_minutes)
+    return told is not None and _is_recent(settings, told[1], now)
+
+
+def _is_recent(settings: DeviceSettings, told_at: datetime, now: datetime) -> bool:
+    """Whether the pause after an alert lasts; one that is told later than now was told by a wrong clock."""
+    return -CLOCK_TOLERANCE <= now - told_at < timedelta(minutes=settings.alert_pause_minutes)
 
 
 def _told(matter: str) -> str:

@@ -171,7 +171,10 @@ def _model(settings: DeviceSettings, database: DeviceDatabase, now: datetime) ->
 
 
 def _bars(database: DeviceDatabase, symbol: str, step: timedelta, now: datetime) -> Finding:
-    extent = database.extent(symbol)
+    try:
+        extent = database.extent(symbol)
+    except DatabaseRefusedError:
+        return _not_known(f"bars of {symbol}")
     if extent is None:
         return Finding(f"bars of {symbol}", "none yet", "wait a minute; then look at harvest")
     age = now - extent[1] - step
@@ -180,9 +183,16 @@ def _bars(database: DeviceDatabase, symbol: str, step: timedelta, now: datetime)
 
 
 def _program(database: DeviceDatabase, program: str, longest: timedelta, now: datetime) -> Finding:
-    marked = database.marked(ran_well(program))
+    try:
+        marked = database.marked(ran_well(program))
+    except DatabaseRefusedError:
+        return _not_known(program)
     if marked is None:
         return Finding(program, "has not ended well yet", f"systemctl status cryptoai-edge@{program}.timer")
     age = now - marked[1]
     late = None if age <= longest else f"systemctl status cryptoai-edge@{program}.timer"
     return Finding(program, f"ended well {age} ago: {marked[0]}", late)
+
+
+def _not_known(subject: str) -> Finding:
+    return Finding(subject, "not known, for the database cannot be read", "mend the database first")

@@ -146,6 +146,41 @@ def test_pause_of_a_clock_that_was_ahead_is_none(settings: DeviceSettings, datab
     assert raised(settings, database, 1) == Raised(1, ())
 
 
+def test_damaged_database_is_told_once_in_a_while_with_what_still_waits(
+    settings: DeviceSettings, database: DeviceDatabase, slack: SlackServer
+) -> None:
+    slack.will_answer(Answer(503))
+    database.note_trouble("update", "wrong key", now=CLOSED)
+    raised(settings, database, 1)
+    database.path.write_bytes(b"no database at all" * 100)
+    assert [raised(settings, database, minutes).alerts for minutes in (2, 3, 61, 62)] == [1, 0, 0, 1]
+    told = [message["text"] for message in slack.posted]
+    assert [("wrong key" in text, "move the file away" in text) for text in told] == [
+        (True, False),
+        (False, True),
+        (False, True),
+    ]
+
+
+def test_damaged_database_is_told_though_a_clock_was_ahead(
+    settings: DeviceSettings, database: DeviceDatabase
+) -> None:
+    database.path.write_bytes(b"no database at all" * 100)
+    assert [raised(settings, database, minutes).alerts for minutes in (24 * 60, 1, 2)] == [1, 1, 0]
+
+
+def test_database_that_takes_nothing_more_is_told_and_no_other_matter_every_time(
+    settings: DeviceSettings, database: DeviceDatabase, slack: SlackServer
+) -> None:
+    database.note_trouble("update", "wrong key", now=CLOSED)
+    with database.connection() as connection:
+        connection.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON marks BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
+        )
+    assert [raised(settings, database, minutes).alerts for minutes in (1, 2, 3)] == [1, 0, 0]
+    assert ["disk is full" in message["text"] for message in slack.posted] == [True]
+
+
 def test_without_a_channel_nobody_is_told(settings: DeviceSettings) -> None:
     assert channels_of(replace(settings, slack_url="")) == ()
 

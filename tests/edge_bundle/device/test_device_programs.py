@@ -22,6 +22,8 @@ from edge_bundle.forecast import Forecast
 from edge_bundle.manifest import GRAPH_NAME
 from edge_bundle.releases import release_folder
 
+DAMAGED = b"no database at all, but long enough to be looked at" * 40
+
 
 @pytest.fixture
 def server() -> Iterator[BinanceServer]:
@@ -147,6 +149,32 @@ def test_forecast_before_the_first_bar_says_what_to_do(tmp_path: Path) -> None:
     inferred = edge(tmp_path, "infer")
     assert inferred.returncode == 2
     assert "let harvest run first" in inferred.stderr
+
+
+def test_damaged_database_is_told_by_every_program_and_to_a_person(tmp_path: Path) -> None:
+    settings = installed_device(tmp_path)
+    settings.database.write_bytes(DAMAGED)
+    with slack_server() as slack:
+        with settings_file(tmp_path).open("a") as entries:
+            entries.write(f'slack_url = "{slack.url}"\n')
+        done = {program: edge(tmp_path, program) for program in ("harvest", "status", "alerts")}
+    for program, refused in done.items():
+        assert (program, refused.returncode) == (program, 2), refused.stderr
+        assert "move the file away" in refused.stderr
+        assert "Traceback" not in refused.stderr
+    assert ["The device is not well: database" in message["text"] for message in slack.posted] == [True]
+    assert settings.database.read_bytes() == DAMAGED
+
+
+def test_doctor_looks_at_everything_though_the_database_is_damaged(tmp_path: Path) -> None:
+    settings = installed_device(tmp_path)
+    settings.database.write_bytes(DAMAGED)
+    examined = edge(tmp_path, "doctor")
+    assert (examined.returncode, examined.stderr) == (1, "")
+    subjects = [line[4:].split(":")[0].strip() for line in examined.stdout.splitlines() if line[:4].strip()]
+    bars = [f"bars of {symbol}" for symbol in SYMBOLS]
+    assert subjects[-6:] == ["database", "model", *bars, "harvest", "infer"]
+    assert "ok    model" in examined.stdout
 
 
 def test_settings_that_mean_nothing_are_told(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from edge_bundle.device.venue import PAGE_BARS, ReferencePrices, Venue
 from edge_bundle.device.web import NoAnswerError
 
 PROGRAM = "harvest"
-# Times that the venue is asked, minutes apart, before it is believed that it has no bar.
+# Times that the venue is asked, a run apart, before it is believed that it has no bar.
 TRIES = 3
 # Of one symbol in one run: a month of minutes is fetched within half an hour, and a run ends within seconds.
 PAGES_A_RUN = 5
@@ -96,8 +96,10 @@ class Harvest:
         newest_page = max(due, end - PAGE_BARS * step)
         # After weeks without a network the newest bars come first; the others are work for later.
         self.database.note_gaps(symbol, _slots(due, newest_page, step), now=now)
+        # Those that the newest page leaves are for the next run: a moment later the venue has no more.
+        missing = self.database.open_gaps(symbol)
         added = self._page(symbol, newest_page, end, now) if newest_page < end else 0
-        work = chain(self._gaps(symbol, step), self._history(symbol, end, step))
+        work = chain(_spans(missing, step), self._history(symbol, end, step))
         for start, until in islice(work, PAGES_A_RUN):
             added += self._page(symbol, start, until, now)
         return added
@@ -115,15 +117,6 @@ class Harvest:
             if bars.is_empty() and until == first:
                 self.database.mark(_BEGINNING + symbol, first.isoformat(), now=now)
         return added
-
-    def _gaps(self, symbol: str, step: timedelta) -> Iterator[tuple[datetime, datetime]]:
-        """Spans of a page that hold every open gap, the newest first."""
-        slots = self.database.open_gaps(symbol)
-        while slots:
-            until = slots[0] + step
-            page = [slot for slot in slots if until - slot <= PAGE_BARS * step]
-            yield page[-1], until
-            slots = slots[len(page) :]
 
     def _history(self, symbol: str, end: datetime, step: timedelta) -> Iterator[tuple[datetime, datetime]]:
         """Pages before the first bar, as far back as is wanted and the venue has any."""
@@ -155,6 +148,15 @@ def beginning(database: DeviceDatabase, symbol: str) -> datetime | None:
     """Opening time of the first bar that the venue has; None while that is not known."""
     marked = database.marked(_BEGINNING + symbol)
     return None if marked is None else datetime.fromisoformat(marked[0])
+
+
+def _spans(slots: Sequence[datetime], step: timedelta) -> Iterator[tuple[datetime, datetime]]:
+    """Spans of a page that hold every slot, the newest first as the slots are."""
+    while slots:
+        until = slots[0] + step
+        page = [slot for slot in slots if until - slot <= PAGE_BARS * step]
+        yield page[-1], until
+        slots = slots[len(page) :]
 
 
 def _slots(start: datetime, end: datetime, step: timedelta) -> list[datetime]:

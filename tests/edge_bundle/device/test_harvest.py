@@ -133,6 +133,25 @@ def test_bar_that_the_venue_never_has_is_asked_for_a_few_times_and_told(
     assert (told.open, told.refilled, told.not_to_be_had) == (0, 0, 1)
 
 
+def test_missing_bar_is_asked_for_once_a_run(server: BinanceServer, tmp_path: Path) -> None:
+    late = NOW.replace(second=0)
+    program = harvest(server, tmp_path)
+    program.run(NOW)
+    server.absent.add(milliseconds(late))
+    for minutes in range(2, 2 + TRIES):
+        assert program.database.gaps([SYMBOL])[0].not_to_be_had == 0
+        server.now = NOW + minutes * MINUTE
+        asked = len(server.pages())
+        program.run(server.now)
+        asked_for = [page for page in server.pages()[asked:] if _holds(page, late)]
+        assert len(asked_for) == 1
+    assert program.database.gaps([SYMBOL])[0].not_to_be_had == 1
+
+
+def _holds(page: dict[str, str], slot: datetime) -> bool:
+    return int(page["startTime"]) <= milliseconds(slot) <= int(page["endTime"])
+
+
 def test_newest_bar_that_is_late_is_no_gap(server: BinanceServer, tmp_path: Path) -> None:
     newest = NOW.replace(second=0) - MINUTE
     server.absent.add(milliseconds(newest))

@@ -16,6 +16,7 @@ from edge_bundle.news.feed_items import (
     ACCEPTED,
     USER_AGENT,
     FeedRefusedError,
+    asked_since,
     feed_items,
     robot_file,
 )
@@ -130,8 +131,7 @@ class News:
     def _feed(self, name: str, address: str, now: datetime) -> "_Brought | None":
         """Items of a feed that has changed since it was last asked."""
         memory = self._memory(name)
-        marks = {"If-None-Match": memory.get("etag"), "If-Modified-Since": memory.get("last_modified")}
-        headers = {"Accept": ACCEPTED} | {mark: told for mark, told in marks.items() if told}
+        headers = {"Accept": ACCEPTED} | asked_since(memory.get("etag"), memory.get("last_modified"))
         answer = self._led_on(name, address, headers, now)
         if answer.status == NOT_MODIFIED:
             return None
@@ -151,7 +151,7 @@ class News:
             )
             if answer.status not in LEADS_ON:
                 return answer
-            at = urljoin(at, answer.headers.get("location", ""))
+            at = _led_to(name, at, answer.headers.get("location", ""))
         raise NoAnswerError(f"{name} leads on more than {MOST_STEPS} times: leave this feed out")
 
     def _ask_for_leave(self, name: str, address: str, now: datetime) -> None:
@@ -223,6 +223,13 @@ def named_feeds(addresses: tuple[str, ...]) -> dict[str, str]:
 def named_method(name: str) -> SentimentMethod:
     """Load the method of that name, from what this program was installed with."""
     return METHODS[name](WEIGHTS)
+
+
+def _led_to(name: str, at: str, location: str) -> str:
+    try:
+        return urljoin(at, location)
+    except ValueError as error:
+        raise NoAnswerError(f"{name} leads on to {location[:100]!r}, which is no address") from error
 
 
 def _asked(source: str) -> str:

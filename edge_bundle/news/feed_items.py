@@ -52,16 +52,25 @@ def feed_items(body: bytes, *, address: str, content_type: str, source: str) -> 
     FeedRefusedError
         When it is none.
     """
-    parsed = feedparser.parse(
-        body,
-        response_headers={"content-type": content_type, "content-location": address},
-        # We make text of markup ourselves, and read nothing but what is here.
-        sanitize_html=False,
-    )
+    try:
+        parsed = feedparser.parse(
+            body,
+            response_headers={"content-type": content_type, "content-location": address},
+            # We make text of markup ourselves, and read nothing but what is here.
+            sanitize_html=False,
+        )
+    except UnicodeError as error:
+        raise FeedRefusedError(f"{source} says that it is {content_type!r}, which cannot be read") from error
     if not parsed.entries and not parsed.get("version"):
         raise FeedRefusedError(f"{source} answered with what is no feed: is its address right?")
     language = parsed.feed.get("language")
     return FeedItems(tuple(_found(parsed.entries, source, address, language)), _complaint(parsed))
+
+
+def asked_since(etag: str | None, last_modified: str | None) -> dict[str, str]:
+    """Headers that ask a site for a page if it has changed; a mark that no header can hold is left out."""
+    marks = {"If-None-Match": etag, "If-Modified-Since": last_modified}
+    return {name: mark for name, mark in marks.items() if mark and mark.isascii()}
 
 
 def robot_file(body: bytes) -> RobotFileParser:

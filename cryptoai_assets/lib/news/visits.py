@@ -15,7 +15,7 @@ import httpx
 from cryptoai_assets.lib.sources.candle_source import SourceError, SourceRefusedError
 from cryptoai_assets.lib.sources.patience import Patience, SourceUnavailableError, asked_wait
 from cryptoai_assets.lib.sources.web import MAX_REDIRECTS, PASSING
-from edge_bundle.news.feed_items import ACCEPTED, robot_file
+from edge_bundle.news.feed_items import ACCEPTED, asked_since, robot_file
 
 FOR_GOOD = frozenset({httpx.codes.MOVED_PERMANENTLY, httpx.codes.PERMANENT_REDIRECT})
 _GZIP = b"\x1f\x8b"
@@ -87,11 +87,7 @@ class Visitor:
         SourceError
             When there was no answer, or no whole one, try after try.
         """
-        headers = {"Accept": ACCEPTED}
-        if mark.etag:
-            headers["If-None-Match"] = mark.etag
-        if mark.last_modified:
-            headers["If-Modified-Since"] = mark.last_modified
+        headers = {"Accept": ACCEPTED} | asked_since(mark.etag, mark.last_modified)
         response, body, moved = self._led_on(address, headers)
         if response.status_code == httpx.codes.NOT_MODIFIED:
             return Page(None, str(response.url), moved, "", mark)

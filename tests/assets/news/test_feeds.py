@@ -58,6 +58,18 @@ def test_feed_that_has_not_changed_is_asked_with_its_marks_and_brings_nothing(si
     assert {headers["user-agent"] for _, headers in site.asked} == {USER_AGENT}
 
 
+def test_mark_that_no_header_can_hold_is_not_sent_back(site: NewsSite) -> None:
+    site.headers = {"ETag": '"\u00e9"'}
+    first = fetched(site, body=rss(FIRST))
+    assert titles(fetched(site, first.memory)) == ["Bitcoin rises"]
+
+
+def test_feed_in_letters_that_nothing_reads_is_an_error(site: NewsSite) -> None:
+    site.headers = {"Content-Type": "text/xml; charset=undefined"}
+    with pytest.raises(SourceError, match="charset=undefined', which cannot be read"):
+        fetched(site, body=rss(FIRST))
+
+
 @pytest.mark.parametrize(
     ("status", "remembered"), [(301, "/new"), (308, "/new"), (302, "/rss"), (307, "/rss")]
 )

@@ -119,6 +119,28 @@ def test_feed_that_fails_holds_up_no_other(news: News, site: NewsSite) -> None:
     assert [failure.split()[0] for failure in done.failures] == ["lost", "page", "gone's"]
 
 
+@pytest.mark.parametrize(
+    ("header", "failures"),
+    [({"ETag": '"\u00e9"'}, 0), ({"Content-Type": "text/xml; charset=undefined"}, 1)],
+)
+def test_odd_header_of_a_feed_holds_up_no_other(
+    news: News, site: NewsSite, header: dict[str, str], failures: int
+) -> None:
+    with news_site() as odd:
+        odd.pages["/feed"], odd.headers = rss(GOOD), header
+        both = replace(news, feeds={"odd": f"{odd.url}/feed", **news.feeds})
+        for moment in (NOW, NOW + timedelta(minutes=15)):
+            assert len(both.run(moment).failures) == failures
+    assert site.paths() == ["/rss", "/rss"]
+
+
+def test_feed_that_leads_to_no_address_holds_up_no_other(news: News, site: NewsSite) -> None:
+    site.moved["/old"] = (302, "http://[oops")
+    done = replace(news, feeds={"lost": f"{site.url}/old", **news.feeds}).run(NOW)
+    assert done.added == 2
+    assert done.failures == ("lost leads on to 'http://[oops', which is no address",)
+
+
 def test_feed_that_moved_is_followed(news: News, site: NewsSite) -> None:
     site.moved["/old"] = (301, f"{site.url}/rss")
     assert replace(news, feeds={"T": f"{site.url}/old"}).run(NOW) == Told(2, 1, ())

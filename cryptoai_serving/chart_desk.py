@@ -88,7 +88,12 @@ class ChartDesk:
         self._bars = bars
         self._found = ForecastCache[FoundChart](clock=clock, lifetime=kept_for)
         self._current: ServedDetector | None = None
-        self._refused: str | None = None
+        self._refused = ""
+
+    @property
+    def refused(self) -> str:
+        """Why the newest release stays out; empty when it does not."""
+        return self._refused
 
     def refresh(self) -> None:
         """Look at the channel; load, verify and swap when it names another version."""
@@ -99,9 +104,10 @@ class ChartDesk:
                 self._current = None
             elif self._current is None or self._current.released != wanted:
                 self._current = self._verified(wanted)
-            self._refused = None
-        except (EdgeBundleError, OSError) as error:
-            self._refused = str(error)
+            self._refused = ""
+        except Exception as error:  # noqa: BLE001 — whatever a bundle breaks with, it stays out
+            known = isinstance(error, EdgeBundleError)
+            self._refused = str(error) if known else f"{type(error).__name__}: {error}"
 
     def served(self) -> ServedDetector:
         """Network that answers.

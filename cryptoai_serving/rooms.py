@@ -107,16 +107,24 @@ class Rooms:
             )
 
     async def _follow(self) -> None:
+        told = ""
         while True:
             await asyncio.sleep(self.settings.poll_seconds)
-            await asyncio.to_thread(self._look_around)
+            try:
+                await asyncio.to_thread(self._look_around)
+                told = ""
+            except Exception as error:
+                # The next look may go well. Until one does, the same failure is told once.
+                if (failure := f"{type(error).__name__}: {error}") != told:
+                    logger.exception("what changed outside was not followed")
+                    told = failure
 
     def _look_around(self) -> None:
         """Take what changed outside: released versions, keys."""
         self.keys.refresh()
         current, refused = self.champion.current, self.champion.refused
         self.champion.refresh()
-        self.charts.refresh()
+        self._follow_charts()
         if (served := self.champion.current) is not current:
             logger.info("now serving version %s", served.released.version if served else None)
         self._follow_experiment()
@@ -124,6 +132,12 @@ class Rooms:
         # A bundle that failed is tried again and again: it is told of once.
         if stays_out is not None and (refused is None or not stays_out.same_as(refused)):
             self._tell_refusal(stays_out)
+
+    def _follow_charts(self) -> None:
+        refused = self.charts.refused
+        self.charts.refresh()
+        if (stays_out := self.charts.refused) and stays_out != refused:
+            logger.error("the chart network stays out: %s", stays_out)
 
     def _follow_experiment(self) -> None:
         ran, refused = self.experiments.running, self.experiments.refused

@@ -1,16 +1,22 @@
 """The rooms: what changes outside is taken while the service runs, and a person is told of what stays out."""
 
+import json
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from fakes.bento_process import wait_until
+from fakes.chart_detector import written_detector
 from fakes.forecast_service import service_in
 from fakes.releases import name_champion, release_tiny_bundle
 from fakes.tiny_bundle import write_tiny_bundle
 
+from cryptoai_serving.chart_desk import CHART_MODEL
+from cryptoai_serving.keys import add_key, new_key, revoke_key
 from cryptoai_serving.settings import ServingSettings
 from edge_bundle.alerts import Outbox
-from edge_bundle.manifest import GRAPH_NAME, bundle_digest
-from edge_bundle.releases import ReleasedVersion, channel_path, release_folder
+from edge_bundle.manifest import GRAPH_NAME, MANIFEST_NAME, bundle_digest
+from edge_bundle.releases import ReleasedVersion, channel_path, leak_alarm_path, release_folder
 
 MODEL = "cryptoai-forecaster-sample"
 
@@ -46,3 +52,52 @@ def test_outbox_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
         assert client.get("/readyz").status_code == 503
         release_tiny_bundle(place.releases, version=2, seed=2)
         wait_until(lambda: client.get("/readyz").json()["version"] == 2, "version 2 is loaded")
+
+
+def name_chart_of_an_unknown_precision(root: Path) -> None:
+    """Make a chart bundle the champion that only newer code could load."""
+    folder = written_detector(release_folder(root, CHART_MODEL, 1))
+    manifest = json.loads((folder / MANIFEST_NAME).read_text())
+    manifest["quantization"]["precision"] = "fp16"
+    (folder / MANIFEST_NAME).write_text(json.dumps(manifest))
+    name_champion(root, CHART_MODEL, ReleasedVersion(1, bundle_digest(folder)))
+
+
+def test_chart_release_that_nobody_can_load_keeps_no_key_valid_and_no_champion_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ServingSettings.inside(tmp_path)
+    token, key = new_key(label="", scopes=["read"], created_at=datetime.now(UTC), requests_a_minute=None)
+    add_key(place.keys, key)
+    name_chart_of_an_unknown_precision(place.releases)
+    with service_in(tmp_path, poll_seconds=0.01) as (client, _):
+        release_tiny_bundle(place.releases, version=1, seed=1)
+        wait_until(lambda: client.get("/readyz").json()["version"] == 1, "version 1 is loaded")
+        headers = {"authorization": f"Bearer {token}"}
+        told = client.post("/analyze-chart", json={"picture": ""}, headers=headers).json()
+        assert (told["code"], told["problem"]) == ("no_model", "KeyError: 'fp16'")
+        revoke_key(place.keys, key.id)
+        wait_until(lambda: client.get("/models", headers=headers).status_code == 401, "the key is revoked")
+    assert capsys.readouterr().err.count("the chart network stays out: KeyError: 'fp16'") == 1
+
+
+def heard(capsys: pytest.CaptureFixture[str], before: list[str]) -> str:
+    """All that was logged, what was heard before included."""
+    before.append(capsys.readouterr().err)
+    return "".join(before)
+
+
+def test_look_that_fails_is_logged_once_and_the_next_one_comes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ServingSettings.inside(tmp_path)
+    release_tiny_bundle(place.releases, version=1, seed=1)
+    with service_in(tmp_path, poll_seconds=0.01) as (client, _):
+        alarm = leak_alarm_path(place.releases, MODEL)
+        alarm.write_text("[" * 100_000)
+        log: list[str] = []
+        wait_until(lambda: "RecursionError" in heard(capsys, log), "the failure is logged")
+        alarm.unlink()
+        release_tiny_bundle(place.releases, version=2, seed=2)
+        wait_until(lambda: client.get("/readyz").json()["version"] == 2, "version 2 is loaded")
+    assert heard(capsys, log).count("what changed outside was not followed") == 1

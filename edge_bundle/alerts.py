@@ -35,6 +35,14 @@ _SCHEMA = (
     "at TEXT NOT NULL, actor TEXT NOT NULL, state TEXT NOT NULL, note TEXT NOT NULL)",
 )
 _KEPT = "SELECT cause, alert, state, snoozed_until, unwell, notice FROM alerts"
+# All of a channel that has nothing yet: what another told, and what is not open, counts as told to it.
+_MEETING = (
+    "INSERT INTO deliveries (cause, channel, notice, tries, delivered_at) "
+    "SELECT cause, :channel, notice, 0, CASE "
+    "WHEN state = 'open' OR (state = 'snoozed' AND snoozed_until <= :now) THEN NULL "
+    "WHEN cause IN (SELECT cause FROM deliveries WHERE delivered_at IS NOT NULL) THEN :now END "
+    "FROM alerts WHERE NOT EXISTS (SELECT 1 FROM deliveries WHERE channel = :channel)"
+)
 
 
 class DeliveryError(EdgeBundleError):
@@ -159,7 +167,7 @@ class Delivery:
     tries
         Begun ones; one that was killed counts.
     delivered_at
-        None while it waits.
+        None while it waits. Without a try: since when the channel is known, to which it was old news.
     next_try_at
         Not tried again before; None once delivered.
     last_error
@@ -376,7 +384,7 @@ class Outbox:
         return [notice.alert for notice in self._waiting(channel, due_at=None)]
 
     def deliveries(self) -> list[Delivery]:
-        """What became of each notice on each channel that was ever tried, by cause, channel and notice."""
+        """What became of each notice on each channel that is known, by cause, channel and notice."""
         query = (
             "SELECT cause, channel, tries, delivered_at, next_try_at, last_error, notice "
             "FROM deliveries ORDER BY cause, channel, notice"
@@ -394,7 +402,8 @@ class Outbox:
         """Send what is due to each channel; return a line for each message that was not taken whole.
 
         The wait doubles with each try, up to an hour, or is what the channel asked for. A channel that
-        refuses one message is left alone until the next call, since it would most likely refuse all.
+        refuses one message is left alone until the next call, since it would most likely refuse all. One
+        that is new gets what is open, and what no other took; the rest is old news.
 
         Parameters
         ----------
@@ -402,6 +411,7 @@ class Outbox:
             Address of an alert's page, on which a person answers it.
         """
         failures = []
+        self._meet(channels, now)
         for channel in channels:
             for together in _by_kind(self._waiting(channel.name, due_at=now)):
                 claimed = [notice for notice in together if self._claimed(notice, channel, now)]
@@ -417,6 +427,13 @@ class Outbox:
                 self._delivered(claimed, channel, now, left_out)
                 failures += [f"{channel.name} left out of {message.cause}: {left_out}"] if left_out else []
         return failures
+
+    def _meet(self, channels: Sequence[Channel], now: datetime) -> None:
+        """Write down what is for each new channel, before one of them takes a message that the next lacks."""
+        with self._connection() as connection:
+            connection.executemany(
+                _MEETING, [{"channel": channel.name, "now": _stamp(now)} for channel in channels]
+            )
 
     def _lost(self, claimed: Sequence[_Notice], channel: Channel, now: datetime) -> list[_Notice]:
         """Those that the channel does not have yet, as far as it can tell."""

@@ -395,6 +395,58 @@ def test_channel_that_remembers_gets_no_message_twice_even_when_answers_get_lost
     assert outbox.undelivered("recorder") == []
 
 
+NEWS = replace(DRIFT, cause="promotion:1", severity="info", title="Promoted")
+
+
+def test_new_channel_gets_what_is_open_and_nothing_that_was_told_and_is_over(outbox: Outbox) -> None:
+    old, new, later = Recorder("old"), Recorder("new"), NOW + timedelta(days=60)
+    snoozed, seen = replace(DRIFT, cause="snoozed"), replace(DRIFT, cause="seen")
+    for alert in (DRIFT, NEWS, FAILED, snoozed, seen, OUTAGE):
+        outbox.add(alert)
+    outbox.deliver([old], NOW)
+    outbox.well(RUN, FAILED.about, NOW)
+    outbox.change(DRIFT.id, "resolved", actor="Ada", note="", now=NOW)
+    outbox.change(seen.id, "acknowledged", actor="Ada", note="", now=NOW)
+    end = later + timedelta(hours=8)
+    outbox.change(snoozed.id, "snoozed", actor="Ada", note="", now=NOW, snoozed_until=end)
+    outbox.deliver([new], later)
+    assert new.taken == [OUTAGE.cause]
+    # From then on it is known, and gets what others took before.
+    outbox.add(replace(NEWS, cause="promotion:2"))
+    outbox.deliver([old], later)
+    outbox.deliver([new], later)
+    outbox.remind(HOURLY, end)
+    outbox.deliver([new], end)
+    assert new.taken == [OUTAGE.cause, "promotion:2", "snoozed#1", f"{OUTAGE.cause}#1"]
+
+
+def test_what_no_channel_took_reaches_a_new_one_though_it_is_over(outbox: Outbox) -> None:
+    down, new = Recorder("down", error=DeliveryError("down")), Recorder("new")
+    for alert in (NEWS, FAILED):
+        outbox.add(alert)
+    outbox.deliver([down], NOW)
+    outbox.well(RUN, FAILED.about, NOW)
+    outbox.deliver([new], NOW)
+    assert sorted(new.taken) == [FAILED.cause, NEWS.cause]
+
+
+def test_channel_whose_turn_never_came_is_not_taken_for_a_new_one(outbox: Outbox) -> None:
+    @dataclass
+    class Mortal(Recorder):
+        def send(self, alert: Alert) -> None:
+            if self.taken:
+                raise ZeroDivisionError
+            super().send(alert)
+
+    second = Recorder("second")
+    outbox.add(NEWS)
+    outbox.add(replace(NEWS, cause="promotion:2"))
+    with pytest.raises(ZeroDivisionError):
+        outbox.deliver([Mortal("first"), second], NOW)
+    outbox.deliver([second], NOW)
+    assert second.taken == ["promotion:1", "promotion:2"]
+
+
 # As the outbox was made before alerts had states.
 OLD_SCHEMA = """
 CREATE TABLE alerts (cause TEXT PRIMARY KEY, alert TEXT NOT NULL, raised_at TEXT NOT NULL);

@@ -3,7 +3,8 @@
 import hashlib
 import smtplib
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from email.message import EmailMessage
@@ -232,13 +233,22 @@ class MailChannel:
             unencrypted.
         """
         try:
-            with self._connected() as server:
-                refused = server.send_message(self._message(alert), self.sender, self.recipients)
+            refused = self._refused(self._message(alert))
         except (OSError, ValueError) as error:
             raise DeliveryError(
                 f"the mail server did not take it: {type(error).__name__}: {error}"
             ) from error
         return f"the recipients {', '.join(sorted(refused))}" if refused else None
+
+    def _refused(self, message: EmailMessage) -> Collection[str]:
+        """Recipients for whom the server does not take a message; the others have it."""
+        server = self._connected()
+        try:
+            return server.send_message(message, self.sender, self.recipients)
+        finally:
+            # What becomes of the farewell changes nothing of the message.
+            with suppress(OSError):
+                server.quit()
 
     def _connected(self) -> smtplib.SMTP:
         place = urlsplit(self.server)

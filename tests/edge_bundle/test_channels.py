@@ -293,6 +293,18 @@ def test_mail_that_is_not_taken_is_sent_later_and_a_recipient_that_is_unknown_is
     assert len(mail.taken) == 1
 
 
+@pytest.mark.parametrize("answer", ["421 closing", "500 what?", ""])
+def test_mail_that_was_taken_is_not_sent_again_whatever_the_server_says_to_the_farewell(
+    outbox: Outbox, mail: MailServer, answer: str
+) -> None:
+    channel = MailChannel(mail.url, "platform@example.org", ("ada@example.org",))
+    mail.quit_answer = answer
+    outbox.add(DRIFT)
+    assert outbox.deliver([channel], NOW) == []
+    outbox.deliver([channel], NOW + timedelta(days=1))
+    assert len(mail.taken) == 1
+
+
 def test_password_travels_to_this_machine_and_never_unencrypted_to_another(mail: MailServer) -> None:
     def sent(server: MailServer) -> None:
         address = server.url.replace("//", "//ada:s%40crypt@")

@@ -19,6 +19,8 @@ class MailServer:
     logins: list[str] = field(default_factory=list)
     # Answer to the command that begins a message.
     mail_answer: str = "250 go on"
+    # Answer to the farewell; an empty one hangs up.
+    quit_answer: str = "221 farewell"
     unknown: tuple[str, ...] = ()
 
 
@@ -51,7 +53,7 @@ def mail_server(host: str = "127.0.0.1") -> Iterator[MailServer]:
                         mail.envelopes.append(tuple(recipients))
                         self._say("250 taken")
                     case ["QUIT"]:
-                        self._say("221 farewell")
+                        self._say(*filter(None, [mail.quit_answer]))
                         return
                     case _:
                         self._say("250 as you like")

@@ -1,6 +1,7 @@
 """Alerts: what is open, what a person says of it by key, and the page to which a message's link leads."""
 
 import asyncio
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ from edge_bundle.alerts import AlertNotFoundError, KeptAlert, Outbox, State
 
 MOST_ALERTS = 1000
 FORM_FIELDS = 8
+_HOURS = re.compile(r"[0-9]{1,3}")
 PAGE_HEADERS = {"content-security-policy": ALERT_PAGE_POLICY}
 router = APIRouter(prefix="/alerts", route_class=guarded("read"), responses=GUARDED, tags=["alerts"])
 answers = APIRouter(
@@ -163,7 +165,7 @@ def _said(form: dict[str, str]) -> Said:
             return Said("acknowledged", actor, note)
         case ["resolve"]:
             return Said("resolved", actor, note)
-        case ["snooze", hours] if hours.isdecimal() and 1 <= int(hours[:9]) <= LONGEST_SNOOZE_HOURS:
+        case ["snooze", hours] if _HOURS.fullmatch(hours) and 1 <= int(hours) <= LONGEST_SNOOZE_HOURS:
             return Said("snoozed", actor, note, int(hours))
     raise RequestRefusedError(
         "the form says neither acknowledge, nor snooze, nor resolve",

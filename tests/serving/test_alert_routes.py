@@ -164,7 +164,20 @@ def test_reading_the_page_changes_nothing_and_its_buttons_do(desk: Desk) -> None
     ]
 
 
-@pytest.mark.parametrize("answer", ["", "snooze", "snooze 0", "snooze 9999", "snooze soon", "delete"])
+NO_ANSWERS = (
+    "",
+    "delete",
+    "snooze",
+    "snooze 0",
+    "snooze soon",
+    "snooze 337",
+    "snooze 9999",
+    "snooze 00000000199999",
+    "snooze 000000001" + "9" * 5_000,
+)
+
+
+@pytest.mark.parametrize("answer", NO_ANSWERS, ids=lambda answer: answer[:24])
 def test_form_that_says_nothing_is_refused(desk: Desk, answer: str) -> None:
     page = Page(desk.client.get(desk.page(), headers=BROWSER).text)
     assert desk.client.post(page.action, data={**page.fields, "answer": answer}).status_code == 422

@@ -13,7 +13,14 @@ from scipy.special import logit
 from cryptoai_assets.lib.datasets import Dataset, LookbackError, dataset
 from cryptoai_assets.lib.models.coupling import INTERVAL_COVERAGE
 from cryptoai_assets.lib.models.networks.fitted import FittedNetwork
-from cryptoai_assets.lib.models.networks.network import Network, _averages, _parts, _shrunk, _slopes
+from cryptoai_assets.lib.models.networks.network import (
+    Network,
+    _at_every,
+    _averages,
+    _parts,
+    _shrunk,
+    _slopes,
+)
 from cryptoai_assets.lib.models.networks.problem import Epoch
 from cryptoai_assets.lib.models.networks.settings import LstmSettings, NetworkSettings, TransformerSettings
 from cryptoai_assets.lib.targets import target_frame
@@ -168,6 +175,11 @@ def test_constant_that_the_body_adds_everywhere_weighs_nothing(fitted: FittedNet
         for one in (fitted, raised)
     ]
     assert slopes[1] == pytest.approx(slopes[0], abs=0.01)
+
+
+def test_averages_are_of_all_symbols_alike_where_their_number_divides_the_stride(train: Dataset) -> None:
+    read = _at_every(train, 4).keys["symbol"].value_counts(sort=True)
+    assert read["count"].to_list() == [len(train.times) // 4] * 2
 
 
 def test_body_that_points_to_the_wrong_side_has_no_say_and_no_part_is_made_more_of() -> None:

@@ -184,10 +184,15 @@ def _calibration(slopes: Float64Array, averages: Float64Array) -> tuple[Calibrat
 
 def _averages(fitted: FittedNetwork, training: Dataset) -> Float64Array:
     """(3, horizons) of the body's logits, of the regression's, and the log odds of the share of ups."""
-    thin = training.rows(np.arange(len(training)) % stride_bars(fitted.lookback) == 0)
+    thin = _at_every(training, stride_bars(fitted.lookback))
     shares = [np.nanmean(np.append(training.target("up", horizon), [0, 1])) for horizon in fitted.horizons]
     parts = _parts(fitted, fitted.head_outputs(thin), thin)
     return np.vstack([parts.mean(axis=0), np.log(shares) - np.log1p(-np.array(shares))])
+
+
+def _at_every(data: Dataset, stride: int) -> Dataset:
+    """Rows of every `stride`-th time: of all symbols alike, which every `stride`-th row need not be."""
+    return data.rows((data.keys["open_time"].rank("dense") % stride == 0).to_numpy())
 
 
 def _parts(fitted: FittedNetwork, outputs: Float64Array, data: Dataset) -> Float64Array:

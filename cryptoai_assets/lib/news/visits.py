@@ -113,7 +113,7 @@ class Visitor:
         raise SourceRefusedError(f"{address} leads on more than {MAX_REDIRECTS} times: is it right?")
 
     def _ask_for_leave(self, address: str) -> None:
-        url = httpx.URL(address)
+        url = _url(address)
         site = f"{url.scheme}://{url.netloc.decode()}"
         if site not in self._rules:
             self._rules[site] = self._robots(site)
@@ -188,6 +188,14 @@ class Visitor:
             return unpack.decompress(piece, self.max_body_bytes + 1)
         except zlib.error as error:
             raise SourceUnavailableError(f"{address} sent what cannot be unpacked") from error
+
+
+def _url(address: str) -> httpx.URL:
+    """Address as it is asked; what a feed or a person gives may be none."""
+    try:
+        return httpx.URL(address)
+    except httpx.InvalidURL as error:
+        raise SourceRefusedError(f"{address[:80]!r} is no address ({error}): is it right?") from error
 
 
 def robot_rules(site: str, body: bytes) -> RobotFileParser:

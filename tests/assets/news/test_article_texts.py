@@ -90,6 +90,17 @@ def test_no_other_site_is_visited_that_a_feed_names_or_a_page_leads_to(site: New
     assert "/secret" not in inside.paths()
 
 
+@pytest.mark.parametrize("path", ["a&#127;b", "?a&#127;b", "a" * 70_000])
+def test_item_whose_link_is_no_address_keeps_what_the_feed_says_and_the_others_are_read(
+    site: NewsSite, path: str
+) -> None:
+    site.pages["/1"] = PAGE
+    bad, good = fetched(site, item(f"{site.url}/{path}"), item(f"{site.url}/1", number=2)).found
+    assert bad.text == "In short."
+    assert SAID[0] in good.text
+    assert site.paths() == ["/rss", "/1"]
+
+
 def test_pages_of_one_visit_are_bounded_and_no_item_is_lost(site: NewsSite) -> None:
     site.pages |= {f"/{number}": PAGE for number in range(30)}
     found = fetched(site, *(item(f"{site.url}/{number}", number=number) for number in range(30))).found

@@ -268,6 +268,14 @@ def test_any_damage_gives_items_or_an_error_of_ours(site: NewsSite, cut: int, no
     assert len(titles(brought)) <= 2
 
 
+@pytest.mark.parametrize(
+    "address", ["https://n.test:x/rss", "https://n.test/a\x7fb", "https://\xad.test/rss"]
+)
+def test_feed_whose_address_is_none_is_an_error_of_ours(address: str) -> None:
+    with pytest.raises(SourceRefusedError, match="is no address"):
+        FeedSource("T", address, visitor()).fetch(START)
+
+
 def test_page_that_does_not_end_in_time_is_given_up(site: NewsSite) -> None:
     site.pages["/rss"] = rss(FIRST)
     seconds = count(step=10)  # ten at each look

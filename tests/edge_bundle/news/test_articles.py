@@ -1,6 +1,9 @@
 """The table of news: when an item is known, what is put aside, versions, and copies."""
 
+import random
+import string
 from datetime import UTC, datetime, timedelta
+from time import process_time
 from typing import TypedDict
 
 import polars as pl
@@ -8,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_bundle.candles import UTC_MICROSECONDS
 from edge_bundle.news.articles import (
     BACKFILL_DELAY,
     Found,
@@ -197,3 +201,67 @@ def test_copies_never_count_what_is_known_later(texts: list[tuple[list[str], int
     then = NOW + until * HOUR
     known = with_copies(every.filter(pl.col("known_at") <= then), within=WITHIN, likeness=LIKENESS)
     assert all_known.filter(pl.col("known_at") <= then).equals(known)
+
+
+def counted_one_by_one(articles: pl.DataFrame, likeness: float) -> list[int]:
+    """Copies of each article, from comparing it with every other one."""
+    rows = [
+        (row["known_at"], row["address"], set(f"{row['title']} {row['text']}".lower().split()[:60]))
+        for row in articles.to_dicts()
+    ]
+    return [
+        len(
+            {
+                other
+                for before, other, said in rows[:place]
+                if known - before <= WITHIN and other != address
+                if len(own & said) >= likeness * (len(own) * len(said)) ** 0.5
+            }
+        )
+        for place, (known, address, own) in enumerate(rows)
+    ]
+
+
+alike = st.lists(st.sampled_from(string.ascii_lowercase[:7]), min_size=1, max_size=12).map(" ".join)
+
+
+@given(
+    st.lists(st.tuples(alike, st.integers(0, 200), st.integers(0, 9)), max_size=25),
+    st.sampled_from([0.5, 0.75, 0.8, LIKENESS, 1.0]),
+)
+def test_copies_are_those_that_comparing_every_two_articles_finds(
+    told: list[tuple[str, int, int]], likeness: float
+) -> None:
+    articles = pl.DataFrame(
+        [
+            (NOW + hours * HOUR, f"{place}", f"https://n.test/{page}", "", text)
+            for place, (text, hours, page) in enumerate(told)
+        ],
+        schema={
+            "known_at": UTC_MICROSECONDS,
+            **dict.fromkeys(("version", "address", "title", "text"), pl.String()),
+        },
+        orient="row",
+    )
+    found = with_copies(articles, within=WITHIN, likeness=likeness)
+    assert found["copies"].to_list() == counted_one_by_one(found, likeness)
+
+
+def test_time_to_count_copies_does_not_grow_with_the_square_of_the_news() -> None:
+    words = [f"word{number}" for number in range(300)]
+    draw = random.Random(1)
+
+    def seconds(count: int) -> float:
+        articles = pl.DataFrame(
+            [
+                (NOW + place * HOUR, f"{place}", f"{place}", "", " ".join(draw.choices(words, k=60)))
+                for place in range(count)
+            ],
+            schema=["known_at", "version", "address", "title", "text"],
+            orient="row",
+        )
+        began = process_time()
+        with_copies(articles, within=WITHIN, likeness=LIKENESS)
+        return process_time() - began
+
+    assert seconds(6_000) < 8 * seconds(1_500)

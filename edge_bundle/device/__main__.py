@@ -104,8 +104,9 @@ def _news(settings: DeviceSettings, now: datetime) -> int:
         named_method(settings.news_method),
         {symbol: base_and_quote(symbol)[0] for symbol in installed_manifest(settings).symbols},
         settings.retention,
+        lambda: datetime.now(UTC),
     )
-    done = news.run(now)
+    done = news.run()
     for failure in done.failures:
         _note(settings, PROGRAM, failure, now)
     if len(done.failures) < news.sources or not news.sources:

@@ -1,9 +1,10 @@
 """News: every quarter of an hour what feeds and NewsAPI tell, scored here, and its mood by the hour."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -82,6 +83,8 @@ class News:
         Coin by symbol.
     reach
         How long articles are kept; older ones are not taken in again.
+    clock
+        Our time.
     """
 
     database: DeviceDatabase
@@ -90,33 +93,42 @@ class News:
     method: SentimentMethod
     coins: Mapping[str, str]
     reach: timedelta
+    clock: Callable[[], datetime]
 
     @property
     def sources(self) -> int:
         """How many places are asked."""
         return len(self.feeds) + (self.news_api is not None)
 
-    def run(self, now: datetime) -> Told:
+    def run(self) -> Told:
         """Ask every source, score what is new, and tell the mood of the hours that have passed."""
         added, failures = 0, []
         for name, address in self.feeds.items():
             try:
-                added += self._visited(name, self._feed(name, address, now), now)
+                added += self._visited(name, partial(self._feed, name, address))
             except (NoAnswerError, FeedRefusedError) as error:
                 failures.append(f"{error}")
         if self.news_api is not None:
             try:
-                added += self._visited(self.news_api.name, self._articles(self.news_api, now), now)
+                added += self._visited(self.news_api.name, partial(self._articles, self.news_api))
             except (NoAnswerError, NewsApiRefusedError) as error:
                 failures.append(f"{error}")
-        return Told(added, self._hours(now), tuple(failures))
+        return Told(added, self._hours(self.clock()), tuple(failures))
 
-    def _visited(self, source: str, brought: "_Brought | None", now: datetime) -> int:
-        """Keep what is new of a source; None when it was not asked or has nothing new."""
+    def _visited(self, source: str, fetch: "Callable[[datetime], _Brought | None]") -> int:
+        """Keep what is new of a source: it is known when it has answered, and asked from when it was asked.
+
+        Parameters
+        ----------
+        fetch
+            Told the time; None when the source was not asked or has nothing new.
+        """
+        asked = self.clock()
+        brought = fetch(asked)
         if brought is None:
             return 0
-        shelf, memory = NewsShelf(self.database), self._memory(source)
-        first = datetime.fromisoformat(memory["first_asked"]) if memory else None
+        now, shelf, memory = self.clock(), NewsShelf(self.database), self._memory(source)
+        first = datetime.fromisoformat(memory["first_asked"]) if memory else asked
         young = [
             item for item in brought.found if item.published is None or item.published > now - self.reach
         ]
@@ -124,8 +136,8 @@ class News:
         held = shelf.articles(now - self.reach).select(list(ARTICLE_SCHEMA))
         added = shelf.add(new_versions(held, articles, now))
         # The memory comes last: what a killed run did not keep is asked for again.
-        told = {"first_asked": (first or now).isoformat(), **brought.memory}
-        self.database.mark(_asked(source), json.dumps(told), now=now)
+        told = {"first_asked": first.isoformat(), **brought.memory}
+        self.database.mark(_asked(source), json.dumps(told), now=asked)
         return added
 
     def _feed(self, name: str, address: str, now: datetime) -> "_Brought | None":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from fakes.outside_world import DrivenMarket
 
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.market import market_preset
@@ -130,13 +131,14 @@ def test_source_of_news_that_brings_nothing_new_for_days_is_a_trouble_by_its_nam
         Wire("down", fails=True),
         Wire("unset", "a key"),
     ]
+    world = DrivenMarket(NOW)
     for hours in (0, 96, 97):
-        now = NOW + timedelta(hours=hours)
+        world.time = NOW + timedelta(hours=hours)
         wires[0].items = (item(f"{hours}"),)
         for wire in wires:
-            home.news.visit(wire, start=NOW, witness_now=now)
-        found = news_troubles(home, wires, LIMITS, now)
+            home.news.visit(wire, start=NOW, clock=world.now)
+        found = news_troubles(home, wires, LIMITS, world.time)
         assert [one.name for one in found] == (["stale", "down"] if hours == 97 else [])
     assert "nothing new since 2019-10-01 12:00" in found[0].said
     never = replace(LIMITS, news_silence=timedelta(0))
-    assert news_troubles(home, wires, never, now) == []
+    assert news_troubles(home, wires, never, world.time) == []

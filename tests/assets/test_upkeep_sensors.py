@@ -139,7 +139,7 @@ def test_silent_source_of_news_is_told_by_name_once_the_daemon_has_run_for_an_ho
     silent = 97.0
     home = at(tmp_path, market="sandbox").home
     feed, *_ = news_sources(at(tmp_path, market="sandbox"))
-    home.news.visit(replace(feed, address="http://127.0.0.1:9/rss"), start=NOON, witness_now=NOON)
+    home.news.visit(replace(feed, address="http://127.0.0.1:9/rss"), start=NOON, clock=lambda: NOON)
     alerts = AlertsResource(serving_address="http://127.0.0.1:9")
 
     def told(hours: float) -> str | None:

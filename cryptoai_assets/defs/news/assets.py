@@ -33,8 +33,8 @@ def raw_news(market: MarketResource) -> dg.MaterializeResult[None]:
     """Articles and posts of each source that is configured, one row a version; asked every few minutes."""
 
     def make() -> dict[str, Any]:
-        now = market.now()
-        found = visits(market.home.news, news_sources(market), start=now - REACH, now=now)
+        start = market.now() - REACH
+        found = visits(market.home.news, news_sources(market), start=start, clock=market.now)
         write_parquet_atomically(found, visits_path(market))
         return {
             "dagster/row_count": market.home.news.read().height,

@@ -1,7 +1,7 @@
 """The store of news: versions of articles, added and never changed, and what sources are to be told."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -54,37 +54,44 @@ class NewsStore:
         found = self.articles.read(self.articles.symbols(), start, end)
         return found.sort("known_at", "version", maintain_order=True)
 
-    def visit(self, source: NewsSource, *, start: datetime, witness_now: datetime) -> dict[str, object]:
+    def visit(
+        self, source: NewsSource, *, start: datetime, clock: Callable[[], datetime]
+    ) -> dict[str, object]:
         """Ask a source, and keep what is new; one row in `VISIT_SCHEMA` of what came of it.
 
         A source that is not configured is not asked, and one that does not answer is told: the others go on.
+        What it brings is known when it has answered, which may be long after it was asked; the next visit
+        begins where it was asked, so that nothing falls between.
 
         Parameters
         ----------
         start
             Of the history, for a source that was never asked.
+        clock
+            Our time, read before and after the fetch.
         """
         if source.missing is not None:
             return _visited(source.name, "not configured", source.missing)
-        memory = self._memory(source.name)
-        first = datetime.fromisoformat(memory[_FIRST_ASKED]) if _FIRST_ASKED in memory else None
+        memory, asked = self._memory(source.name), clock()
+        first = datetime.fromisoformat(memory[_FIRST_ASKED]) if _FIRST_ASKED in memory else asked
         last = datetime.fromisoformat(memory[_LAST_ASKED]) if _LAST_ASKED in memory else start
         try:
             brought = source.fetch(max(start, last), memory.get(_SAID, {}))
         except SourceError as error:
             if not memory:  # how long it has been silent counts from here
-                self._remember(source.name, {_LAST_NEW: witness_now.isoformat()})
+                self._remember(source.name, {_LAST_NEW: asked.isoformat()})
             return _visited(source.name, "no answer", str(error))
-        sifting = sifted(brought.found, now=witness_now, live_since=first)
-        added = _append(self.articles, source.name, sifting.articles, witness_now)
-        aside = _append(self.quarantine, source.name, sifting.quarantine, witness_now)
+        fetched = clock()
+        sifting = sifted(brought.found, now=fetched, live_since=first)
+        added = _append(self.articles, source.name, sifting.articles, fetched)
+        aside = _append(self.quarantine, source.name, sifting.quarantine, fetched)
         # The memory comes last: what a killed run did not write is asked for again.
         self._remember(
             source.name,
             {
-                _FIRST_ASKED: (first or witness_now).isoformat(),
-                _LAST_ASKED: witness_now.isoformat(),
-                _LAST_NEW: witness_now.isoformat() if added or not memory else _newest(memory),
+                _FIRST_ASKED: first.isoformat(),
+                _LAST_ASKED: asked.isoformat(),
+                _LAST_NEW: fetched.isoformat() if added or not memory else _newest(memory),
                 _SAID: dict(brought.memory),
             },
         )
@@ -112,10 +119,10 @@ def _newest(memory: Mapping[str, Any]) -> str:
 
 
 def visits(
-    store: NewsStore, sources: Iterable[NewsSource], *, start: datetime, now: datetime
+    store: NewsStore, sources: Iterable[NewsSource], *, start: datetime, clock: Callable[[], datetime]
 ) -> pl.DataFrame:
     """Ask every source; one row a source, in `VISIT_SCHEMA`."""
-    rows = [store.visit(source, start=start, witness_now=now) for source in sources]
+    rows = [store.visit(source, start=start, clock=clock) for source in sources]
     return pl.DataFrame(rows, schema=VISIT_SCHEMA)
 
 

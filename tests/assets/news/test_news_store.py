@@ -2,12 +2,17 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import polars as pl
 import pytest
 from fakes.loopback_app import serving
+from fakes.news_site import news_site, rss
 from fakes.outside_world import DrivenMarket, quick_web
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cryptoai_assets.lib.news.feeds import FeedSource
 from cryptoai_assets.lib.news.news_source import Brought, Memory
@@ -23,7 +28,8 @@ from edge_bundle.news.news_api import KEY_NAME
 
 NOW = datetime(2019, 9, 10, 12, 30, tzinfo=UTC)
 START = NOW - timedelta(days=5)
-HOUR = timedelta(hours=1)
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
+PATIENCE = Patience(tries=1, first_seconds=0, longest_seconds=0, sleep=lambda _: None, jitter=lambda: 0.0)
 
 
 class Wire:
@@ -64,7 +70,7 @@ def store(tmp_path: Path) -> NewsStore:
 
 
 def visit(store: NewsStore, source: Wire, now: datetime) -> dict[str, object]:
-    return visits(store, [source], start=START, now=now).row(0, named=True)
+    return visits(store, [source], start=START, clock=lambda: now).row(0, named=True)
 
 
 def test_visits_add_what_is_new_once_and_date_it_as_it_was_known(store: NewsStore) -> None:
@@ -81,6 +87,67 @@ def test_visits_add_what_is_new_once_and_date_it_as_it_was_known(store: NewsStor
     assert wire.asked == [(START, {}), (NOW, {"seen": "1"}), (NOW + HOUR, {"seen": "1"})]
 
 
+def test_item_is_known_when_its_source_answered_however_long_that_and_the_others_took(
+    store: NewsStore,
+) -> None:
+    def item(minutes: int) -> str:
+        told = f"<title>Bitcoin {minutes}</title><link>https://n.test/{minutes}</link>"
+        return f"{told}<pubDate>{format_datetime(begun + minutes * MINUTE)}</pubDate>"
+
+    with news_site() as slow, news_site() as quick:
+        slow.pages["/rss"] = quick.pages["/rss"] = rss()
+        slow.headers = quick.headers = {"ETag": '"changes"'}
+
+        def clock() -> datetime:
+            return NOW + 9 * MINUTE * len(slow.asked)
+
+        visitor = Visitor(USER_AGENT, 1e6, 10.0, PATIENCE, clock)
+        sources = [FeedSource(site.url, f"{site.url}/rss", visitor) for site in (slow, quick)]
+        visits(store, sources, start=START, clock=clock)
+        begun = clock()
+        slow.pages["/rss"], quick.pages["/rss"] = rss(item(2), item(7)), rss(item(3), item(8))
+        told = visits(store, sources, start=START, clock=clock)
+    assert (told["added"].to_list(), told["put_aside"].to_list()) == ([2, 2], [0, 0])
+    assert set(store.read()["known_at"]) == {begun + 9 * MINUTE}
+
+
+def test_visit_begins_where_the_last_one_asked_so_that_nothing_falls_between(store: NewsStore) -> None:
+    wire = Wire()
+    for _ in range(3):  # each takes an hour
+        visits(store, [wire], start=START, clock=lambda: NOW + HOUR * len(wire.asked))
+    assert [since for since, _ in wire.asked] == [START, NOW, NOW + HOUR]
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 9), st.booleans()), max_size=8))
+def test_what_was_known_at_a_time_is_what_the_store_held_then(told: list[tuple[str, int, bool]]) -> None:
+    """Two wires are visited in turn, and take quarters of an hour in which one may be told something new."""
+    world, held = DrivenMarket(NOW), list[tuple[datetime, pl.DataFrame]]()
+
+    class Slow(Wire):
+        quarters, tells = 0, False
+
+        def fetch(self, since: datetime, memory: Memory) -> Brought:
+            begun = world.time
+            for _ in range(self.quarters):
+                world.time += HOUR / 4
+                held.append((world.time - MINUTE, store.read()))
+            if self.tells:
+                self.tell(f"{begun}", begun + (world.time - begun) / 10)
+            return super().fetch(since, memory)
+
+    with TemporaryDirectory() as folder:
+        store = NewsStore(Path(folder) / "news", Path(folder) / "memories")
+        wires = {name: Slow() for name in "ab"}
+        for name, quarters, tells in told:
+            wires[name].name, wires[name].quarters, wires[name].tells = name, quarters, tells
+            store.visit(wires[name], start=START, clock=world.now)
+            held.append((world.time, store.read()))
+            world.time += MINUTE
+        for then, known in held:
+            assert store.read(end=then + timedelta(microseconds=1)).equals(known)
+
+
 def test_source_that_fails_is_told_and_keeps_its_memory(store: NewsStore) -> None:
     wire, other = Wire(), Wire()
     other.name = "other"
@@ -88,7 +155,7 @@ def test_source_that_fails_is_told_and_keeps_its_memory(store: NewsStore) -> Non
     visit(store, wire, NOW)
     wire.fails = True
     keyless = NewsApiSource(quick_web("NewsAPI", "http://127.0.0.1:9"), "bitcoin")
-    found = visits(store, [wire, other, keyless], start=START, now=NOW + HOUR)
+    found = visits(store, [wire, other, keyless], start=START, clock=lambda: NOW + HOUR)
     assert found["state"].to_list() == ["no answer", "answered", "not configured"]
     assert found["told"][0] == "the wire is cut"
     assert store.read()["title"].to_list() == ["good"]
@@ -113,15 +180,14 @@ def sandbox() -> Iterator[str]:
 def test_simulated_sources_are_read_by_the_same_code_and_say_what_they_are(
     store: NewsStore, sandbox: str
 ) -> None:
-    patience = Patience(tries=1, first_seconds=0, longest_seconds=0, sleep=lambda _: None, jitter=lambda: 0.0)
     web = quick_web("NewsAPI", sandbox, {KEY_NAME: "any"})
     web.clock = lambda: NOW
     sources = [
-        FeedSource("feed", f"{sandbox}/rss", Visitor(USER_AGENT, 1e6, 10.0, patience, lambda: NOW)),
+        FeedSource("feed", f"{sandbox}/rss", Visitor(USER_AGENT, 1e6, 10.0, PATIENCE, lambda: NOW)),
         NewsApiSource(web, "bitcoin"),
         RedditSource(quick_web("Reddit", sandbox), sandbox, RedditKey("a", "b"), ("Bitcoin",), USER_AGENT),
     ]
-    told = [visits(store, sources, start=START, now=NOW) for _ in range(2)]
+    told = [visits(store, sources, start=START, clock=lambda: NOW) for _ in range(2)]
     assert told[0]["state"].to_list() == ["answered"] * 3
     kinds = [("rss", 48), ("newsapi", 100), ("reddit Bitcoin", 100)]
     assert told[0]["added"].to_list() == [len(list(items(1, kind, NOW, hours))) for kind, hours in kinds]

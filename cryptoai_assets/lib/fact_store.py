@@ -68,11 +68,13 @@ class FactStore:
         path = self._first_asked / f"{_folder_name(source)}.parquet"
         return read_stored_parquet(path)["asked_at"][0] if path.is_file() else None
 
-    def went_live(self, source: str, asked_at: datetime) -> None:
-        """Note when a source was asked; the first time stays."""
-        if self.live_since(source) is None:
+    def went_live(self, source: str, asked_at: datetime) -> datetime:
+        """Note when a source was asked, and return when it first was, which stays."""
+        first = self.live_since(source)
+        if first is None:
             note = pl.DataFrame({"asked_at": [asked_at]}, schema={"asked_at": UTC_MICROSECONDS})
             write_parquet_atomically(note, self._first_asked / f"{_folder_name(source)}.parquet")
+        return first or asked_at
 
     def _folders(self) -> list[str]:
         """Folders of the sources; none of their names begins with a dot."""

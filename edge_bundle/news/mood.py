@@ -1,7 +1,7 @@
 """What the news said of each coin as known at a time: means of scores by source, age and window, as facts.
 
 A fact of a slot reads the articles that were known by then, each in the version known by then, and nothing
-else: a slot that is computed a month later is equal.
+else: a slot that is computed a month later is equal. What it says is known when it was made.
 """
 
 import math
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from edge_bundle.candles import UTC_MICROSECONDS
 from edge_bundle.facts import FACT_SCHEMA
 
 SOURCE = "news"
@@ -72,7 +73,7 @@ def mood_facts(
     coins
         Coin by symbol.
     slots
-        Moments in order; a fact happens, and is known, at its slot.
+        Moments in order; a fact happens, and can be known, at its slot.
 
     Returns
     -------
@@ -87,6 +88,16 @@ def mood_facts(
         for name, value in _mood(own, slot, weighing, prefix)
     ]
     return pl.DataFrame(rows, schema=FACT_SCHEMA, orient="row")
+
+
+def known_when_made(facts: pl.DataFrame, *, made_at: datetime, live_since: datetime) -> pl.DataFrame:
+    """Facts of slots since `live_since` as known when they were made, never before their slot.
+
+    Those of older slots are history, made later by one who was not there: they stay known at their slot.
+    """
+    live = pl.col("event_time") >= live_since
+    made = pl.max_horizontal("known_at", pl.lit(made_at, UTC_MICROSECONDS))
+    return facts.with_columns(known_at=pl.when(live).then(made).otherwise("known_at"))
 
 
 def slots_between(start: datetime, end: datetime, *, every: timedelta) -> list[datetime]:

@@ -18,10 +18,10 @@ from cryptoai_assets.defs.news.recipes import (
 from cryptoai_assets.defs.news.sources import REACH, news_sources
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.defs.sentiment.methods import sentiment_choice
+from cryptoai_assets.lib.news.moods import new_moods
 from cryptoai_assets.lib.news.news_store import visits
 from cryptoai_assets.lib.news.outlook import CAUTION, outlooks
 from cryptoai_assets.lib.store import read_stored_parquet, write_parquet_atomically
-from edge_bundle.news.mood import HOUR, OF_THE_MARKET, SOURCE, WEIGHING, mood_facts, slots_between
 from edge_bundle.news.scored_news import SCORED_SCHEMA, with_scores
 from edge_bundle.sentiment.outlook import Outlooks
 
@@ -73,17 +73,12 @@ def news_mood(market: MarketResource) -> dg.MaterializeResult[None]:
     """Sentiment, count, dispersion, momentum and novelty of the news by symbol and hour, as facts."""
 
     def make() -> dict[str, Any]:
-        scored, now = read_stored_parquet(scored_path(market)), market.now()
-        facts = market.home.facts
-        # Slots that are stored stay as they were: what came later was not known then.
-        stored = facts.read([OF_THE_MARKET[0]], source=SOURCE)["event_time"]
-        start = stored[-1] if stored.len() else scored["known_at"][0] if scored.height else now
+        scored = read_stored_parquet(scored_path(market))
         coins = {symbol: market.settings.base(symbol) for symbol in market.settings.symbols}
-        found = mood_facts(scored, coins, slots_between(start, now, every=HOUR), weighing=WEIGHING)
-        added = facts.append(found, fetched_at=now)
-        newest = found.filter(pl.col("event_time") == pl.col("event_time").max())
+        added = new_moods(scored, coins, market.home.facts, clock=market.now)
+        newest = added.filter(pl.col("event_time") == pl.col("event_time").max())
         write_parquet_atomically(newest, mood_path(market))
-        told = _told(market, newest, scored, now)
+        told = _told(market, newest, scored, market.now())
         return {
             "added_rows": added.height,
             "dagster/row_count": newest.height,

@@ -118,20 +118,27 @@ class TelegramSource:
         return None if self.names else "no channel of Telegram is named"
 
     def fetch(self, since: datetime, memory: Memory = NOTHING) -> Brought:
-        """See `NewsSource.fetch`; a channel that does not answer is told, and the others are read."""
+        """See `NewsSource.fetch`; a channel that does not answer is told, and the others are read.
+
+        What is remembered is since when those that did not answer are still to be read.
+        """
         if self.channels is None or not self.names:
             raise NotConfiguredError(f"{self.name} is not configured: {self.missing}")
         found: list[Found] = []
         failed: list[str] = []
+        unread: dict[str, str | None] = {}
         for channel in self.names:
+            left = memory.get(channel)
+            begin = datetime.fromisoformat(left) if left else since
             try:
-                posts = self.channels.messages(channel, since)
+                posts = self.channels.messages(channel, begin)
                 found += [telegram_item(post, channel) for post in posts if post.message]
             except SourceError as error:
                 failed.append(str(error))
+                unread[channel] = begin.isoformat()
         if len(failed) == len(self.names):
             raise SourceError("; ".join(failed))
-        return Brought(tuple(found), memory, "; ".join(failed) or None)
+        return Brought(tuple(found), unread, "; ".join(failed) or None)
 
 
 def telegram_item(post: Message, channel: str) -> Found:

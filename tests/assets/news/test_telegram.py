@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from telethon.crypto import AuthKey
@@ -12,6 +13,7 @@ from telethon.tl.patched import Message as TextMessage
 from telethon.tl.patched import MessageService
 from telethon.tl.types import MessageActionPinMessage, PeerChannel
 
+from cryptoai_assets.lib.news.news_store import NewsStore
 from cryptoai_assets.lib.news.telegram import TelegramKey, TelegramSource, TelethonChannels
 from cryptoai_assets.lib.sources.candle_source import SourceError
 from cryptoai_assets.lib.sources.fact_source import NotConfiguredError
@@ -40,7 +42,7 @@ class Held:
         found = self.posts[channel]
         if isinstance(found, SourceError):
             raise found
-        return found
+        return [post for post in found if post.date >= since]
 
 
 def test_message_becomes_an_item_with_its_public_address() -> None:
@@ -67,6 +69,27 @@ def test_channel_that_does_not_answer_is_told_and_the_others_are_read() -> None:
     assert brought.complaint == "one is silent"
     with pytest.raises(SourceError, match="one is silent"):
         TelegramSource(held, ["one"]).fetch(SINCE)
+
+
+def test_channel_that_was_silent_is_read_from_where_it_was_read_last(tmp_path: Path) -> None:
+    store = NewsStore(tmp_path / "news", tmp_path / "memories")
+    posts = [post(hour, f"Ether {hour}", hours=-hour) for hour in range(7)]
+
+    def begun(hour: int, *silent: str) -> dict[str, float]:
+        """Visit the channels with all that is posted by then; the hour from which each was asked for."""
+        said = {name: SourceError(name) if name in silent else posts[: hour + 1] for name in ("a", "b")}
+        held, now = Held(**said), NOW + timedelta(hours=hour)
+        store.visit(TelegramSource(held, ["a", "b"]), start=SINCE, clock=lambda: now)
+        return {name: (since - NOW) / timedelta(hours=1) for name, since in held.asked}
+
+    assert begun(0) == {"a": -24, "b": -24}
+    assert begun(1, "b") == {"a": 0, "b": 0}
+    assert begun(2, "b") == {"a": 1, "b": 0}
+    assert begun(3, "a", "b") == {"a": 2, "b": 0}
+    assert begun(4, "a") == {"a": 2, "b": 0}
+    assert begun(5) == {"a": 2, "b": 4}
+    assert begun(6) == {"a": 5, "b": 5}
+    assert store.read()["address"].n_unique() == store.read().height == 2 * len(posts)
 
 
 @pytest.mark.parametrize(("channels", "names", "told"), [(None, ["a"], "API id"), (Held(), [], "no channel")])

@@ -127,17 +127,17 @@ class News:
         brought = fetch(asked)
         if brought is None:
             return 0
-        now, shelf, memory = self.clock(), NewsShelf(self.database), self._memory(source)
-        first = datetime.fromisoformat(memory["first_asked"]) if memory else asked
+        now, shelf = self.clock(), NewsShelf(self.database)
         young = [
             item for item in brought.found if item.published is None or item.published > now - self.reach
         ]
-        articles = sifted(young, now=now, live_since=first).articles
+        articles = sifted(
+            young, now=now, history_until=None if self.database.marked(_asked(source)) else asked
+        ).articles
         held = shelf.articles(now - self.reach).select(list(ARTICLE_SCHEMA))
         added = shelf.add(new_versions(held, articles, now))
         # The memory comes last: what a killed run did not keep is asked for again.
-        told = {"first_asked": first.isoformat(), **brought.memory}
-        self.database.mark(_asked(source), json.dumps(told), now=asked)
+        self.database.mark(_asked(source), json.dumps(dict(brought.memory)), now=asked)
         return added
 
     def _feed(self, name: str, address: str, now: datetime) -> "_Brought | None":

@@ -73,21 +73,21 @@ class Sifted:
     quarantine: pl.DataFrame
 
 
-def sifted(found: Iterable[Found], *, now: datetime, live_since: datetime | None) -> Sifted:
+def sifted(found: Iterable[Found], *, now: datetime, history_until: datetime | None) -> Sifted:
     """Make rows of items: plain text, one address an article, the coins it speaks of, and when it was known.
 
-    Known is when it was fetched. What was published before the source was first asked is history: known
-    `BACKFILL_DELAY` after its publication, as to somebody who was there. Without a date an item is known when
-    it was fetched. An item from the future, or older than bitcoin, is put aside.
+    Known is when it was fetched, whatever date it bears: what a source tells late, nobody can have read.
+    Only what a first visit finds of the time before it is history: known `BACKFILL_DELAY` after its
+    publication, as to somebody who was there. An item from the future, or older than bitcoin, is put aside.
 
     Parameters
     ----------
-    live_since
-        When the source was first asked; None before that, when all is history.
+    history_until
+        When the first visit began; None at any other, where nothing is history.
     """
     kept, aside = [], []
     for item in found:
-        row = _row(item, now, live_since)
+        row = _row(item, now, history_until)
         if reason := _reason(item, row, now):
             aside.append((*row.values(), reason))
         else:
@@ -98,12 +98,12 @@ def sifted(found: Iterable[Found], *, now: datetime, live_since: datetime | None
     )
 
 
-def _row(item: Found, now: datetime, live_since: datetime | None) -> dict[str, object]:
+def _row(item: Found, now: datetime, history_until: datetime | None) -> dict[str, object]:
     title, text = plain(item.title, most=MOST_TITLE), plain(item.text, most=MOST_TEXT)
     address, published = _address(item), item.published
     known = now
-    if published is not None and (live_since is None or published < live_since):
-        known = published + BACKFILL_DELAY if published < now - BACKFILL_DELAY else now
+    if history_until is not None and published is not None and published < history_until:
+        known = min(now, published + BACKFILL_DELAY)
     said = "\n".join((address, title, text))
     return {
         "address": address,

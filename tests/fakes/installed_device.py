@@ -56,7 +56,7 @@ def with_news(database: DeviceDatabase) -> None:
         Found(f"https://n.test/{title}", title, "T", "news", None, title, "", None, known)
         for title in ("Bitcoin adoption booms", "Bitcoin <b>falls</b>")
     ]
-    shelf.add(sifted(found, now=known, live_since=known).articles)
+    shelf.add(sifted(found, now=known, history_until=None).articles)
     held = shelf.articles(START)
     scored = with_scores(held.select(list(ARTICLE_SCHEMA)), KeywordSentiment(), held.clear())
     shelf.score(scored)

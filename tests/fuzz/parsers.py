@@ -364,7 +364,7 @@ def read_news(data: bytes, *, source: Callable[[bytes], NewsSource]) -> int:
         brought = source(data).fetch(START, {})
     except SourceError:
         return 0
-    told = sifted(brought.found, now=NOW, live_since=None)
+    told = sifted(brought.found, now=NOW, history_until=NOW)
     hold_articles(told.articles)
     assert dict(told.quarantine.schema) == QUARANTINE_SCHEMA
     assert told.quarantine["reason"].null_count() == 0

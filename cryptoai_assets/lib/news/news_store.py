@@ -16,7 +16,7 @@ from cryptoai_assets.lib.store import MonthlyStore, Place
 from edge_bundle.news.articles import ARTICLE_SCHEMA, QUARANTINE_SCHEMA, new_versions, sifted
 from edge_bundle.whole_file import replace_file
 
-_FIRST_ASKED, _LAST_ASKED, _LAST_NEW, _SAID = "first_asked", "last_asked", "last_new", "said"
+_LAST_ASKED, _LAST_NEW, _SAID = "last_asked", "last_new", "said"
 VISIT_SCHEMA: dict[str, pl.DataType] = {
     "source": pl.String(),
     "state": pl.String(),
@@ -73,7 +73,6 @@ class NewsStore:
         if source.missing is not None:
             return _visited(source.name, "not configured", source.missing)
         memory, asked = self._memory(source.name), clock()
-        first = datetime.fromisoformat(memory[_FIRST_ASKED]) if _FIRST_ASKED in memory else asked
         last = datetime.fromisoformat(memory[_LAST_ASKED]) if _LAST_ASKED in memory else start
         try:
             brought = source.fetch(max(start, last), memory.get(_SAID, {}))
@@ -82,14 +81,13 @@ class NewsStore:
                 self._remember(source.name, {_LAST_NEW: asked.isoformat()})
             return _visited(source.name, "no answer", str(error))
         fetched = clock()
-        sifting = sifted(brought.found, now=fetched, live_since=first)
+        sifting = sifted(brought.found, now=fetched, history_until=None if _LAST_ASKED in memory else asked)
         added = _append(self.articles, source.name, sifting.articles, fetched)
         aside = _append(self.quarantine, source.name, sifting.quarantine, fetched)
         # The memory comes last: what a killed run did not write is asked for again.
         self._remember(
             source.name,
             {
-                _FIRST_ASKED: first.isoformat(),
                 _LAST_ASKED: asked.isoformat(),
                 _LAST_NEW: fetched.isoformat() if added or not memory else _newest(memory),
                 _SAID: dict(brought.memory),

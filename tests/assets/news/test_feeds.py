@@ -44,7 +44,7 @@ def fetched(site: NewsSite, memory: Memory = NOTHING, *, body: bytes | None = No
 
 
 def titles(brought: Brought) -> list[str]:
-    return sifted(brought.found, now=NOW, live_since=START).articles["title"].to_list()
+    return sifted(brought.found, now=NOW, history_until=None).articles["title"].to_list()
 
 
 def test_feed_that_has_not_changed_is_asked_with_its_marks_and_brings_nothing(site: NewsSite) -> None:
@@ -177,14 +177,14 @@ def test_date_is_read_in_its_zone_and_none_is_made_up(
 
 def test_item_of_a_wrong_zone_or_of_the_future_is_put_aside_and_not_lost(site: NewsSite) -> None:
     future = "<title>Soon</title><guid>3</guid><pubDate>Sun, 01 Mar 2026 19:00:00 GMT</pubDate>"
-    sifting = sifted(fetched(site, body=rss(FIRST, future)).found, now=NOW, live_since=START)
+    sifting = sifted(fetched(site, body=rss(FIRST, future)).found, now=NOW, history_until=None)
     assert sifting.articles["title"].to_list() == ["Bitcoin rises"]
     assert sifting.quarantine["title"].to_list() == ["Soon"]
 
 
 def test_relative_link_is_meant_from_the_feed(site: NewsSite) -> None:
     item = f"<title>A</title><link>/articles/1?utm_source=rss</link>{DATED}"
-    rows = sifted(fetched(site, body=rss(item)).found, now=NOW, live_since=START).articles
+    rows = sifted(fetched(site, body=rss(item)).found, now=NOW, history_until=None).articles
     assert rows["address"].to_list() == [f"{site.url}/articles/1".replace("http:", "https:")]
 
 
@@ -193,7 +193,7 @@ def test_markup_in_cdata_becomes_text(site: NewsSite) -> None:
         "<title><![CDATA[Bitcoin <b>rises</b> & falls]]></title><guid>1</guid>"
         "<description><![CDATA[<p>One</p><script>steal()</script><p>Two</p>]]></description>"
     )
-    [row] = sifted(fetched(site, body=rss(item)).found, now=NOW, live_since=START).articles.to_dicts()
+    [row] = sifted(fetched(site, body=rss(item)).found, now=NOW, history_until=None).articles.to_dicts()
     assert (row["title"], row["text"]) == ("Bitcoin rises & falls", "One Two")
 
 
@@ -241,7 +241,7 @@ def test_atom_is_read_as_rss_is(site: NewsSite) -> None:
         b"<author><name>Ann</name></author><updated>2026-03-01T11:00:00+01:00</updated>"
         b"<content>Whole text</content></entry></feed>"
     )
-    rows = sifted(fetched(site, body=body).found, now=NOW, live_since=START).articles
+    rows = sifted(fetched(site, body=body).found, now=NOW, history_until=None).articles
     [row] = rows.select("title", "text", "author", "language", "address").rows()
     assert row == ("Bitcoin rises", "Whole text", "Ann", "en", "https://n.test/1")
 

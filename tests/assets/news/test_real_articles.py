@@ -30,7 +30,7 @@ def items(file: Path) -> Iterator[Found]:
 
 @pytest.mark.parametrize("name", SETS)
 def test_real_articles_become_moods_beside_the_candles(shared_data: Callable[[str], Path], name: str) -> None:
-    found = sifted(items(shared_data(f"news/{name}.csv")), now=NOW, live_since=None)
+    found = sifted(items(shared_data(f"news/{name}.csv")), now=NOW, history_until=NOW)
     assert found.articles.height + found.quarantine.height >= 0.97 * SETS[name]
     assert found.quarantine.height <= 0.01 * SETS[name]
     scored = with_scores(found.articles, KeywordSentiment(), pl.DataFrame(schema=SCORED_SCHEMA))

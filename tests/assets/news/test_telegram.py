@@ -52,7 +52,7 @@ def test_message_becomes_an_item_with_its_public_address() -> None:
     held = Held(coins=[post(7, "<b>Bitcoin</b> rises"), post(8, ""), pinned])
     brought = TelegramSource(held, ["coins"]).fetch(SINCE)
     assert held.asked == [("coins", SINCE)]
-    [row] = sifted(brought.found, now=NOW, live_since=SINCE).articles.to_dicts()
+    [row] = sifted(brought.found, now=NOW, history_until=None).articles.to_dicts()
     assert (row["address"], row["channel"], row["source"]) == (
         "https://t.me/coins/7",
         "telegram",

@@ -43,27 +43,28 @@ def item(title: str = "Bitcoin rises", **changed: object) -> Found:
 
 class Seen(TypedDict):
     now: datetime
-    live_since: datetime | None
+    history_until: datetime | None
 
 
-def seen(now: datetime = NOW, *, live_since: datetime | None = NOW - 10 * HOUR) -> Seen:
-    return {"now": now, "live_since": live_since}
+def seen(now: datetime = NOW, *, history_until: datetime | None = None) -> Seen:
+    return {"now": now, "history_until": history_until}
 
 
 @pytest.mark.parametrize(
-    ("published", "live_since", "known"),
+    ("published", "history_until", "known"),
     [
-        (NOW - HOUR, NOW - 10 * HOUR, NOW),
-        (NOW - 11 * HOUR, NOW - 10 * HOUR, NOW - 11 * HOUR + BACKFILL_DELAY),
-        (NOW - 11 * HOUR, None, NOW - 11 * HOUR + BACKFILL_DELAY),
-        (NOW - timedelta(minutes=2), None, NOW),
-        (None, None, NOW),
+        (NOW - HOUR, None, NOW),
+        (NOW - 11 * HOUR, None, NOW),
+        (NOW - 11 * HOUR, NOW, NOW - 11 * HOUR + BACKFILL_DELAY),
+        (NOW - 11 * HOUR, NOW - 12 * HOUR, NOW),
+        (NOW - timedelta(minutes=2), NOW, NOW),
+        (None, NOW, NOW),
     ],
 )
 def test_item_is_known_when_it_was_fetched_or_would_have_been(
-    published: datetime | None, live_since: datetime | None, known: datetime
+    published: datetime | None, history_until: datetime | None, known: datetime
 ) -> None:
-    found = sifted([item(published=published)], **seen(live_since=live_since)).articles
+    found = sifted([item(published=published)], **seen(history_until=history_until)).articles
     assert found["known_at"].to_list() == [known]
     assert found["published_at"].to_list() == [published]
 
@@ -84,7 +85,7 @@ def test_item_that_lies_is_put_aside_with_its_reason(changed: dict[str, object],
 
 
 def test_last_day_of_all_is_a_lie_like_any_other() -> None:
-    found = sifted([item(published=datetime.max.replace(tzinfo=UTC))], **seen(live_since=None))
+    found = sifted([item(published=datetime.max.replace(tzinfo=UTC))], **seen(history_until=NOW))
     assert found.quarantine.height == 1
 
 
@@ -152,8 +153,8 @@ def test_feed_that_always_tells_two_texts_of_an_address_adds_each_once() -> None
 
 def test_old_article_that_is_edited_is_known_from_the_edit_on() -> None:
     old = NOW - 100 * HOUR
-    first = sifted([item("Bitcoin rises", published=old)], **seen(NOW, live_since=None)).articles
-    edited = sifted([item("Bitcoin falls", published=old)], **seen(NOW + HOUR, live_since=NOW)).articles
+    first = sifted([item("Bitcoin rises", published=old)], **seen(NOW, history_until=NOW)).articles
+    edited = sifted([item("Bitcoin falls", published=old)], **seen(NOW + HOUR)).articles
     new = new_versions(first, edited, NOW + HOUR)
     assert new["known_at"].to_list() == [NOW + HOUR]
     assert as_known(pl.concat([first, new]), NOW)["title"].to_list() == ["Bitcoin rises"]

@@ -44,6 +44,8 @@ BATCH_ROWS = 1024
 QUANTIZATION_ROWS = 2600
 AGREEMENT_TOLERANCE = 1e-5
 AGREEMENT_SHARE = 0.999
+# A float32 near one is off by up to 2**-24; sums of 256 leaves wander about the root of 256 times as far.
+LEAVES_ROUNDING = 16 * 2.0**-24
 
 
 class ExportError(Exception):
@@ -404,17 +406,15 @@ def graph_predictions(forecaster: Forecaster, data: Dataset) -> Predictions:
 
 def graph_agreement(forecaster: Forecaster, fitted: FittedForecaster, data: Dataset) -> Agreement:
     """Compare the FP32 graph with its original; what quantization changes stands in the manifest's table."""
+    original = fitted.predict(data)
+    rounding = float32_rounding(fitted, original)
     if forecaster.manifest.quantization["precision"] == FP32:
-        return agreement(
-            fitted.predict(data),
-            graph_predictions(forecaster, data),
-            nearest=not isinstance(fitted, FittedTrees),
-        )
+        return agreement(original, graph_predictions(forecaster, data), rounding=rounding)
     with TemporaryDirectory() as folder:
         onnx.save(forecaster_graph(fitted), Path(folder) / GRAPH_NAME)
         session = ModelSession.open(Path(folder) / GRAPH_NAME)
     plain = session_predictions(session, data.with_features(fitted.names), fitted.lookback)
-    return agreement(fitted.predict(data), plain, nearest=True)
+    return agreement(original, plain, rounding=rounding)
 
 
 def session_outputs(session: ModelSession, data: Dataset, lookback: int) -> dict[str, Float64Array]:
@@ -440,24 +440,53 @@ def _said(stacked: Mapping[str, Float64Array], prefix: str) -> Predictions:
     )
 
 
-def agreement(original: Predictions, exported: Predictions, *, nearest: bool = False) -> Agreement:
+def agreement(
+    original: Predictions, exported: Predictions, *, rounding: Predictions | None = None
+) -> Agreement:
     """Compare predictions of the same rows, each output in its own standard deviations.
 
     Parameters
     ----------
-    nearest
-        Whether the float32 that is nearest to the original is no difference: a network that knows nothing of
-        a horizon says nearly the same of every row, and its graph cannot say it to more digits. Trees speak
-        float32 themselves.
+    rounding
+        What of each output's difference is none, as `float32_rounding` says; None to count all.
     """
     differences = []
     for name in ("expected_return", "probability_up", "expected_volatility"):
         ours, theirs = getattr(original, name), getattr(exported, name)
-        step = np.spacing(np.abs(ours).astype(np.float32)) if nearest else 0.0
-        beyond = np.maximum(np.abs(ours - theirs) - 0.5 * step, 0.0)
+        rounded = 0.0 if rounding is None else getattr(rounding, name)
+        beyond = np.maximum(np.abs(ours - theirs) - rounded, 0.0)
         differences.append(beyond / np.maximum(ours.std(axis=0), 1e-9))
     largest = np.concatenate(differences, axis=1).max(axis=1)
     return Agreement(len(largest), float((largest <= AGREEMENT_TOLERANCE).mean()), float(largest.max()))
+
+
+def float32_rounding(fitted: FittedForecaster, said: Predictions) -> Predictions:
+    """What float32 alone takes from what a forecaster says, in the unit of each output.
+
+    A forecaster that knows nothing of a horizon says nearly the same of every row: beside the deviation of
+    that, the last digits of a float32 are much. A network's graph ends in float64, and says the nearest
+    float32. One of trees adds their leaves in float32, to a probability and to the logarithm of a volatility;
+    the return follows from both.
+    """
+    if isinstance(fitted, FittedNetwork):
+        return Predictions(
+            _half_step(said.expected_return),
+            _half_step(said.probability_up),
+            _half_step(said.expected_volatility),
+        )
+    # The return is the slope times the lead 2p - 1 times the volatility.
+    slopes = np.array([one.return_slope for one in fitted.coupling])
+    by_lead = 2 * slopes * said.expected_volatility
+    return Predictions(
+        LEAVES_ROUNDING * (by_lead + np.abs(said.expected_return)),
+        np.full_like(said.probability_up, LEAVES_ROUNDING),
+        LEAVES_ROUNDING * said.expected_volatility,
+    )
+
+
+def _half_step(told: Float64Array) -> Float64Array:
+    """To the nearest float32 at most."""
+    return np.asarray(0.5 * np.spacing(np.abs(told).astype(np.float32)), dtype=np.float64)
 
 
 def verify_agreement(found: Agreement) -> Agreement:

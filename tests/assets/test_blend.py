@@ -14,7 +14,9 @@ from fakes.walk_rows import BAR, FEW_FEATURES, HORIZONS, walk_grid
 from cryptoai_assets.lib.datasets import Dataset, dataset
 from cryptoai_assets.lib.export import (
     AGREEMENT_TOLERANCE,
+    ExportError,
     agreement,
+    float32_rounding,
     forecaster_graph,
     session_outputs,
     session_predictions,
@@ -126,16 +128,47 @@ def test_one_graph_says_what_the_ensemble_says(tmp_path: Path, fitted: FittedBle
     session = ModelSession.open(tmp_path / "model.onnx")
     assert fitted.lookback == 8
     exported = session_predictions(session, test, fitted.lookback)
-    found = agreement(spread.predict(test), exported, nearest=True)
+    said = spread.predict(test)
+    found = agreement(said, exported, rounding=float32_rounding(spread, said))
     assert verify_agreement(found).largest_difference < AGREEMENT_TOLERANCE
-    told = spread.predict(test).members
+    told = said.members
     assert list(exported.members) == list(told) == list(fitted.members)
     for kind, member in told.items():
-        own = agreement(member, exported.members[kind], nearest=True)
+        rounding = float32_rounding(spread.members[kind], member)
+        own = agreement(member, exported.members[kind], rounding=rounding)
         assert verify_agreement(own).largest_difference < AGREEMENT_TOLERANCE
     out = session_outputs(session, test, fitted.lookback)
     half = [one.interval_factor for one in fitted.coupling] * out["expected_volatility_bps"]
     assert out["upper_bps"] - out["lower_bps"] == pytest.approx(2 * half, rel=1e-4)
+
+
+def test_one_graph_says_what_trees_without_a_split_say_together(
+    tmp_path: Path, fitted: FittedBlend, data: Dataset, test: Dataset
+) -> None:
+    train = data.between(None, data.times[1700])
+    stumps = (
+        replace(XgboostSettings.start(), min_child_weight=500.0),
+        replace(LightgbmSettings.start(), rows_a_leaf=5000),
+    )
+    members = {one.kind: Trees(one, threads=1).fit(train, horizons=HORIZONS, seed=1) for one in stumps}
+    # Slopes far beyond what is seen: the returns follow every digit of the probabilities.
+    steep = tuple(replace(one, return_slope=3.0) for one in fitted.coupling)
+    fitted = replace(
+        fitted,
+        members={kind: replace(member, coupling=steep) for kind, member in members.items()},
+        direction_weights=(0.5, 0.5),
+        volatility_weights=(0.5, 0.5),
+        coupling=steep,
+    )
+    said = fitted.predict(test)
+    assert said.probability_up.std(axis=0).max() < 1e-12, "a split was found"
+    onnx.save(forecaster_graph(fitted), tmp_path / "model.onnx")
+    exported = session_predictions(ModelSession.open(tmp_path / "model.onnx"), test, fitted.lookback)
+    rounding = float32_rounding(fitted, said)
+    verify_agreement(agreement(said, exported, rounding=rounding))
+    other = replace(exported, probability_up=exported.probability_up + 2e-6)
+    with pytest.raises(ExportError, match=r"on 0\.00%"):
+        verify_agreement(agreement(said, other, rounding=rounding))
 
 
 def test_members_of_an_ensemble_are_not_fitted_alone_as_well() -> None:

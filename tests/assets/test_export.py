@@ -1,24 +1,30 @@
 """Export: the graph says what the fitted model says on real rows, and one that does not is refused."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import polars as pl
 import pytest
-from fakes.walk_rows import FEW_FEATURES, HORIZONS, rows_of_grid
-from onnx import numpy_helper
+from fakes.walk_rows import FEW_FEATURES, HORIZONS, rows_of_grid, walk_rows
+from onnx import helper, numpy_helper
 
 from cryptoai_assets.lib.datasets import Dataset, dataset
 from cryptoai_assets.lib.export import (
     AGREEMENT_TOLERANCE,
+    Agreement,
     ExportError,
     agreement,
     exported,
+    float32_rounding,
     forecaster_graph,
+    graph_agreement,
     graph_predictions,
+    session_predictions,
     verify_agreement,
     write_bundle,
 )
@@ -224,6 +230,164 @@ def test_changed_graph_is_refused(tmp_path: Path, fitted: FittedTrees, data: Dat
     )
     with pytest.raises(ExportError, match="the graph agrees with its original on"):
         verify_agreement(agreement(fitted.predict(data), said))
+
+
+def agreement_of(graph: onnx.ModelProto, folder: Path, fitted: FittedTrees, data: Dataset) -> Agreement:
+    """Agreement of any graph with a fitted model, as an export is judged."""
+    onnx.save(graph, folder / GRAPH_NAME)
+    session, said = ModelSession.open(folder / GRAPH_NAME), fitted.predict(data)
+    exported = session_predictions(session, data.with_features(fitted.names), fitted.lookback)
+    return agreement(said, exported, rounding=float32_rounding(fitted, said))
+
+
+# As many trees as a training grows.
+MANY: tuple[TreeSettings, ...] = (
+    XgboostSettings.start(),
+    LightgbmSettings.start(),
+    ForestSettings.start(),
+)
+
+
+def by_kind(settings: TreeSettings) -> str:
+    return settings.kind
+
+
+@pytest.mark.parametrize("settings", [*MANY, EnsembleSettings.start()], ids=by_kind)
+def test_graph_of_many_trees_agrees_on_every_real_row(
+    tmp_path: Path, settings: TreeSettings, data: Dataset, window: MarketWindow
+) -> None:
+    fitted = Trees(settings, threads=1).fit(data, horizons=HORIZONS[:1], seed=1)
+    found = verify_agreement(graph_agreement(written(tmp_path, fitted, data, window), fitted, data))
+    assert found.rows > 10_000
+    assert found.largest_difference < AGREEMENT_TOLERANCE
+
+
+def test_graph_agrees_where_nothing_but_noise_moves_the_volatility(tmp_path: Path) -> None:
+    """LightGBM's base lies in its leaves: every sum of them has the last digits of a number near one."""
+    calm = walk_rows(bars=4600, seed=31)
+    fitted = Trees(LightgbmSettings.start(), threads=1).fit(calm, horizons=HORIZONS, seed=1)
+    said = fitted.predict(calm)
+    assert (said.expected_volatility.std(axis=0) < 0.1 * said.expected_volatility.mean(axis=0)).all()
+    verify_agreement(agreement_of(forecaster_graph(fitted), tmp_path, fitted, calm))
+
+
+Tree = dict[str, Any]
+
+
+def tree_of(graph: onnx.ModelProto, head: str) -> tuple[onnx.NodeProto, Tree]:
+    [node] = [node for node in graph.graph.node if node.name == f"{head}_{HORIZONS[0]}_trees"]
+    return node, {one.name: helper.get_attribute_value(one) for one in node.attribute}
+
+
+def put_back(node: onnx.NodeProto, tree: Tree) -> None:
+    del node.attribute[:]
+    node.attribute.extend(helper.make_attribute(name, value) for name, value in tree.items())
+
+
+def weights_of(tree: Tree) -> str:
+    return "class" if "class_weights" in tree else "target"
+
+
+def change_a_leaf(tree: Tree) -> None:
+    """By about a thousandth of the output's deviation; log odds count a fourth of a probability."""
+    kind = weights_of(tree)
+    tree[f"{kind}_weights"][0] += {"class": 2.4e-4, "target": 6e-5}[kind]
+
+
+def move_a_split(tree: Tree) -> None:
+    """Up, by a tenth of where it was."""
+    tree["nodes_values"][0] *= 1.1
+
+
+def leave_out_a_tree(tree: Tree) -> None:
+    kind = weights_of(tree)
+    trees, weights = tree[f"{kind}_treeids"], tree[f"{kind}_weights"]
+    weights[:] = [0.0 if own == trees[-1] else weight for own, weight in zip(trees, weights, strict=True)]
+
+
+def change_the_base(tree: Tree) -> None:
+    """By two hundred-thousandths; LightGBM's lies in the leaves."""
+    [base] = tree.get("base_values", [0.0])
+    tree["base_values"] = [base + 2e-5]
+
+
+def swap_two_features(tree: Tree) -> None:
+    """Deviations over 60 and over 240 bars, each where the other was."""
+    features = tree["nodes_featureids"]
+    features[:] = [{6: 7, 7: 6}.get(feature, feature) for feature in features]
+
+
+FAULTS = (change_a_leaf, move_a_split, leave_out_a_tree, change_the_base, swap_two_features)
+
+
+@pytest.fixture(scope="module", params=MANY, ids=by_kind)
+def of_many_trees(request: pytest.FixtureRequest, data: Dataset) -> FittedTrees:
+    return Trees(request.param, threads=1).fit(data, horizons=HORIZONS[:1], seed=1)
+
+
+@pytest.mark.parametrize("head", ["up", "volatility"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_one_fault_among_many_trees_is_refused(
+    tmp_path: Path, of_many_trees: FittedTrees, data: Dataset, fault: Callable[[Tree], None], head: str
+) -> None:
+    graph = forecaster_graph(of_many_trees)
+    node, tree = tree_of(graph, head)
+    fault(tree)
+    put_back(node, tree)
+    with pytest.raises(ExportError, match="the graph agrees with its original on"):
+        verify_agreement(agreement_of(graph, tmp_path, of_many_trees, data))
+
+
+def test_split_on_the_wrong_side_of_the_rows_that_lie_on_it_is_refused(
+    tmp_path: Path, of_many_trees: FittedTrees, data: Dataset
+) -> None:
+    """By one step of float32, at the root of one tree."""
+    graph = forecaster_graph(of_many_trees)
+    node, tree = tree_of(graph, "up")
+    split = np.float32(tree["nodes_values"][0])
+    below = tree["nodes_modes"][0] == b"BRANCH_LT"
+    values = data.values.copy()
+    values[:, -1, of_many_trees.selected[tree["nodes_featureids"][0]]] = split
+    on_it = replace(data, values=values)
+    verify_agreement(agreement_of(graph, tmp_path, of_many_trees, on_it))
+    tree["nodes_values"][0] = float(np.nextafter(split, np.float32(np.inf if below else -np.inf)))
+    put_back(node, tree)
+    with pytest.raises(ExportError, match="the graph agrees with its original on"):
+        verify_agreement(agreement_of(graph, tmp_path, of_many_trees, on_it))
+
+
+@pytest.mark.parametrize("joined", ["probability_up", "relative_volatility"])
+def test_outputs_of_two_horizons_that_are_swapped_are_refused(
+    tmp_path: Path, fitted: FittedTrees, data: Dataset, joined: str
+) -> None:
+    graph = forecaster_graph(fitted)
+    [node] = [node for node in graph.graph.node if node.name == joined]
+    node.input[0], node.input[1] = node.input[1], node.input[0]
+    with pytest.raises(ExportError, match="the graph agrees with its original on"):
+        verify_agreement(agreement_of(graph, tmp_path, fitted, data))
+
+
+WITHOUT_SPLIT: tuple[TreeSettings, ...] = (
+    replace(XgboostSettings.start(), trees=80, min_child_weight=2000.0),
+    replace(LightgbmSettings.start(), trees=80, rows_a_leaf=5000),
+)
+WITHOUT_SPLIT = (*WITHOUT_SPLIT, EnsembleSettings.of(WITHOUT_SPLIT))
+
+
+@pytest.mark.parametrize("settings", WITHOUT_SPLIT, ids=by_kind)
+def test_graph_of_a_head_that_finds_no_split_agrees_and_one_beside_it_is_refused(
+    tmp_path: Path, settings: TreeSettings, data: Dataset
+) -> None:
+    fitted = Trees(settings, threads=1).fit(data, horizons=HORIZONS, seed=1)
+    # A slope far beyond what is seen: the return follows every digit of the probability.
+    fitted = replace(fitted, coupling=tuple(replace(one, return_slope=5.0) for one in fitted.coupling))
+    said = fitted.predict(data)
+    assert said.probability_up.std(axis=0).max() < 1e-12, "a split was found"
+    found = agreement_of(forecaster_graph(fitted), tmp_path, fitted, data)
+    assert verify_agreement(found).largest_difference < AGREEMENT_TOLERANCE
+    other = replace(said, probability_up=said.probability_up + 2e-6)
+    with pytest.raises(ExportError, match=r"on 0\.00%"):
+        verify_agreement(agreement(said, other, rounding=float32_rounding(fitted, said)))
 
 
 def test_window_with_too_short_runs_of_candles_is_refused(

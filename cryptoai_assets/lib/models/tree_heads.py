@@ -3,6 +3,7 @@
 It knows nothing about horizons, bundles or scores; `trees` beside it makes forecasters of heads.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, Self
@@ -11,6 +12,7 @@ import lightgbm
 import numpy as np
 import optuna
 import xgboost
+from scipy.special import expit, logit
 
 from cryptoai_assets.lib.datasets import Float64Array
 from cryptoai_assets.lib.models.forecaster_model import ForecasterSettings
@@ -18,6 +20,8 @@ from cryptoai_assets.lib.models.tree_rows import TreeRows
 from edge_bundle.windows import Float32Array
 
 Objective = Literal["direction", "volatility"]
+# As far as XGBoost lets a base go that is a probability, where every row has one and the same outcome.
+_NEARLY_SURE = 1e-6
 
 
 class TreeHead(Protocol):
@@ -47,8 +51,31 @@ class XgboostHead:
     booster: xgboost.Booster
 
     def predict(self, rows: Float32Array) -> Float64Array:
-        """Predict every row."""
-        return np.asarray(self.booster.inplace_predict(rows), dtype=np.float64)
+        """Predict every row.
+
+        The library adds one tree after another to its base, in float32. Beside a base of one half each of
+        many trees loses the same last digits, so they are summed from nothing, and the base joins precisely.
+        """
+        nothing = np.zeros(len(rows), dtype=np.float32)
+        trees = self.booster.inplace_predict(rows, predict_type="margin", base_margin=nothing)
+        said = self.base + np.asarray(trees, dtype=np.float64)
+        return np.asarray(expit(said) if self._is_log_odds else said, dtype=np.float64)
+
+    @property
+    def base(self) -> float:
+        """What the trees add to: log odds where they say these."""
+        told = json.loads(self._learner["learner_model_param"]["base_score"])
+        # It is told in as many digits as tell a float32 from its neighbours.
+        base = np.asarray(told, dtype=np.float32).astype(np.float64).item()
+        return float(logit(np.clip(base, _NEARLY_SURE, 1 - _NEARLY_SURE))) if self._is_log_odds else base
+
+    @property
+    def _is_log_odds(self) -> bool:
+        return bool(self._learner["objective"]["name"] == "binary:logistic")
+
+    @property
+    def _learner(self) -> Any:
+        return json.loads(self.booster.save_config())["learner"]
 
     def gain(self) -> Float64Array:
         """Total gain of each feature."""

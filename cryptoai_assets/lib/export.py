@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnxmltools
 import polars as pl
+from onnx import helper
 from onnxmltools.convert.common.data_types import FloatTensorType
 
 from cryptoai_assets.lib.datasets import Dataset, Float64Array
@@ -115,6 +116,14 @@ def _tree_node(head: TreeHead, features: int) -> onnx.NodeProto:
             case _:
                 raise ExportError(f"no converter for {type(head).__name__}: add it here")
     tree: onnx.NodeProto = next(n for n in converted.graph.node if n.op_type.startswith("TreeEnsemble"))
+    return _based(tree, head.base) if isinstance(head, XgboostHead) else tree
+
+
+def _based(tree: onnx.NodeProto, base: float) -> onnx.NodeProto:
+    """Trees that add to this: the converter writes a probability for log odds where the first is empty."""
+    kept = [one for one in tree.attribute if one.name != "base_values"]
+    del tree.attribute[:]
+    tree.attribute.extend([*kept, helper.make_attribute("base_values", [base])])
     return tree
 
 

@@ -390,6 +390,16 @@ def test_graph_of_a_head_that_finds_no_split_agrees_and_one_beside_it_is_refused
         verify_agreement(agreement(said, other, rounding=float32_rounding(fitted, said)))
 
 
+def test_graph_of_a_head_whose_trees_are_empty_says_its_base(tmp_path: Path, data: Dataset) -> None:
+    """A leaf of more rows than there are: each tree is one, of zero."""
+    settings = replace(XgboostSettings.start(), min_child_weight=1e6)
+    fitted = Trees(settings, threads=1).fit(data, horizons=HORIZONS, seed=1)
+    graph = forecaster_graph(fitted)
+    _, tree = tree_of(graph, "up")
+    assert set(tree["class_weights"]) == {0.0}
+    verify_agreement(agreement_of(graph, tmp_path, fitted, data))
+
+
 def test_window_with_too_short_runs_of_candles_is_refused(
     tmp_path: Path, fitted: FittedTrees, data: Dataset, window: MarketWindow
 ) -> None:

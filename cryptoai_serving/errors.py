@@ -11,6 +11,7 @@ ServingError
 ├── NoNewsError              nothing was told of the news yet
 ├── StoreUnavailableError    a database cannot be read or written now
 ├── KeyNeededError           no key, or one that is not valid
+├── HostRefusedError         no key, and a name of the service that it does not go by
 ├── ScopeNeededError         a key that does not open this address
 ├── TooManyRequestsError     more requests than the key may make
 ├── KeyFileError             a file of keys that cannot be read
@@ -92,6 +93,12 @@ class KeyNeededError(ServingError):
     """No key was given, or one that is unknown or revoked."""
 
     code = "key_needed"
+
+
+class HostRefusedError(ServingError):
+    """No key was given, and the service was asked by a name that it does not go by."""
+
+    code = "host_refused"
 
 
 class ScopeNeededError(ServingError):

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from cryptoai_serving.errors import (
+    HostRefusedError,
     KeyFileError,
     KeyNeededError,
     MediaTypeRefusedError,
@@ -31,6 +32,7 @@ from edge_bundle.errors import EdgeBundleError, FactsRefusedError
 
 STATUS: dict[type[Exception], int] = {
     KeyNeededError: 401,
+    HostRefusedError: 403,
     ScopeNeededError: 403,
     UnknownSymbolError: 404,
     ReleaseNotFoundError: 404,

@@ -71,7 +71,9 @@ class Rooms:
         self.experiment_requests = ExperimentRequests(settings.requests)
         self.keys = KeyWatch(settings.keys)
         self.limits = RateLimits(settings.limits, monotonic=monotonic)
-        self.guard = Guard(keys=self.keys, limits=self.limits, a_minute=settings.requests_a_minute)
+        self.guard = Guard(
+            keys=self.keys, limits=self.limits, a_minute=settings.requests_a_minute, hosts=settings.hosts
+        )
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:

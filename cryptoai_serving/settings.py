@@ -1,6 +1,7 @@
 """Settings of the service: the only reader of environment variables here."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from cryptoai_serving.log_database import log_place
 MEBIBYTE = 1024 * 1024
 REQUESTS_A_MINUTE = 12_000
 SIGNAL_CONFIDENCE = 0.55
+_HOST = re.compile(r"[a-z0-9._-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class ServingSettings:
         Largest request body; candles of 4,500 bars are about 0.5 MB.
     requests_a_minute
         Of one caller, unless its key says otherwise.
+    hosts
+        Names besides ``localhost`` by which the service may be asked without a key, as in ``desk.example``.
     cors_origins
         Pages whose scripts may ask, as in ``https://example.org``; none by itself.
     signal_confidence
@@ -73,6 +77,7 @@ class ServingSettings:
     poll_seconds: float = 1.0
     max_body_bytes: int = 8 * MEBIBYTE
     requests_a_minute: int = REQUESTS_A_MINUTE
+    hosts: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     signal_confidence: float = SIGNAL_CONFIDENCE
     cache_seconds: float = LIFETIME.total_seconds()
@@ -96,6 +101,10 @@ class ServingSettings:
             raise ValueError(
                 f"{self.requests_a_minute} requests a minute: 1 at least needed, "
                 "set them with CRYPTOAI_REQUESTS_A_MINUTE"
+            )
+        if wrong := [host for host in self.hosts if not _HOST.fullmatch(host)]:
+            raise ValueError(
+                f"a host {wrong[0]}: a name without scheme and port needed, set it with CRYPTOAI_HOSTS"
             )
 
     @classmethod
@@ -124,7 +133,8 @@ class ServingSettings:
             workers=int(given.get("CRYPTOAI_WORKERS", 1)),
             # Named by BentoML, and read by prometheus_client itself when it is imported.
             metrics_folder=Path(shared) if (shared := given.get("PROMETHEUS_MULTIPROC_DIR")) else None,
-            cors_origins=tuple(given.get("CRYPTOAI_CORS_ORIGINS", "").replace(",", " ").split()),
+            hosts=_words(given.get("CRYPTOAI_HOSTS", "").lower()),
+            cors_origins=_words(given.get("CRYPTOAI_CORS_ORIGINS", "")),
         )
 
     @classmethod
@@ -144,3 +154,8 @@ class ServingSettings:
             told=folder / "data" / market,
             poll_seconds=poll_seconds,
         )
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """Words with commas or spaces between."""
+    return tuple(text.replace(",", " ").split())

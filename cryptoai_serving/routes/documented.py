@@ -17,7 +17,7 @@ def _refusal(status: int, description: str) -> Responses:
 EVERYWHERE = _refusal(422, "The request does not fit") | _refusal(500, "The service failed on this request")
 GUARDED = (
     _refusal(401, "No key, or one that is unknown or revoked")
-    | _refusal(403, "A key without the scope of this address")
+    | _refusal(403, "A key without the scope of this address; without a key, a host that is not known")
     | _refusal(429, "More requests than the key may make; Retry-After says when to come again")
     | _refusal(503, "Not for now: no verified model, no bars, or a store that cannot be read")
 )

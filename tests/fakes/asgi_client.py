@@ -32,6 +32,8 @@ def client_of(app: FastAPI, *, host: str = "127.0.0.1") -> Iterator[httpx.Client
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(app.router.lifespan_context(app)),
-        httpx.Client(transport=PortalTransport(portal, app, host), base_url="http://service") as client,
+        httpx.Client(
+            transport=PortalTransport(portal, app, host), base_url="http://127.0.0.1:3600"
+        ) as client,
     ):
         yield client

@@ -106,6 +106,59 @@ def test_this_machine_is_known_by_its_address(tmp_path: Path, host: str, status:
         assert client.get("/models").status_code == status
 
 
+OWN_HOSTS = ("127.0.0.1:3600", "127.0.0.2", "localhost", "LocalHost:8080", "[::1]:3600")
+OTHER_HOSTS = (
+    "evil.example:3600",
+    "127.0.0.1.evil.example",
+    "localhost.evil.example",
+    "192.0.2.7",
+    "localhost@evil.example",
+    "localhost:evil.example",
+    "[[",
+    "",
+)
+
+
+@pytest.mark.parametrize("host", OWN_HOSTS)
+def test_without_keys_the_service_goes_by_the_names_of_its_own_machine(tmp_path: Path, host: str) -> None:
+    with service_in(tmp_path) as (client, _):
+        assert client.get("/models", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", OTHER_HOSTS)
+def test_page_whose_name_leads_to_this_machine_gets_nothing_without_a_key(tmp_path: Path, host: str) -> None:
+    with service_in(tmp_path, poll_seconds=0.01) as (client, _):
+        for answer in (
+            client.get("/models", headers={"host": host}),
+            client.get("/releases/m", headers={"host": host}),
+            client.post("/ingest/candles?day=2026-11-20", headers={"host": host}),
+        ):
+            error = refusal(answer, 403)
+            assert (error.code, error.where) == ("host_refused", "host")
+        assert "CRYPTOAI_HOSTS" in error.cure
+        assert client.get("/livez", headers={"host": host}).status_code == 200
+        token = key(tmp_path, "read")
+        read = {"host": host, **bearer(token)}
+        wait_until(lambda: client.get("/models", headers=read).status_code == 200, "a key opens any name")
+
+
+def test_host_that_a_setting_names_is_its_own(tmp_path: Path) -> None:
+    with service_in(tmp_path, hosts=("desk.example",)) as (client, _):
+        assert client.get("/models", headers={"host": "Desk.Example:3600"}).status_code == 200
+        assert client.get("/models", headers={"host": "localhost"}).status_code == 200
+        refusal(client.get("/models", headers={"host": "example"}), 403)
+
+
+def test_page_of_another_name_may_knock_only_so_often(tmp_path: Path) -> None:
+    with service_in(tmp_path) as (client, _):
+        knocks = [
+            client.get("/models", headers={"host": "evil.example"}) for _ in range(STRANGERS_A_MINUTE + 5)
+        ]
+        assert client.get("/models").status_code == 200
+    assert {knock.status_code for knock in knocks[:STRANGERS_A_MINUTE]} == {403}
+    assert knocks[-1].status_code == 429
+
+
 def test_key_is_valid_and_revoked_while_the_service_runs(tmp_path: Path) -> None:
     settings = replace(ServingSettings.inside(tmp_path), poll_seconds=0.01)
     with client_of(create_app(settings)) as client:

@@ -40,6 +40,14 @@ def test_one_root_moves_all_that_is_not_set_and_leaves_an_address_alone() -> Non
     assert (settings.keys, settings.forecast_log) == (Path("/p/k.json"), "postgresql://h/d")
 
 
+def test_hosts_are_names_without_scheme_and_port() -> None:
+    settings = ServingSettings.from_environment({"CRYPTOAI_HOSTS": "Desk.Example, cryptoai"})
+    assert settings.hosts == ("desk.example", "cryptoai")
+    for wrong in ("http://desk.example", "desk.example:3600", "desk.example/"):
+        with pytest.raises(ValueError, match="CRYPTOAI_HOSTS"):
+            ServingSettings.from_environment({"CRYPTOAI_HOSTS": wrong})
+
+
 def test_workers_and_the_folder_of_their_metrics_can_be_set() -> None:
     given = {"CRYPTOAI_WORKERS": "2", "PROMETHEUS_MULTIPROC_DIR": "/m", "CRYPTOAI_LIMITS": "/l.bin"}
     settings = ServingSettings.from_environment(given)

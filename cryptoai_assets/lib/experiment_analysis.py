@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from scipy.stats import chisquare, norm
 
-from cryptoai_assets.lib.scoring import BootstrapSettings, Float64Array, Score, log_loss
+from cryptoai_assets.lib.scoring import LEAST_BLOCKS, BootstrapSettings, Float64Array, Score, log_loss
 from edge_bundle.experiment import Experiment, Metric
 
 Recommendation = Literal[
@@ -20,7 +20,6 @@ Recommendation = Literal[
 # Users who were drawn for a version in other shares than were set by a chance this small were not drawn so.
 SAMPLE_RATIO_LIMIT = 0.001
 RESAMPLES, SEED = 2000, 23
-LEAST_BLOCKS = 10
 KEYS = ("symbol", "known_at")
 
 

@@ -10,7 +10,6 @@ import polars as pl
 
 from cryptoai_assets.lib.datasets import Float64Array, dataset
 from cryptoai_assets.lib.experiment_analysis import (
-    LEAST_BLOCKS,
     ExperimentError,
     ExperimentResult,
     block_inflation,
@@ -23,6 +22,7 @@ from cryptoai_assets.lib.figures import experiment_figure
 from cryptoai_assets.lib.graph_builder import BASIS_POINTS
 from cryptoai_assets.lib.home import Home
 from cryptoai_assets.lib.releases import write_json
+from cryptoai_assets.lib.scoring import LEAST_BLOCKS
 from cryptoai_assets.lib.store import read_stored_parquet
 from cryptoai_serving.forecast_log import ForecastLog
 from edge_bundle.errors import ReleaseRefusedError

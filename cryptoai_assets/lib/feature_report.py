@@ -217,7 +217,7 @@ def rank_ics(
     -------
     DataFrame
         ``feature``, ``target`` (one of `TARGETS`), ``horizon_bars``, ``fold`` from 1, ``value``, ``lower``,
-        ``upper`` (percentiles over resampled blocks of time, longer than the overlap of the targets),
+        ``upper`` (of an interval over resampled blocks of time, longer than the overlap of the targets),
         ``rows``. The value is 0 for a feature that is constant in the fold.
     """
     parts = [
@@ -252,7 +252,6 @@ def _correlations(
     a: Float64Array, outcomes: Float64Array, draw: BlockBootstrap
 ) -> Iterator[tuple[Float64Array, Float64Array, Float64Array]]:
     """Correlation of each column of `a` with each outcome, and the ends of its interval."""
-    tail = (1 - draw.confidence) / 2
     one = np.ones((len(a), 1))
     # The first of the sums is that of the rows themselves, the others are of resampled blocks.
     n, sa, saa = (_sums(columns, draw) for columns in (one, a, a * a))
@@ -261,7 +260,7 @@ def _correlations(
         spread = np.sqrt(np.maximum((saa - sa**2 / n) * (sbb - sb**2 / n), 0))
         shared = sab - sa * sb / n
         found = np.divide(shared, spread, out=np.zeros_like(shared), where=spread > 1e-9 * n)
-        lower, upper = np.quantile(found[1:], [tail, 1 - tail], axis=0)
+        lower, upper = draw.ends(found[1:])
         yield found[0], lower, upper
 
 

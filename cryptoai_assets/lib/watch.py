@@ -49,7 +49,9 @@ SAGS, FELL, HARMFUL = 1.0, 3.0, 3.0
 DEGRADED_MINIMUM_ROWS = 500
 # After a promotion the version before is scored on the same rows; the judged interval is drawn anew each day.
 WATCH_PERIOD = timedelta(days=7)
-WATCH_CONFIDENCE, WATCH_RESAMPLES, WATCH_SEED, WATCH_LEAST_ROWS = 0.99, 500, 37, 100
+WATCH_CONFIDENCE, WATCH_RESAMPLES, WATCH_SEED = 0.99, 2000, 37
+# Of fewer horizons an interval is too narrow: their targets overlap too much.
+WATCH_LEAST_ROWS, WATCH_LEAST_HORIZONS = 100, 20
 SHOWN_FEATURES = 8
 # Features that are named of what tells then from now.
 TELLING_FEATURES = 3
@@ -264,7 +266,7 @@ def scores_higher(same: pl.DataFrame, horizon: int) -> bool:
         ``open_time``, ``return_bps`` (known, and no zero), ``probability_up`` of the champion, ``before`` of
         the other.
     """
-    if same["open_time"].n_unique() < max(WATCH_LEAST_ROWS, 2 * horizon):
+    if same["open_time"].n_unique() < max(WATCH_LEAST_ROWS, WATCH_LEAST_HORIZONS * horizon):
         return False
     up = (same["return_bps"] > 0).cast(pl.Float64).to_numpy()
     ours, theirs = (log_loss(same[name].to_numpy(), up) for name in ("probability_up", "before"))

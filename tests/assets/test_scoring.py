@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pytest
+from scipy.signal import lfilter
 from scipy.stats import binom, spearmanr
 from sklearn import metrics
 
@@ -138,6 +139,39 @@ def test_intervals_hold_the_truth_on_overlapping_rows_of_moving_together_symbols
     assert binom.ppf(0.001, worlds, 0.92) <= held
     # The harness can tell: blocks shorter than the horizon hold it far less often.
     assert naive < binom.ppf(0.001, worlds, 0.9)
+
+
+@pytest.mark.parametrize(("memory", "horizon"), [(0.0, 1), (0.9, 1), (0.0, 30)])
+def test_interval_of_a_stretch_not_twice_as_long_as_a_block_holds_the_truth(
+    memory: float, horizon: int
+) -> None:
+    slots, worlds = 1000, 200
+    times, draws, held = times_of(slots), np.random.default_rng(13), 0
+    for seed in range(worlds):
+        steps = draws.normal(size=slots + horizon)
+        outcome = np.convolve(lfilter([1], [1, -memory], steps), np.ones(horizon), "valid")[:slots]
+        settings = BootstrapSettings(block_bars=720, resamples=300, seed=seed, confidence=0.95)
+        found = paired_interval(outcome, np.zeros(slots), times, settings)
+        held += found.lower <= 0 <= found.upper
+    assert binom.ppf(0.001, worlds, 0.92) <= held <= binom.ppf(0.999, worlds, 0.97)
+
+
+def test_interval_of_many_blocks_is_that_of_the_percentiles() -> None:
+    draw = BootstrapSettings(block_bars=20, resamples=4000, seed=1, confidence=0.95).over(times_of(40_000))
+    drawn = np.random.default_rng(14).normal(size=4000)
+    assert draw.ends(drawn) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), rel=0.01)
+
+
+@pytest.mark.parametrize("slots", [90, 400, 5000])
+def test_p_value_is_that_of_the_level_whose_interval_ends_at_zero(slots: int) -> None:
+    draw = BootstrapSettings(block_bars=20, resamples=20_000, seed=1, confidence=0.95).over(times_of(slots))
+    normal = np.random.default_rng(15).normal(size=20_000)
+    mean = -draw.ends(normal)[0]
+    assert draw.p_value(mean, normal + mean) == pytest.approx(0.05, abs=0.005)
+
+
+def test_p_value_of_values_that_are_all_the_same_finds_nothing() -> None:
+    assert SETTINGS.over(times_of(1)).p_value(1.0, np.ones(300)) == 1.0
 
 
 def test_accuracy_interval_holds_the_truth_on_autocorrelated_hits() -> None:

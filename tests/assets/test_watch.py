@@ -1,12 +1,15 @@
 """What is told: failures once a day while they last and at their end, and of a drift each of its columns."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+import pytest
+from scipy.stats import binom
 
 from cryptoai_assets.defs.resources import MarketResource
-from cryptoai_assets.lib.watch import DRIFT_NAME, News, drift_alert, news_of
+from cryptoai_assets.lib.watch import DRIFT_NAME, News, drift_alert, news_of, scores_higher
 from cryptoai_monitoring.verdict import Evidence, Verdict
 
 FIRST, SECOND = "2019-09-30", "2019-10-01"
@@ -49,3 +52,34 @@ def test_drift_names_the_columns_of_the_week_with_their_numbers_and_those_of_the
     assert [name for name, _ in alert.facts] == ["window ends", "rsi_14", "macd of BTCUSD"]
     assert alert.facts[1][1].startswith("PSI 0.00, threshold 1.00; mean 2 → 3")
     assert alert.facts[2][1] == "beyond its hourly threshold"
+
+
+def served(seed: int, *, rows: int, horizon: int, lead: float = 0.0) -> pl.DataFrame:
+    """Overlapping moves of a walk, of which the version before knows a part by its lead."""
+    draws = np.random.default_rng(seed)
+    running = np.concatenate([[0.0], draws.normal(size=rows + horizon).cumsum()])
+    moves = (running[horizon:] - running[:-horizon])[:rows]
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    return pl.DataFrame(
+        {
+            "open_time": [start + row * timedelta(minutes=1) for row in range(rows)],
+            "return_bps": moves,
+            "probability_up": 0.5 + 0.02 * np.sin(np.arange(rows) / horizon),
+            "before": 0.5 + lead * np.sign(moves),
+        }
+    )
+
+
+@pytest.mark.parametrize("horizon", [6, 30])
+def test_version_before_that_knows_as_little_is_hardly_ever_shown_to_be_better(horizon: int) -> None:
+    worlds = 200
+    found = sum(
+        scores_higher(served(seed, rows=20 * horizon, horizon=horizon), horizon) for seed in range(worlds)
+    )
+    assert found <= binom.ppf(0.99, worlds, 0.015)
+
+
+@pytest.mark.parametrize(("horizon", "rows"), [(1, 100), (6, 120), (30, 600)])
+def test_version_before_is_shown_to_be_better_from_twenty_horizons_on(horizon: int, rows: int) -> None:
+    assert scores_higher(served(1, rows=rows, horizon=horizon, lead=0.2), horizon)
+    assert not scores_higher(served(1, rows=rows - 1, horizon=horizon, lead=0.2), horizon)

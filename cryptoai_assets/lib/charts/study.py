@@ -141,12 +141,10 @@ def _scored(
     draw = settings.bootstrap.over(times)
     sums = draw.sums(np.column_stack([ours - like, np.ones(len(ours))]))
     drawn = sums[:, 0] / np.maximum(sums[:, 1], 1)
-    tail = (1 - settings.bootstrap.confidence) / 2
-    lower, upper = np.quantile(drawn, [tail, 1 - tail])
-    beyond = min((drawn <= 0).sum(), (drawn >= 0).sum())
-    p_value = min(1.0, 2 * (beyond + 1) / (len(drawn) + 1))
-    costs = settings.costs_bps
-    values = (ours.mean() - costs, like.mean() - costs, (ours - like).mean(), lower, upper, p_value)
+    lower, upper = draw.ends(drawn)
+    costs, difference = settings.costs_bps, float((ours - like).mean())
+    p_value = draw.p_value(difference, drawn)
+    values = (ours.mean() - costs, like.mean() - costs, difference, lower, upper, p_value)
     return {name: float(value) for name, value in zip(VALUES, values, strict=True)}
 
 

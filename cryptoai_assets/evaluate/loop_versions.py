@@ -9,7 +9,6 @@ from typing import Any
 import lightgbm
 
 from cryptoai_assets.evaluate.loop_market import LoopPlan, ReplayedMarket
-from cryptoai_assets.lib.candidate import CALIBRATION_BINS
 from cryptoai_assets.lib.datasets import Dataset, Float64Array
 from cryptoai_assets.lib.fingerprints import code_fingerprint
 from cryptoai_assets.lib.gate import (
@@ -27,9 +26,9 @@ from cryptoai_assets.lib.models.forecaster_model import Predictions
 from cryptoai_assets.lib.models.tree_heads import LightgbmHead
 from cryptoai_assets.lib.models.trees import DirectionHead, Trees
 from cryptoai_assets.lib.releases import write_json
-from cryptoai_assets.lib.scoring import direction_scores
+from cryptoai_assets.lib.scoring import calibration_score, direction_scores
 from cryptoai_assets.lib.splits import Fold, final_stretch
-from cryptoai_assets.lib.training import calibration_error, direction_loss
+from cryptoai_assets.lib.training import direction_loss
 
 # Code whose change makes a kept version that of something else.
 _CODE = (
@@ -155,7 +154,7 @@ class Versions:
         times, up = test.keys["open_time"], test.target("up", market.horizons[0])
         bootstrap = self.plan.bootstrap
         scores = direction_scores(said.probability_up[:, 0], up, times, bootstrap)
-        error = calibration_error(said.probability_up[:, 0], up, bins=CALIBRATION_BINS)
+        error = calibration_score(said.probability_up[:, 0], up, times, bootstrap)
         evidence = Evidence(
             times=times,
             champion=None if theirs is None else Comparison(theirs, ours),
@@ -164,7 +163,7 @@ class Versions:
                 for kind, told in baselines.items()
             },
             scores=scores,
-            bounds=(Bound("calibration_error", error, CALIBRATION_LIMIT),),
+            bounds=(Bound(error.name, error.value, error.lower, CALIBRATION_LIMIT),),
             canaries=(self._purged(candidate, stretch),),
             same_kind=champion is not None,
             refresh_cause=cause,

@@ -31,12 +31,11 @@ from cryptoai_assets.lib.models.forecaster_model import ForecasterSettings, Pred
 from cryptoai_assets.lib.models.networks.problem import UNTOLD, NetworkRun
 from cryptoai_assets.lib.models.zoo import model_from, model_record
 from cryptoai_assets.lib.quantization import Variant
-from cryptoai_assets.lib.scoring import Score
+from cryptoai_assets.lib.scoring import BootstrapSettings, Score, calibration_score, share_score
 from cryptoai_assets.lib.splits import Fold
 from cryptoai_assets.lib.training import (
     Splits,
     TrainingSettings,
-    calibration_error,
     direction_loss,
     fit_version,
     model_scores,
@@ -49,7 +48,6 @@ from edge_bundle.windows import MarketWindow
 
 # Loss of each row of what was said, averaged over horizons.
 RowLoss = Callable[[Predictions, Dataset, Sequence[int]], Float64Array]
-CALIBRATION_BINS = 10
 NO_CAUSE = "by hand"
 RECORD_NAME = "candidate.json"
 
@@ -217,14 +215,16 @@ class StretchResult:
     ----------
     baselines
         Predictions of each baseline, fitted on the same training rows.
+    coverage, calibration
+        By horizon: share of known outcomes within the bundle's interval, and expected calibration error.
     """
 
     test: Dataset
     predictions: Predictions
     baselines: Mapping[str, Predictions]
     scores: tuple[Score, ...]
-    coverage: tuple[float, ...]
-    calibration: tuple[float, ...]
+    coverage: tuple[Score, ...]
+    calibration: tuple[Score, ...]
 
 
 def score_stretch(
@@ -238,15 +238,16 @@ def score_stretch(
         model.kind: model.fit(train, horizons=market.horizons, seed=settings.seed).predict(test)
         for model in (*DIRECTION_BASELINES, *VOLATILITY_BASELINES)
     }
-    scores = model_scores(predictions, test, horizons=market.horizons, bootstrap=settings.bootstrap(market))
+    bootstrap, times = settings.bootstrap(market), test.keys["open_time"]
+    scores = model_scores(predictions, test, horizons=market.horizons, bootstrap=bootstrap)
     return StretchResult(
         test=test,
         predictions=predictions,
         baselines=baselines,
         scores=tuple(scores),
-        coverage=_coverage(forecaster, test, market),
+        coverage=_coverage(forecaster, test, market, bootstrap),
         calibration=tuple(
-            calibration_error(predictions.probability_up[:, k], test.target("up", h), bins=CALIBRATION_BINS)
+            calibration_score(predictions.probability_up[:, k], test.target("up", h), times, bootstrap)
             for k, h in enumerate(market.horizons)
         ),
     )
@@ -260,7 +261,9 @@ def baseline_frame(result: StretchResult, horizons: Sequence[int]) -> pl.DataFra
     )
 
 
-def _coverage(forecaster: Forecaster, test: Dataset, market: Market) -> tuple[float, ...]:
+def _coverage(
+    forecaster: Forecaster, test: Dataset, market: Market, bootstrap: BootstrapSettings
+) -> tuple[Score, ...]:
     """Share of known outcomes between the bundle's lower and upper ends, by horizon."""
     manifest = forecaster.manifest
     outputs = session_outputs(forecaster.session, test.with_features(manifest.features), manifest.lookback)
@@ -269,7 +272,8 @@ def _coverage(forecaster: Forecaster, test: Dataset, market: Market) -> tuple[fl
         realised = test.target("return", horizon) * BASIS_POINTS
         known = np.isfinite(realised)
         inside = (realised >= outputs["lower_bps"][:, column]) & (realised <= outputs["upper_bps"][:, column])
-        shares.append(float(inside[known].mean()))
+        times = test.keys["open_time"].filter(known)
+        shares.append(share_score("coverage", inside[known].astype(np.float64), times, bootstrap))
     return tuple(shares)
 
 
@@ -316,11 +320,11 @@ def gate_evidence(
     promised = forecaster.manifest.interval_coverage
     bounds = [
         *(
-            Bound(f"h{h}/coverage_error", abs(share - promised), policy.coverage_tolerance)
+            Bound.around(promised, share, name=f"h{h}/coverage_error", limit=policy.coverage_tolerance)
             for h, share in zip(horizons, result.coverage, strict=True)
         ),
         *(
-            Bound(f"h{h}/calibration_error", error, policy.calibration_limit)
+            Bound(f"h{h}/calibration_error", error.value, error.lower, policy.calibration_limit)
             for h, error in zip(horizons, result.calibration, strict=True)
         ),
     ]

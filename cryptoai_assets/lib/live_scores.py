@@ -16,9 +16,11 @@ from cryptoai_assets.lib.models.forecaster_model import ForecasterModel
 from cryptoai_assets.lib.scoring import (
     BootstrapSettings,
     Score,
+    calibration_score,
     direction_scores,
     paired_interval,
     return_scores,
+    share_score,
 )
 from cryptoai_assets.lib.store import write_parquet_atomically
 from cryptoai_assets.lib.training_record import STRETCH_GROUP
@@ -30,7 +32,6 @@ LIVE_NAME = "live_scores.parquet"
 # Scores of a version, and the one over all symbols together.
 EVERY_SYMBOL = "all"
 KEYS = ("version", "variant", "symbol", "horizon_bars")
-CALIBRATION_BINS = 10
 # A day or ten horizons, whichever is longer: over that, errors hardly depend on each other.
 BLOCK_HORIZONS = 10
 # Scores of which more is better; of the calibration error and the Brier score, less.
@@ -176,7 +177,8 @@ def live_scores(
 
     Accuracy, Brier score and calibration error are over answered rows whose price moved, rank IC and the
     interval's coverage over answered rows, the abstention rate over all. The calibration error is that of the
-    gate: over ten bins of equal counts. It is above zero by chance alone, the more the fewer the rows.
+    gate: over ten bins of equal counts. It is above zero by chance alone, the more the fewer the rows; its
+    interval takes that off.
 
     Parameters
     ----------
@@ -227,14 +229,14 @@ def _scores(
     group: pl.DataFrame, kinds: list[str], bootstrap: BootstrapSettings, least_rows: int
 ) -> Iterator[tuple[Score, dict[str, object]]]:
     abstained = group["abstention"].is_not_null().cast(pl.Float64).to_numpy()
-    yield _share("abstention_rate", abstained, group["open_time"], bootstrap), {}
+    yield share_score("abstention_rate", abstained, group["open_time"], bootstrap), {}
     answered = group.filter(pl.col("abstention").is_null())
     moved = answered.filter(pl.col("return_bps") != 0)
     if moved.height < least_rows:
         return
     inside = answered["return_bps"].is_between(answered["lower_bps"], answered["upper_bps"])
     promised = answered["interval_coverage"].mean()
-    coverage = _share("coverage", inside.cast(pl.Float64).to_numpy(), answered["open_time"], bootstrap)
+    coverage = share_score("coverage", inside.cast(pl.Float64).to_numpy(), answered["open_time"], bootstrap)
     yield coverage, {"promised": promised}
     realised = answered["return_bps"].to_numpy()
     ranked = return_scores(
@@ -243,7 +245,7 @@ def _scores(
     yield ranked[0], {}
     up = (moved["return_bps"].to_numpy() > 0).astype(np.float64)
     said = moved["probability_up"].to_numpy()
-    yield _calibration(said, up, moved["open_time"], bootstrap), {}
+    yield calibration_score(said, up, moved["open_time"], bootstrap), {}
     for score in direction_scores(said, up, moved["open_time"], bootstrap):
         if score.name in DIRECTIONS:
             yield score, _beside(score.name, moved, kinds, bootstrap)
@@ -275,25 +277,3 @@ def _loss(metric: str, probability_up: Float64Array, up: Float64Array) -> Float6
     if metric == "brier":
         return np.asarray((probability_up - up) ** 2, dtype=np.float64)
     return np.where(probability_up == 0.5, 0.5, (probability_up > 0.5) != (up > 0.5)).astype(np.float64)
-
-
-def _share(name: str, values: Float64Array, times: pl.Series, bootstrap: BootstrapSettings) -> Score:
-    return bootstrap.over(times).score(
-        name, [values, np.ones(len(values))], lambda total, count: total / count
-    )
-
-
-def _calibration(
-    probability_up: Float64Array, up: Float64Array, times: pl.Series, bootstrap: BootstrapSettings
-) -> Score:
-    """Calibration error over bins of equal counts; the bins stay while their rows are drawn."""
-    columns = [np.ones(len(up))]
-    for part in np.array_split(np.argsort(probability_up, kind="stable"), CALIBRATION_BINS):
-        column = np.zeros(len(up))
-        column[part] = probability_up[part] - up[part]
-        columns.append(column)
-
-    def error(rows: Float64Array, *off: Float64Array) -> Float64Array:
-        return np.asarray(np.abs(np.stack(off)).sum(axis=0) / rows, dtype=np.float64)
-
-    return bootstrap.over(times).score("calibration_error", columns, error)

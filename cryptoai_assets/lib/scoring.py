@@ -14,6 +14,7 @@ PROBABILITY_FLOOR = 1e-6
 POWER = 0.8
 # Fewer blocks tell too little of how far the mean of one lies from that of another.
 LEAST_BLOCKS = 10
+CALIBRATION_BINS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +214,58 @@ def _projected_auc(auc: float) -> Callable[..., Float64Array]:
         return _mean(wins, ups) + _mean(losses, downs) - auc
 
     return metric
+
+
+def share_score(name: str, values: Float64Array, times: pl.Series, settings: BootstrapSettings) -> Score:
+    """Mean of values, 1 for a row that counts and 0 for one that does not."""
+    return settings.over(times).score(name, [values, np.ones(len(values))], _mean)
+
+
+def calibration_score(
+    probability_up: Float64Array, up: Float64Array, times: pl.Series, settings: BootstrapSettings
+) -> Score:
+    """Expected calibration error over bins of equal counts, see `binned_calibration`.
+
+    Parameters
+    ----------
+    up
+        1, 0, or NaN for a row without a move or without a known outcome; such rows are left out.
+    """
+    known = np.isfinite(up) & np.isfinite(probability_up)
+    p = probability_up[known]
+    bins = np.empty(len(p), dtype=np.int64)
+    for place, part in enumerate(np.array_split(np.argsort(p, kind="stable"), CALIBRATION_BINS)):
+        bins[part] = place
+    return binned_calibration(p, up[known], bins, times.filter(known), settings)
+
+
+def binned_calibration(
+    said: Float64Array,
+    happened: Float64Array,
+    bins: npt.NDArray[np.int64],
+    times: pl.Series,
+    settings: BootstrapSettings,
+) -> Score:
+    """Mean distance of what was said from what happened, by bins that stay while their rows are drawn.
+
+    Chance alone lifts a sum of distances above zero, the more the fewer the rows, and lifts that of the
+    resamples once more. The interval is therefore the basic one: by how much the resamples lie above the
+    value is taken off it. It begins at zero where chance reaches the value by itself.
+
+    Source: Bröcker, "Estimating reliability and resolution of probability forecasts through decomposition of
+    the empirical score", 2012, and Kumar et al., "Verified uncertainty calibration", 2019, on the bias;
+    Davison and Hinkley, "Bootstrap methods and their application", 1997, on the interval.
+    """
+    draw, places = settings.over(times), np.arange(CALIBRATION_BINS)
+    off = (said - happened)[:, None] * (bins[:, None] == places)
+    gaps = off.sum(axis=0) / len(said)
+    sums = draw.sums(np.column_stack([np.ones(len(said)), off]))
+    drawn = sums[:, 1:] / sums[:, :1]
+    value = float(np.abs(gaps).sum())
+    low, high = draw.ends(np.abs(drawn).sum(axis=1))
+    by_chance = draw.ends(np.abs(drawn - gaps).sum(axis=1))[1]
+    lower = 0.0 if value <= by_chance else float(np.maximum(2 * value - high, 0.0))
+    return Score("calibration_error", value, lower, float(np.maximum(2 * value - low, value)), len(said))
 
 
 def return_scores(

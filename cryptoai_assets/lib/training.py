@@ -275,16 +275,6 @@ def volatility_loss(predictions: Predictions, test: Dataset, horizons: Sequence[
     return np.asarray(np.mean(losses, axis=0), dtype=np.float64)
 
 
-def calibration_error(probability_up: Float64Array, up: Float64Array, *, bins: int) -> float:
-    """Expected calibration error over bins of equal counts."""
-    known = np.isfinite(up)
-    p, y = probability_up[known], up[known]
-    order = np.array_split(np.argsort(p, kind="stable"), bins)
-    return float(
-        sum(len(part) * abs(p[part].mean() - y[part].mean()) for part in order if len(part)) / len(p)
-    )
-
-
 def paired_accuracy(
     ours: Float64Array, theirs: Float64Array, up: Float64Array, times: pl.Series, bootstrap: BootstrapSettings
 ) -> Interval:

@@ -237,7 +237,7 @@ def record_stretch(tracking: Tracking, candidate: Candidate, result: StretchResu
         if score.name.endswith(("/accuracy", "/brier", "/rank_ic", "/volatility_rank_ic"))
     }
     tags |= {
-        f"{STRETCH_GROUP}h{horizon}/calibration_error": f"{error:.4f}"
+        f"{STRETCH_GROUP}h{horizon}/{error.name}": f"{error.value:.4f} [{error.lower:.4f}, {error.upper:.4f}]"
         for horizon, error in zip(_horizons(result), result.calibration, strict=True)
     }
     tracking.tag_version(candidate.model, candidate.version, tags | {f"{STRETCH_GROUP}uses": str(uses)})

@@ -133,7 +133,7 @@ def test_trees_and_a_network_are_compared_on_the_same_rows_whoever_was_first(
     network, trees = (Forecaster.load(bundle_folder(one)) for one in (network_folder, folder))
     assert (network.manifest.lookback, trees.manifest.lookback) == (8, 1)
     result = score_stretch(network, data, splits, market=MARKET, settings=SETTINGS)
-    assert result.coverage == pytest.approx([0.8] * len(HORIZONS), abs=0.08)
+    assert [share.value for share in result.coverage] == pytest.approx([0.8] * len(HORIZONS), abs=0.08)
     theirs = graph_predictions(trees, result.test)
     assert theirs.probability_up.shape == result.predictions.probability_up.shape
     assert np.isfinite(theirs.probability_up).all()
@@ -180,8 +180,8 @@ def test_loaded_bundle_is_scored_on_the_final_stretch_beside_the_baselines(
     assert set(result.baselines) == {"zero", "majority", "last_sign_reversal", "linear", "har", "garch"}
     accuracy = next(score for score in result.scores if score.name == "h1/accuracy")
     assert accuracy.lower < 0.5 < accuracy.upper
-    assert result.coverage == pytest.approx([0.8] * len(HORIZONS), abs=0.08)
-    assert max(result.calibration) < 0.15
+    assert [share.value for share in result.coverage] == pytest.approx([0.8] * len(HORIZONS), abs=0.08)
+    assert max(error.value for error in result.calibration) < 0.15
 
 
 def decided_on(

@@ -8,6 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 from matplotlib.colors import to_rgba
+from scipy.signal import lfilter
+from scipy.stats import norm
 
 from cryptoai_assets.lib.datasets import Float64Array
 from cryptoai_assets.lib.figures import ACCENT, WARNING, decision_figure, png_bytes
@@ -21,7 +23,7 @@ from cryptoai_assets.lib.gate import (
     decide,
     leak_alarms,
 )
-from cryptoai_assets.lib.scoring import BootstrapSettings, Score
+from cryptoai_assets.lib.scoring import BootstrapSettings, Score, calibration_score, share_score
 
 ROWS = 4000
 START = datetime(2019, 8, 1, tzinfo=UTC)
@@ -53,7 +55,7 @@ EVIDENCE = Evidence(
     champion=beside(0.01),
     baselines={"majority": beside(0.02), "logistic": beside(0.01)},
     scores=(score("h1/accuracy", 0.53, 0.56), score("h1/rank_ic", 0.08, 0.12)),
-    bounds=(Bound("h1/coverage_error", 0.01, 0.03),),
+    bounds=(Bound("h1/coverage_error", 0.01, 0.0, 0.03),),
     canaries=(CanaryResult("later_bars_do_not_matter", True, "equal"),),
     same_kind=False,
     refresh_cause=None,
@@ -176,7 +178,10 @@ def test_bound_canary_and_alarm_each_give_a_reason_of_their_own() -> None:
     decision = decide(
         replace(
             EVIDENCE,
-            bounds=(Bound("h1/coverage_error", 0.05, 0.03), Bound("h2/coverage_error", float("nan"), 0.03)),
+            bounds=(
+                Bound("h1/coverage_error", 0.07, 0.05, 0.03),
+                Bound("h2/coverage_error", float("nan"), float("nan"), 0.03),
+            ),
             canaries=(CanaryResult("random_walks_stay_unknown", False, "9 standard errors off"),),
             scores=(score("h1/accuracy", 0.59, 0.61),),
         ),
@@ -185,13 +190,56 @@ def test_bound_canary_and_alarm_each_give_a_reason_of_their_own() -> None:
     assert not decision.promote
     found = " | ".join(decision.reasons)
     for named in (
-        "h1/coverage_error is 0.0500",
+        "h1/coverage_error is 0.0700, and at least 0.0500 is shown",
         "h2/coverage_error is nan",
         "9 standard errors",
         "leak alarm",
     ):
         assert named in found
     assert len(decision.reasons) == 4
+
+
+def kept_bounds(*, horizon: int, off: float, worlds: int) -> dict[str, int]:
+    """How many forecasts of a walk keep each bound: off by so much, in probability and in coverage."""
+    times = pl.Series([START + row * timedelta(minutes=1) for row in range(2000)])
+    kept = {"calibration_error": 0, "coverage_error": 0}
+    for seed in range(worlds):
+        draws = np.random.default_rng(seed)
+        running = np.concatenate([[0.0], draws.normal(size=2000 + horizon).cumsum()])
+        moves = (running[horizon:] - running[:-horizon])[:2000]
+        bootstrap = BootstrapSettings(block_bars=480, resamples=500, seed=seed, confidence=0.95)
+        said = 0.5 + off + 0.003 * lfilter([0.2], [1, -0.98], draws.normal(size=2000))
+        error = calibration_score(said, (moves > 0).astype(np.float64), times, bootstrap)
+        within = np.abs(moves) < norm.ppf(0.9 - off / 2) * horizon**0.5
+        share = share_score("coverage", within.astype(np.float64), times, bootstrap)
+        bounds = (
+            Bound(error.name, error.value, error.lower, 0.05),
+            Bound.around(0.8, share, name="coverage_error", limit=0.05),
+        )
+        refused = " | ".join(decide(replace(EVIDENCE, bounds=bounds), POLICY).reasons)
+        for name in kept:
+            kept[name] += name not in refused
+    return kept
+
+
+@pytest.mark.parametrize("horizon", [1, 6, 30])
+def test_forecast_that_tells_the_truth_is_within_its_bounds_however_far_its_outcomes_overlap(
+    horizon: int,
+) -> None:
+    assert min(kept_bounds(horizon=horizon, off=0.0, worlds=60).values()) >= 0.93 * 60
+
+
+def test_forecast_that_is_off_by_a_tenth_is_out_of_bounds() -> None:
+    assert max(kept_bounds(horizon=1, off=0.1, worlds=60).values()) <= 0.05 * 60
+
+
+@pytest.mark.parametrize(("lower", "upper", "least"), [(0.7, 0.74, 0.06), (0.88, 0.9, 0.08), (0.7, 0.9, 0.0)])
+def test_share_is_held_to_its_promise_at_the_nearer_end_of_its_interval(
+    lower: float, upper: float, least: float
+) -> None:
+    bound = Bound.around(0.8, score("coverage", lower, upper), name="coverage_error", limit=0.05)
+    assert bound.lower == pytest.approx(least)
+    assert bound.kept == (least <= 0.05)
 
 
 def test_alarm_that_a_person_answers_for_blocks_no_longer_and_stays_in_the_decision() -> None:
@@ -277,7 +325,7 @@ def test_decision_is_ready_for_json_and_keeps_its_numbers() -> None:
 
 
 def test_decision_is_drawn_with_what_failed_in_another_colour() -> None:
-    bounds = (Bound("h1/coverage_error", 0.05, 0.03), Bound("h2/coverage_error", 0.01, 0.03))
+    bounds = (Bound("h1/coverage_error", 0.07, 0.05, 0.03), Bound("h2/coverage_error", 0.04, 0.01, 0.03))
     worse = replace(REFRESH, champion=beside(-0.02), bounds=bounds)
     for decision in (decide(EVIDENCE, POLICY), decide(worse, POLICY)):
         compared, bounded = decision_figure(decision).axes
@@ -289,6 +337,9 @@ def test_decision_is_drawn_with_what_failed_in_another_colour() -> None:
         assert [bar.get_facecolor() for bar in bounded.patches] == [
             to_rgba(ACCENT if bound.kept else WARNING) for bound in decision.bounds[::-1]
         ]
+        shown, measured = bounded.patches, bounded.lines[0].get_xdata()
+        for bound, bar, dot in zip(decision.bounds[::-1], shown, measured, strict=True):
+            assert (bar.get_width(), dot) == (bound.lower / bound.limit, bound.value / bound.limit)
     assert {WARNING, ACCENT} == set(colours)
 
 

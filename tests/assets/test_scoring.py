@@ -13,6 +13,7 @@ from sklearn import metrics
 from cryptoai_assets.lib.scoring import (
     BootstrapSettings,
     Score,
+    calibration_score,
     direction_scores,
     log_loss,
     paired_interval,
@@ -55,6 +56,33 @@ def test_direction_scores_are_those_of_sklearn() -> None:
     for score in found.values():
         assert score.lower < score.value < score.upper
         assert score.rows == ROWS
+
+
+def test_calibration_error_is_the_gap_between_said_and_seen_and_lies_in_its_interval() -> None:
+    draws, times = np.random.default_rng(1), times_of(40_000)
+    p = draws.random(40_000)
+    up = (draws.random(40_000) < p).astype(np.float64)
+    up[::9] = np.nan
+    found = calibration_score(p, up, times, SETTINGS)
+    assert found.lower == 0.0 < found.value < 0.02
+    off = calibration_score(np.clip(p + 0.1, 0, 1), up, times, SETTINGS)
+    assert off.value == pytest.approx(0.1, abs=0.02)
+    assert 0.08 < off.lower < off.value < off.upper < 0.12
+
+
+@pytest.mark.parametrize("rows", [40, 400, 4000])
+def test_calibration_error_of_few_rows_is_above_zero_and_its_interval_is_not(rows: int) -> None:
+    worlds, times = 100, times_of(rows)
+    found = [calibration_score(*truthful(seed, rows), times, SETTINGS) for seed in range(worlds)]
+    assert sum(score.lower > 0 for score in found) <= binom.ppf(0.999, worlds, 0.05)
+    assert min(score.value for score in found) > 0
+    assert all(score.lower <= score.value <= score.upper for score in found)
+
+
+def truthful(seed: int, rows: int) -> tuple[Floats, Floats]:
+    draws = np.random.default_rng(seed)
+    p = draws.random(rows)
+    return p, (draws.random(rows) < p).astype(np.float64)
 
 
 def test_log_loss_of_a_certain_mistake_is_finite() -> None:

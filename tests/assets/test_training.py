@@ -17,7 +17,6 @@ from cryptoai_assets.lib.scoring import BootstrapSettings
 from cryptoai_assets.lib.targets import target_frame
 from cryptoai_assets.lib.training import (
     SMALL,
-    calibration_error,
     direction_loss,
     known_dataset,
     model_scores,
@@ -118,15 +117,6 @@ def test_scores_of_a_model_leave_out_what_it_does_not_forecast(data: Dataset) ->
     }
     wanted = {"accuracy", "auc", "brier", "log_loss", "volatility_rank_ic", "qlike"}
     assert names == {f"h{horizon}/{metric}" for horizon in HORIZONS for metric in wanted}
-
-
-def test_calibration_error_is_the_gap_between_said_and_seen() -> None:
-    draws = np.random.default_rng(1)
-    p = draws.random(40_000)
-    up = (draws.random(40_000) < p).astype(np.float64)
-    up[::9] = np.nan
-    assert calibration_error(p, up, bins=10) < 0.02
-    assert calibration_error(np.clip(p + 0.1, 0, 1), up, bins=10) == pytest.approx(0.1, abs=0.02)
 
 
 def test_paired_accuracy_is_the_difference_of_two_accuracies(data: Dataset) -> None:

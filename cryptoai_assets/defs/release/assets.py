@@ -139,7 +139,10 @@ def decision_metadata(decision: Decision) -> dict[str, Any]:
         "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in decision.reasons)),
         "decision": picture(decision_figure(decision)),
         "tests": table(tests, tests.height),
-        "bounds": {bound.name: f"{bound.value:.4g}, at most {bound.limit:g}" for bound in decision.bounds},
+        "bounds": {
+            bound.name: f"{bound.value:.4g}, at least {bound.lower:.4g} is shown, at most {bound.limit:g}"
+            for bound in decision.bounds
+        },
         "canaries": canaries,
         "alarms": list(decision.alarms),
     }

@@ -19,8 +19,8 @@ from cryptoai_assets.lib.gate import (
     GatePolicy,
     Margin,
 )
-from cryptoai_assets.lib.scoring import BootstrapSettings
-from cryptoai_assets.lib.sentiment_methods.label_quality import Quality, quality_of
+from cryptoai_assets.lib.scoring import BootstrapSettings, Score, binned_calibration
+from cryptoai_assets.lib.sentiment_methods.label_quality import Quality, confidence_bins, quality_of
 from cryptoai_assets.lib.sentiment_methods.labelled import LabelledText, text_hash
 from edge_bundle.sentiment.keywords import KeywordSentiment
 from edge_bundle.sentiment.method import LABELS, Sentiment, SentimentMethod, SentimentUnavailableError
@@ -210,9 +210,10 @@ def sentiment_evidence(
     truth = np.array([one.label for one in texts])
     said = bundle.method.scores([one.text for one in texts])
     ours = brier_scores(share_table(said), truth)
-    found = quality_of(share_table(said), np.array([LABELS.index(one.label) for one in said]), truth)
+    times = pl.Series(range(len(texts)))
+    error = _calibration(said, truth, times)
     return Evidence(
-        times=pl.Series(range(len(texts))),
+        times=times,
         champion=Comparison(_losses(champion.method, texts, truth), ours) if champion else None,
         baselines={
             MAJORITY: Comparison(brier_scores(_usual(truth), truth), ours),
@@ -224,14 +225,21 @@ def sentiment_evidence(
         },
         scores=(),  # the leak alarm knows forecasts of prices
         bounds=(
-            Bound("calibration_error", found.calibration_error, CALIBRATION_LIMIT),
-            Bound("seconds_a_text", 1 / texts_a_second, 1 / LEAST_TEXTS_A_SECOND),
+            Bound(error.name, error.value, error.lower, CALIBRATION_LIMIT),
+            Bound("seconds_a_text", 1 / texts_a_second, 1 / texts_a_second, 1 / LEAST_TEXTS_A_SECOND),
         ),
         canaries=(_replays(bundle), _company(bundle, texts), _unread(texts, trained)),
         same_kind=champion is not None and champion.manifest.method == bundle.manifest.method,
         refresh_cause=None,
         acknowledged_by=None,
     )
+
+
+def _calibration(said: Sequence[Sentiment], truth: Int64Array, times: pl.Series) -> Score:
+    """Calibration error of `quality_of`, with its interval."""
+    confidence = share_table(said).max(axis=1)
+    right = (np.array([LABELS.index(one.label) for one in said]) == truth).astype(np.float64)
+    return binned_calibration(confidence, right, confidence_bins(confidence), times, POLICY.bootstrap)
 
 
 def _losses(method: SentimentMethod, texts: Sequence[LabelledText], truth: Int64Array) -> Float64Array:

@@ -35,6 +35,11 @@ def quality(method: SentimentMethod, texts: Sequence[LabelledText]) -> Quality:
     )
 
 
+def confidence_bins(confidence: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """(texts,) which tenth of 0 to 1 each confidence lies in."""
+    return np.minimum((confidence * 10).astype(np.int64), 9)
+
+
 def quality_of(
     shares: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], truth: npt.NDArray[np.int64]
 ) -> Quality:
@@ -42,7 +47,7 @@ def quality_of(
     right = labels == truth
     each = f1_score(truth, labels, labels=range(len(LABELS)), average=None, zero_division=0.0)
     confidence = shares.max(axis=1)
-    bins = np.minimum((confidence * 10).astype(int), 9)
+    bins = confidence_bins(confidence)
     gaps = [
         abs(right[bins == place].mean() - confidence[bins == place].mean()) * (bins == place).mean()
         for place in np.unique(bins)

@@ -205,7 +205,7 @@ def test_gate_lets_the_better_method_through_and_keeps_the_worse_one_out(
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ({"texts_a_second": 4.0}, "seconds_a_text is 0.2500, at most 0.2000"),
+        ({"texts_a_second": 4.0}, "seconds_a_text is 0.2500, and at least 0.2500 is shown; at most 0.2000"),
         ({"trained": frozenset({text_hash(TEXTS[3].text)})}, "1 of 60 were trained on"),
     ],
 )

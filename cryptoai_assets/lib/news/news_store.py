@@ -13,7 +13,13 @@ import polars as pl
 from cryptoai_assets.lib.news.news_source import NewsSource
 from cryptoai_assets.lib.sources.candle_source import SourceError
 from cryptoai_assets.lib.store import MonthlyStore, Place
-from edge_bundle.news.articles import ARTICLE_SCHEMA, QUARANTINE_SCHEMA, new_versions, sifted
+from edge_bundle.news.articles import (
+    ARTICLE_SCHEMA,
+    CLOCK_TOLERANCE,
+    QUARANTINE_SCHEMA,
+    new_versions,
+    sifted,
+)
 from edge_bundle.whole_file import replace_file
 
 _LAST_ASKED, _LAST_NEW, _SAID = "last_asked", "last_new", "said"
@@ -61,7 +67,8 @@ class NewsStore:
 
         A source that is not configured is not asked, and one that does not answer is told: the others go on.
         What it brings is known when it has answered, which may be long after it was asked; the next visit
-        begins where it was asked, so that nothing falls between.
+        begins where it was asked, so that nothing falls between, and as much before as the source's clock may
+        be behind ours.
 
         Parameters
         ----------
@@ -75,7 +82,7 @@ class NewsStore:
         memory, asked = self._memory(source.name), clock()
         last = datetime.fromisoformat(memory[_LAST_ASKED]) if _LAST_ASKED in memory else start
         try:
-            brought = source.fetch(max(start, last), memory.get(_SAID, {}))
+            brought = source.fetch(max(start, last - CLOCK_TOLERANCE), memory.get(_SAID, {}))
         except SourceError as error:
             if not memory:  # how long it has been silent counts from here
                 self._remember(source.name, {_LAST_NEW: asked.isoformat()})

@@ -75,12 +75,12 @@ def test_channel_that_was_silent_is_read_from_where_it_was_read_last(tmp_path: P
     store = NewsStore(tmp_path / "news", tmp_path / "memories")
     posts = [post(hour, f"Ether {hour}", hours=-hour) for hour in range(7)]
 
-    def begun(hour: int, *silent: str) -> dict[str, float]:
-        """Visit the channels with all that is posted by then; the hour from which each was asked for."""
+    def begun(hour: int, *silent: str) -> dict[str, int]:
+        """Visit the channels with all that is posted by then; the hour from which each was asked, about."""
         said = {name: SourceError(name) if name in silent else posts[: hour + 1] for name in ("a", "b")}
         held, now = Held(**said), NOW + timedelta(hours=hour)
         store.visit(TelegramSource(held, ["a", "b"]), start=SINCE, clock=lambda: now)
-        return {name: (since - NOW) / timedelta(hours=1) for name, since in held.asked}
+        return {name: round((since - NOW) / timedelta(hours=1)) for name, since in held.asked}
 
     assert begun(0) == {"a": -24, "b": -24}
     assert begun(1, "b") == {"a": 0, "b": 0}

@@ -87,7 +87,7 @@ class KeyRing:
             return cls(tuple(_key(entry) for entry in record["keys"]))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise KeyFileError(
                 f"{path.name} cannot be read: {type(error).__name__}: {error}",
                 cure="put the last good file back, or remove it and make the keys anew",

@@ -164,7 +164,7 @@ def read_experiment(root: Path, model: str) -> Experiment | None:
         if error.filename == str(running):
             return None
         raise ReleaseRefusedError(f"the experiment that runs has no file {error.filename}; end it") from error
-    except (OSError, ValueError, TypeError, KeyError, ReleaseRefusedError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, ReleaseRefusedError) as error:
         raise ReleaseRefusedError(f"{running} cannot be read: {error}; end the experiment") from error
     if hashlib.sha256(content).hexdigest() != promised:
         raise ReleaseRefusedError(
@@ -186,7 +186,7 @@ def parsed_experiment(content: bytes) -> Experiment:
     """
     try:
         record = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ReleaseRefusedError(f"the experiment's file is no JSON: {error}") from error
     if not isinstance(record, dict):
         raise ReleaseRefusedError("the experiment's file is no JSON object")

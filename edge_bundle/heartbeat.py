@@ -39,5 +39,5 @@ class Heartbeat:
             record = json.loads(path.read_bytes())
             at, since = (datetime.fromisoformat(record[name]) for name in ("at", "since"))
             return cls(at, since, tuple(record["silent"]))
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None

@@ -142,7 +142,7 @@ def manifest_record(folder: Path) -> Mapping[str, Any]:
         raise BundleRefusedError(f"{folder} holds no {MANIFEST_NAME}: it is not a bundle")
     try:
         record = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleRefusedError(f"{path} is not JSON: {error}") from error
     version = record.get("schema_version") if isinstance(record, dict) else None
     if version != SCHEMA_VERSION:

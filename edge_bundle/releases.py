@@ -109,7 +109,7 @@ def read_channel(root: Path, model: str) -> Channel | None:
         if not isinstance(record, dict):
             raise ReleaseRefusedError("not a JSON object")
         channel = Channel.from_dict(record)
-    except (ValueError, ReleaseRefusedError) as error:
+    except (ValueError, RecursionError, ReleaseRefusedError) as error:
         raise ReleaseRefusedError(f"{path} cannot be read: {error}; promote or roll back again") from error
     if channel.model != model:
         raise ReleaseRefusedError(f"{path} is of the model {channel.model}, {model} needed")
@@ -139,7 +139,7 @@ def _read_reason(path: Path, version: int) -> str | None:
         return str(record["reason"]) if record["version"] == version else None
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         return f"{path.name} cannot be read: {type(error).__name__}: {error}"
 
 

@@ -88,7 +88,7 @@ def read_stop_order(root: Path, model: str) -> StopOrder | None:
         record: Mapping[str, Any] = json.loads(stop_order_path(root, model).read_bytes())
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ReleaseRefusedError(f"{stop_order_path(root, model)} cannot be read: {error}") from error
     return StopOrder.from_dict(record)
 

@@ -96,7 +96,7 @@ class Outlooks:
             record = json.loads(path.read_bytes())
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise OutlookRefusedError(f"{path.name} cannot be read: {type(error).__name__}") from error
         try:
             return cls._of(record)

@@ -458,9 +458,10 @@ def test_devices_are_ordered_to_be_silent_anew_each_day_and_once_to_speak_again(
     assert lifted is not None
     assert (lifted.reason, lifted.signed_at) == ("", AT + timedelta(days=2))
     # What cannot be read is said anew.
-    stop_order_path(desk.root, MODEL).write_text("{")
-    signing.reconcile(MODEL, AT + timedelta(days=5))
-    assert read_stop_order(desk.root, MODEL) is not None
+    for days, content in ((5, "{"), (6, "[" * 100_000)):
+        stop_order_path(desk.root, MODEL).write_text(content)
+        signing.reconcile(MODEL, AT + timedelta(days=days))
+        assert read_stop_order(desk.root, MODEL) is not None
 
 
 def test_stop_of_one_version_does_not_silence_the_next(desk: ReleaseDesk) -> None:

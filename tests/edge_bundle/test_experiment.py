@@ -9,7 +9,13 @@ import pytest
 from fakes.experiments import MODEL, PLAN, write_experiment
 
 from edge_bundle.errors import ReleaseRefusedError
-from edge_bundle.experiment import Experiment, experiment_path, read_experiment, running_path
+from edge_bundle.experiment import (
+    Experiment,
+    experiment_path,
+    parsed_experiment,
+    read_experiment,
+    running_path,
+)
 
 
 def test_running_experiment_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -52,7 +58,17 @@ def test_experiment_that_cannot_be_is_refused(changed: dict[str, Any]) -> None:
         Experiment.from_dict(PLAN.to_dict() | changed)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"name": "../channel", "sha256": "0"}', '{"name": 3}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        pytest.param("[" * 100_000, id="deep"),
+        "[]",
+        "{}",
+        '{"name": "../channel", "sha256": "0"}',
+        '{"name": 3}',
+    ],
+)
 def test_pointer_that_cannot_be_read_is_refused_with_the_cure(tmp_path: Path, content: str) -> None:
     write_experiment(tmp_path, PLAN)
     running_path(tmp_path, MODEL).write_text(content)
@@ -67,6 +83,12 @@ def test_experiment_without_its_file_or_of_another_model_is_refused(tmp_path: Pa
     experiment_path(tmp_path, MODEL, PLAN.name).unlink()
     with pytest.raises(ReleaseRefusedError, match="has no file"):
         read_experiment(tmp_path, MODEL)
+
+
+@pytest.mark.parametrize("content", [b"", pytest.param(b"[" * 100_000, id="deep"), b"[]"])
+def test_file_that_is_no_json_object_is_no_experiment(content: bytes) -> None:
+    with pytest.raises(ReleaseRefusedError, match="no JSON"):
+        parsed_experiment(content)
 
 
 def test_experiment_is_plain_json() -> None:

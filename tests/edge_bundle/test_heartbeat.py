@@ -22,7 +22,14 @@ def test_newest_beat_is_read_and_no_draft_stays(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", '{"at": 7, "since": 7, "silent": []}', '{"at": "soon", "since": "", "silent": []}'],
+    [
+        "",
+        pytest.param("[" * 100_000, id="deep"),
+        "[]",
+        "{}",
+        '{"at": 7, "since": 7, "silent": []}',
+        '{"at": "soon", "since": "", "silent": []}',
+    ],
 )
 def test_file_that_is_no_heartbeat_is_none(tmp_path: Path, text: str) -> None:
     path = tmp_path / "heartbeat.json"

@@ -63,6 +63,7 @@ def test_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
         (b"", "is not JSON"),
         (b'{"schema_version": 1, "mod', "is not JSON"),
         (b"\xff\xfe\xfa", "is not JSON"),
+        pytest.param(b"[" * 100_000, "is not JSON", id="deep"),
         (b"[1]", "schema version None"),
         (b'{"schema_version": 2}', "schema version 2, this code reads 1"),
     ],

@@ -47,6 +47,7 @@ def test_bundle_of_a_version_lies_in_its_own_folder(tmp_path: Path) -> None:
     [
         ("", "cannot be read"),
         ('{"schema_version": 1, "champ', "cannot be read"),
+        pytest.param("[" * 100_000, "cannot be read", id="deep"),
         ("[1]", "not a JSON object"),
         (json.dumps(CHANNEL.to_dict() | {"schema_version": 2}), "schema version 2"),
         (json.dumps({"schema_version": 1, "model": MODEL}), "challenger, champion, experiment, shadow"),
@@ -85,6 +86,7 @@ def test_role_without_a_version_and_a_hash_is_refused(tmp_path: Path, champion: 
         ('{"version": 3, "reason": "too good"}', "too good"),
         ('{"version": 4, "reason": "too good"}', None),
         ("{", "leak_alarm.json cannot be read: JSONDecodeError"),
+        pytest.param("[" * 100_000, "leak_alarm.json cannot be read: RecursionError", id="deep"),
         ("[]", "leak_alarm.json cannot be read: TypeError"),
         ("{}", "leak_alarm.json cannot be read: KeyError"),
     ],

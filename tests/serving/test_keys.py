@@ -79,6 +79,7 @@ def test_keys_made_at_once_are_all_kept(path: Path) -> None:
     "content",
     [
         "{",
+        pytest.param("[" * 100_000, id="deep"),
         "[]",
         '{"schema_version": 2, "keys": []}',
         '{"schema_version": 1, "keys": [{"id": "x"}]}',

@@ -1,22 +1,26 @@
 """The rooms: what changes outside is taken while the service runs, and a person is told of what stays out."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 
 import pytest
+from fakes.asgi_client import client_of
 from fakes.bento_process import wait_until
 from fakes.chart_detector import written_detector
 from fakes.forecast_service import service_in
 from fakes.releases import name_champion, release_tiny_bundle
 from fakes.tiny_bundle import write_tiny_bundle
 
+from cryptoai_serving.app import create_app, utc_now
 from cryptoai_serving.chart_desk import CHART_MODEL
 from cryptoai_serving.keys import add_key, new_key, revoke_key
 from cryptoai_serving.settings import ServingSettings
 from edge_bundle.alerts import Outbox
 from edge_bundle.manifest import GRAPH_NAME, MANIFEST_NAME, bundle_digest
-from edge_bundle.releases import ReleasedVersion, channel_path, leak_alarm_path, release_folder
+from edge_bundle.releases import ReleasedVersion, channel_path, release_folder
 
 MODEL = "cryptoai-forecaster-sample"
 
@@ -90,14 +94,18 @@ def heard(capsys: pytest.CaptureFixture[str], before: list[str]) -> str:
 def test_look_that_fails_is_logged_once_and_the_next_one_comes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place = ServingSettings.inside(tmp_path)
+    place, stopped, log = replace(ServingSettings.inside(tmp_path), poll_seconds=0.01), Event(), list[str]()
+
+    def clock() -> datetime:
+        if stopped.is_set():
+            raise OSError("the clock tells nothing")
+        return utc_now()
+
     release_tiny_bundle(place.releases, version=1, seed=1)
-    with service_in(tmp_path, poll_seconds=0.01) as (client, _):
-        alarm = leak_alarm_path(place.releases, MODEL)
-        alarm.write_text("[" * 100_000)
-        log: list[str] = []
-        wait_until(lambda: "RecursionError" in heard(capsys, log), "the failure is logged")
-        alarm.unlink()
+    with client_of(create_app(place, clock=clock)) as client:
+        stopped.set()
         release_tiny_bundle(place.releases, version=2, seed=2)
+        wait_until(lambda: "the clock tells nothing" in heard(capsys, log), "the failure is logged")
+        stopped.clear()
         wait_until(lambda: client.get("/readyz").json()["version"] == 2, "version 2 is loaded")
     assert heard(capsys, log).count("what changed outside was not followed") == 1

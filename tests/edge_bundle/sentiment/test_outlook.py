@@ -52,7 +52,7 @@ def test_file_of_another_form_is_refused(tmp_path: Path, change: dict[str, objec
         Outlooks.read(file)
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[]", b""])
+@pytest.mark.parametrize("content", [b"{", pytest.param(b"[" * 100_000, id="deep"), b"\xff\xfe", b"[]", b""])
 def test_file_that_is_no_json_object_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "sentiment.json").write_bytes(content)
     with pytest.raises(OutlookRefusedError, match=r"sentiment.json"):

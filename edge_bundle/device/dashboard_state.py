@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from edge_bundle.candles import interval_duration
-from edge_bundle.device.database import MILLISECOND, DeviceDatabase, milliseconds
+from edge_bundle.device.database import MILLISECOND, DatabaseRefusedError, DeviceDatabase, milliseconds
 from edge_bundle.device.health import reading
 from edge_bundle.device.models import installed_model
 from edge_bundle.device.news_shelf import WHOLE_MARKET, NewsShelf
@@ -27,37 +27,42 @@ MOODS = ("sentiment_1h", "sentiment_24h", "news_count_24h")
 def dashboard_state(settings: DeviceSettings, *, now: datetime) -> dict[str, Any]:
     """Everything on the page, ready for JSON; times are milliseconds since 1970.
 
-    What cannot be said, such as the model while there is none, is told in words and the rest is there.
+    What cannot be said, such as the model while there is none, or what a damaged database holds, is told in
+    words and the rest is there.
     """
     database = DeviceDatabase(settings.database)
+    state: dict[str, Any] = {
+        "model": "no model yet",
+        "told": f"{now:%Y-%m-%d %H:%M:%S} UTC",
+        "step_ms": 60_000,
+        "symbols": [],
+        "news": {"headlines": []},
+        "device": _device(settings),
+        "troubles": _troubles(database, now),
+    }
     try:
         model = installed_model(settings)
+        state["model"] = f"version {model.released.version} of {settings.model}"
+        return state | _kept(database, model.forecaster.manifest, state["device"], now)
     except EdgeBundleError as error:
-        return {
-            "model": "no model yet",
-            "notice": f"{error}",
-            "told": f"{now:%Y-%m-%d %H:%M:%S} UTC",
-            "step_ms": 60_000,
-            "symbols": [],
-            "news": {"headlines": []},
-            "device": _device(settings),
-            "troubles": _troubles(database, now),
-        }
-    manifest = model.forecaster.manifest
+        return state | {"notice": f"{error}"}
+
+
+def _kept(
+    database: DeviceDatabase, manifest: Manifest, device: dict[str, str], now: datetime
+) -> dict[str, Any]:
+    """What the model and the database tell together."""
     step = interval_duration(manifest.interval)
     simulated = manifest.market == SANDBOX
     return {
-        "model": f"version {model.released.version} of {settings.model}",
         "notice": "The model was trained on simulated minutes: nothing here is worth anything."
         if simulated
         else "",
-        "told": f"{now:%Y-%m-%d %H:%M:%S} UTC",
         "step_ms": step // MILLISECOND,
         "symbols": [_symbol(database, symbol, manifest, step, now) for symbol in manifest.symbols],
         "news": _news(database, now),
-        "device": _device(settings)
+        "device": device
         | {"trained until": manifest.trained_until, "missing bars": _gaps(database, manifest)},
-        "troubles": _troubles(database, now),
     }
 
 
@@ -155,5 +160,8 @@ def _gaps(database: DeviceDatabase, manifest: Manifest) -> str:
 
 
 def _troubles(database: DeviceDatabase, now: datetime) -> list[str]:
-    found = database.troubles(since=now - TROUBLES_SINCE)[:TROUBLES_SHOWN]
+    try:
+        found = database.troubles(since=now - TROUBLES_SINCE)[:TROUBLES_SHOWN]
+    except DatabaseRefusedError as error:
+        return [f"{error}"]
     return [f"{trouble.at:%H:%M} {trouble.program}: {trouble.what}" for trouble in found]

@@ -100,6 +100,25 @@ def test_device_draws_its_minutes(chromium: Browser, device: Loopback, size: tup
     assert all("bars, between" in label and "expected next" in label for label in labels)
 
 
+def test_device_shows_no_minutes_any_more_once_its_database_is_damaged(
+    chromium: Browser, tmp_path: Path
+) -> None:
+    settings = installed_device(tmp_path)
+    database = with_bars(settings, walked_bars())
+    with (
+        serving(dashboard_app(settings, clock=lambda: CLOSED)) as device,
+        opened_page(chromium, PHONE) as seen,
+    ):
+        seen.page.clock.install()
+        seen.page.goto(device.http)
+        seen.page.locator("section.symbol svg[aria-label]").nth(len(SYMBOLS) - 1).wait_for()
+        database.path.write_bytes(b"no database at all" * 100)
+        seen.page.clock.run_for(10_000)
+        seen.page.locator("#notice", has_text="move the file away").wait_for()
+        assert seen.page.locator("section.symbol").count() == 0
+        assert seen.complaints == []
+
+
 def test_page_asks_for_a_key_where_one_is_needed_and_keeps_it(
     chromium: Browser, root: Path, tmp_path: Path
 ) -> None:

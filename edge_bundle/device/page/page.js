@@ -51,6 +51,8 @@ function render(state) {
   const main = document.getElementById("symbols");
   while (main.children.length < state.symbols.length)
     main.append(document.getElementById("symbol").content.cloneNode(true));
+  // Of one that is told no more, what was shown would pass for new.
+  while (main.children.length > state.symbols.length) main.lastElementChild.remove();
   state.symbols.forEach((symbol, place) => show(main.children[place], symbol, state));
   document.getElementById("told-news").hidden = !state.news.headlines.length;
   tellMood(document.querySelector("#told-news .mood"), state.news.mood ?? {});

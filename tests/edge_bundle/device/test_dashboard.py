@@ -129,6 +129,22 @@ def test_device_without_a_model_shows_why(tmp_path: Path) -> None:
     assert "run cryptoai-edge update" in state["notice"]
 
 
+@pytest.mark.parametrize("installed", [True, False])
+def test_damaged_database_is_told_with_what_to_do_and_the_rest_is_there(
+    installed: bool, tmp_path: Path
+) -> None:
+    settings = installed_device(tmp_path) if installed else DeviceSettings(home=tmp_path, model=MODEL)
+    settings.database.write_bytes(b"no database at all" * 100)
+    with serving(dashboard_app(settings, clock=lambda: CLOSED)) as loopback:
+        state = httpx.get(loopback.http + "/api/state").raise_for_status().json()
+    [trouble] = state["troubles"]
+    assert trouble.startswith(f"{settings.database}: ")
+    assert "move the file away" in trouble
+    model = f"version 1 of {MODEL}" if installed else "no model yet"
+    assert (state["model"], state["notice"] == trouble) == (model, installed)
+    assert (state["symbols"], "disk" in state["device"]) == ([], True)
+
+
 def test_page_and_its_files_come_with_headers_that_shut_others_out(page: httpx.Client) -> None:
     for address, path in FILES.items():
         answer = page.get(address)

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -28,7 +27,7 @@ from cryptoai_serving.rate_limits import RateLimits
 from cryptoai_serving.release_requests import ReleaseRequests
 from cryptoai_serving.sentiment_desk import SentimentDesk
 from cryptoai_serving.settings import ServingSettings
-from edge_bundle.alerts import Outbox
+from edge_bundle.alerts import Outbox, OutboxRefusedError
 from edge_bundle.heartbeat import HEARTBEAT_NAME
 
 logger = logging.getLogger(__name__)
@@ -157,7 +156,7 @@ class Rooms:
         )
         try:
             Outbox(self.settings.alerts).add(alert)
-        except (sqlite3.Error, OSError):
+        except OutboxRefusedError:
             logger.exception("the alert could not be put into the outbox")
 
 

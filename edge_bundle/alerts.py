@@ -4,8 +4,8 @@ import base64
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -61,6 +61,10 @@ class DeliveryError(EdgeBundleError):
 
 class AlertNotFoundError(EdgeBundleError):
     """No alert has this id."""
+
+
+class OutboxRefusedError(EdgeBundleError):
+    """The outbox is of a newer program, damaged, locked, or on a full or read-only disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,8 +260,15 @@ class Outbox:
 
     path: Path
 
-    def _connection(self) -> AbstractContextManager[sqlite3.Connection]:
-        return transaction(self.path, _prepare)
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """One transaction; every call that needs one raises `OutboxRefusedError` where there is none."""
+        try:
+            with transaction(self.path, _prepare) as connection:
+                yield connection
+        except (sqlite3.Error, OSError) as error:
+            cure = "where that stays so, free space on the disk, or move the file away to begin anew"
+            raise OutboxRefusedError(f"{self.path}: {error}; {cure}") from error
 
     def add(self, alert: Alert) -> bool:
         """Keep an alert; False when its cause is there, or one that is not resolved tells the same.

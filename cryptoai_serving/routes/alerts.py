@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from cryptoai_serving.refusals import request_id
 from cryptoai_serving.rooms import Rooms, rooms_of
 from cryptoai_serving.routes.documented import ALERT, BODY, GUARDED, AlertId
 from edge_bundle.alert_links import AlertLinks
-from edge_bundle.alerts import AlertNotFoundError, KeptAlert, Outbox, State
+from edge_bundle.alerts import AlertNotFoundError, KeptAlert, Outbox, OutboxRefusedError, State
 
 MOST_ALERTS = 1000
 FORM_FIELDS = 8
@@ -185,7 +184,7 @@ def _readable() -> Iterator[None]:
         yield
     except AlertNotFoundError as error:
         raise UnknownAlertError(str(error), where="alert_id", cure="see /alerts") from error
-    except (sqlite3.Error, OSError) as error:
+    except (OutboxRefusedError, OSError) as error:
         raise StoreUnavailableError(
             f"the alerts cannot be used: {error}", cure="try again in a moment"
         ) from error

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from edge_bundle.alerts import Alert, Channel, Outbox
+from edge_bundle.alerts import Alert, Channel, Outbox, OutboxRefusedError
 from edge_bundle.channels import MailChannel, SlackChannel, WebhookChannel
 from edge_bundle.device.database import DatabaseRefusedError, DeviceDatabase, ran_well
 from edge_bundle.device.health import standing
@@ -42,6 +42,11 @@ def raise_alerts(
 
     After an alert there is none of the same matter for `alert_pause_minutes`. A database that cannot be read
     or written is the one matter then.
+
+    Raises
+    ------
+    OutboxRefusedError
+        When the outbox cannot be read or written; what it did not keep is no matter that was told.
     """
     outbox, raised = Outbox(settings.home / OUTBOX_NAME), 0
     try:
@@ -49,9 +54,7 @@ def raise_alerts(
         for matter, alert in matters:
             if _is_paused(settings, database, matter, now):
                 continue
-            # Marked first: what cannot be marked as told would be told by every run.
-            database.mark(_told(matter), alert.cause, now=now)
-            raised += outbox.add(alert)
+            raised += _added(outbox, database, matter, alert)
     except DatabaseRefusedError as error:
         raised += _refusal_added(settings, outbox, error, now)
     return Raised(raised, tuple(outbox.deliver(channels, now)))
@@ -115,6 +118,16 @@ def _trouble(
     cures = {found.subject: f"{found.told}: {found.cure}" for found in findings if not found.well}
     for matter, told in (cures | failed).items():
         yield matter, _not_well(matter, told, now)
+
+
+def _added(outbox: Outbox, database: DeviceDatabase, matter: str, alert: Alert) -> bool:
+    # Marked first: what cannot be marked as told would be told by every run.
+    database.mark(_told(matter), alert.cause, now=alert.raised_at)
+    try:
+        return outbox.add(alert)
+    except OutboxRefusedError:
+        database.unmark(_told(matter))
+        raise
 
 
 def _refusal_added(

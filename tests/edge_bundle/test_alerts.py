@@ -22,11 +22,13 @@ from edge_bundle.alerts import (
     AlertNotFoundError,
     DeliveryError,
     Outbox,
+    OutboxRefusedError,
     Severity,
     wait_after,
 )
 from edge_bundle.channels import SlackChannel
 
+DAMAGED = b"no database at all, but long enough to be looked at" * 40
 PROJECT = Path(__file__).parents[2]
 OUTAGE = replace(DRIFT, cause="outage:2019-10-01", title="No candles", raised_at=NOW + timedelta(seconds=1))
 
@@ -491,5 +493,14 @@ def test_outbox_of_newer_code_is_refused_by_its_number(outbox: Outbox) -> None:
     outbox.add(DRIFT)
     with closing(sqlite3.connect(outbox.path)) as newer:
         newer.execute("PRAGMA user_version = 9")
-    with pytest.raises(sqlite3.DatabaseError, match="schema version 9, this code reads 2"):
+    with pytest.raises(OutboxRefusedError, match="schema version 9, this code reads 2"):
         outbox.add(OUTAGE)
+
+
+def test_damaged_outbox_is_refused_by_its_name_with_what_to_do_and_left_as_it_is(outbox: Outbox) -> None:
+    outbox.path.parent.mkdir()
+    outbox.path.write_bytes(DAMAGED)
+    for refused in (outbox.kept, lambda: outbox.add(DRIFT), lambda: outbox.deliver([Recorder()], NOW)):
+        with pytest.raises(OutboxRefusedError, match=r"data/alerts\.db: file is not a database; .* move the"):
+            refused()
+    assert outbox.path.read_bytes() == DAMAGED

@@ -16,6 +16,7 @@ from fakes.project_root import PROJECT
 from fakes.slack_server import slack_server
 from polars.testing import assert_frame_equal
 
+from edge_bundle.device.alerts import OUTBOX_NAME
 from edge_bundle.device.database import DeviceDatabase
 from edge_bundle.device.news_shelf import NewsShelf
 from edge_bundle.forecast import Forecast
@@ -164,6 +165,25 @@ def test_damaged_database_is_told_by_every_program_and_to_a_person(tmp_path: Pat
         assert "Traceback" not in refused.stderr
     assert ["The device is not well: database" in message["text"] for message in slack.posted] == [True]
     assert settings.database.read_bytes() == DAMAGED
+
+
+def test_damaged_outbox_is_told_by_name_and_what_it_did_not_keep_once_it_is_away(tmp_path: Path) -> None:
+    settings = installed_device(tmp_path)
+    DeviceDatabase(settings.database).note_trouble("update", "wrong key", now=datetime.now(UTC))
+    outbox = settings.home / OUTBOX_NAME
+    outbox.write_bytes(DAMAGED)
+    with slack_server() as slack:
+        with settings_file(tmp_path).open("a") as entries:
+            entries.write(f'slack_url = "{slack.url}"\n')
+        refused = edge(tmp_path, "alerts")
+        assert (refused.returncode, slack.posted) == (2, []), refused.stderr
+        assert refused.stderr.startswith(f"alerts: {outbox}: file is not a database")
+        assert "move the file away" in refused.stderr
+        assert "Traceback" not in refused.stderr
+        assert outbox.read_bytes() == DAMAGED
+        outbox.rename(settings.home / "damaged.db")
+        assert edge(tmp_path, "alerts").returncode == 0
+    assert ["wrong key" in message["text"] for message in slack.posted] == [True]
 
 
 def test_doctor_looks_at_everything_though_the_database_is_damaged(tmp_path: Path) -> None:

@@ -293,8 +293,8 @@ def _draw_bounds(axes: Axes, bounds: Sequence[Bound]) -> None:
     axes.set(
         yticks=places,
         yticklabels=[bound.name for bound in bounds],
-        title="bounds",
-        xlabel="share of its limit: the bar is shown, the dot was measured",
+        title="bounds: bar shown, dot measured",
+        xlabel="share of its limit",
     )
 
 

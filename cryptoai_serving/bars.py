@@ -36,14 +36,7 @@ class BarStore:
     def replace_bars(self, candles: pl.DataFrame) -> None:
         """Put closed bars in the place of all of their symbol up to the newest of them; newer ones stay.
 
-        As many are kept as by `write_bars`.
-
-        Raises
-        ------
-        CandlesRefusedError
-            When a column is absent or cannot be read.
-        StoreUnavailableError
-            When the store cannot be written.
+        As many are kept, and the same is refused, as by `write_bars`.
         """
         self._shelf.replace_bars(_packed(candles))
 

@@ -115,7 +115,7 @@ class Rooms:
                 await asyncio.to_thread(self._look_around)
                 told = ""
             except Exception as error:
-                # The next look may go well. Until one does, the same failure is told once.
+                # Whatever a look broke with, the next may go well. Until one does, a failure is told once.
                 if (failure := f"{type(error).__name__}: {error}") != told:
                     logger.exception("what changed outside was not followed")
                     told = failure

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 import pytest
+from fakes.scored_articles import MOOD_SCHEMA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,14 +24,7 @@ COINS = {"BTCUSD": "BTC"}
 NAME = "market_news_count_24h"
 SCORED = pl.DataFrame(
     [(START + hours * HOUR, f"{hours}", "news", ["BTC"], 0.5, 0) for hours in (0.5, 3.2, 7.9, 8.1)],
-    schema={
-        "known_at": UTC_MICROSECONDS,
-        "address": pl.String(),
-        "channel": pl.String(),
-        "coins": pl.List(pl.String()),
-        "score": pl.Float64(),
-        "copies": pl.UInt32(),
-    },
+    schema=MOOD_SCHEMA,
     orient="row",
 )
 

@@ -4,11 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
+from fakes.scored_articles import MOOD_SCHEMA
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cryptoai_assets.lib.news.outlook import Caution, outlook, outlooks, topic_words, trending
-from edge_bundle.candles import UTC_MICROSECONDS
 from edge_bundle.news.mood import Weighing, mood_facts
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -20,16 +20,7 @@ CLEAR = {
     "sentiment_dispersion_24h": 0.5,
     "sentiment_momentum": 0.1,
 }
-SCHEMA = {
-    "title": pl.String(),
-    "text": pl.String(),
-    "known_at": UTC_MICROSECONDS,
-    "address": pl.String(),
-    "channel": pl.String(),
-    "coins": pl.List(pl.String()),
-    "score": pl.Float64(),
-    "copies": pl.UInt32(),
-}
+SCHEMA = {"title": pl.String(), "text": pl.String(), **MOOD_SCHEMA}
 
 
 def articles(*rows: tuple[str, float], address: str = "") -> pl.DataFrame:

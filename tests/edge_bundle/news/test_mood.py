@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
+from fakes.scored_articles import MOOD_SCHEMA
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,20 +17,14 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 WEIGHING = Weighing({"news": 0.4, "x": 0.3, "reddit": 0.2, "telegram": 0.1}, 6 * HOUR)
 COINS = {"BTCUSD": "BTC", "ETHUSD": "ETH"}
-SCHEMA = {
-    "known_at": UTC_MICROSECONDS,
-    "address": pl.String(),
-    "channel": pl.String(),
-    "coins": pl.List(pl.String()),
-    "score": pl.Float64(),
-    "copies": pl.UInt32(),
-}
 Row = tuple[float, str, str, list[str], float, int]
 
 
 def articles(*rows: Row) -> pl.DataFrame:
     """Rows of hours after the start, address, channel, coins, score, copies."""
-    return pl.DataFrame([(START + hours * HOUR, *rest) for hours, *rest in rows], schema=SCHEMA, orient="row")
+    return pl.DataFrame(
+        [(START + hours * HOUR, *rest) for hours, *rest in rows], schema=MOOD_SCHEMA, orient="row"
+    )
 
 
 def mood(scored: pl.DataFrame, hours: float, symbol: str | None = "BTCUSD") -> dict[str, float | None]:

@@ -1,7 +1,7 @@
 """Microstructure bars by symbol and day, and the facts that features read of them."""
 
 from collections.abc import Iterable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import polars as pl
 
@@ -10,12 +10,16 @@ from cryptoai_assets.lib.orderbook.book import BINANCE_SPOT, Anomaly
 from cryptoai_assets.lib.orderbook.microstructure import BAR_SCHEMA, BarSettings, bar_facts
 from cryptoai_assets.lib.orderbook.recordings import recorded_bars
 from cryptoai_assets.lib.sources.binance_recorder import SNAPSHOT_LEVELS
-from cryptoai_assets.lib.store import read_stored_parquet, write_parquet_atomically
+from cryptoai_assets.lib.store import read_stored_parquet, stored_notes, write_parquet_atomically
 from edge_bundle.facts import empty_facts
 
 LEVELS, DEPTH_BPS = 10, 10.0
 # A simulated venue may run a minute in a second, and tells something ten times a second.
 GREATEST_SILENCE = timedelta(seconds=30)
+# Before the last day that has bars, for days whose runs failed while those of later ones did not.
+LOOKED_BACK = timedelta(days=2)
+# Note of a day's file: to which moment of the day its bars were made.
+MADE_UNTIL = "cryptoai.made_until"
 
 
 def day_bars(
@@ -52,21 +56,34 @@ def day_bars(
         until=until,
     )
     bars = pl.concat([held, bars])
-    write_parquet_atomically(bars, path)
+    write_parquet_atomically(bars, path, notes={MADE_UNTIL: min(until, _end_of(day)).isoformat()})
     return bars, anomalies
 
 
 def days_to_go_on_with(home: Home, now: datetime) -> dict[str, list[date]]:
     """Days of each symbol whose bars are to be made now: those recorded from the last one that has bars on.
 
-    That one is gone on with once more after it ended. Where none has bars yet, or the clock began anew, the
-    running day is the first.
+    That one is gone on with once more after it ended, and so are those `LOOKED_BACK` before it whose bars
+    were not made to their end. Where none has bars yet, the running day is the first.
     """
     today, days = now.date(), {}
     for symbol in home.market.symbols:
-        first = min([today, *home.microstructure.days(symbol)[-1:]])
-        days[symbol] = [day for day in home.recordings.days(symbol) if first <= day <= today]
+        made = [day for day in home.microstructure.days(symbol) if day <= today]
+        last = made[-1] if made else today
+        first = max(made[0], last - LOOKED_BACK) if made else today
+        recorded = [day for day in home.recordings.days(symbol) if first <= day <= today]
+        days[symbol] = [day for day in recorded if day >= last or not _is_whole(home, symbol, day)]
     return days
+
+
+def _is_whole(home: Home, symbol: str, day: date) -> bool:
+    """Whether the bars of a day were made when it had ended."""
+    path = home.microstructure.path(symbol, day)
+    return path.is_file() and stored_notes(path).get(MADE_UNTIL) == _end_of(day).isoformat()
+
+
+def _end_of(day: date) -> datetime:
+    return datetime.combine(day + timedelta(days=1), time(), UTC)
 
 
 def microstructure_facts(

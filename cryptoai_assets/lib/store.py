@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO
 
 import polars as pl
@@ -43,19 +44,27 @@ def content_fingerprint(path: Place) -> str:
     return path.fingerprint() if isinstance(path, S3Path) else file_fingerprint(path)
 
 
-def write_parquet_atomically(frame: pl.DataFrame, path: Place) -> None:
-    """Write a file so that a reader, or a run that was killed, finds the old bytes or the new ones."""
+def write_parquet_atomically(
+    frame: pl.DataFrame, path: Place, *, notes: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Write a file so that a reader, or a run that was killed, finds the old bytes or the new ones.
+
+    Parameters
+    ----------
+    notes
+        Kept beside the rows, for `stored_notes`.
+    """
     if isinstance(path, S3Path):
         content = io.BytesIO()
-        _write(frame, content)
+        _write(frame, content, notes)
         path.write_bytes(content.getvalue())
     else:
         with replacing(path) as file:
-            _write(frame, file)
+            _write(frame, file, notes)
 
 
-def _write(frame: pl.DataFrame, target: BinaryIO) -> None:
-    frame.write_parquet(target, compression="zstd", metadata={_VERSION_KEY: SCHEMA_VERSION})
+def _write(frame: pl.DataFrame, target: BinaryIO, notes: Mapping[str, str]) -> None:
+    frame.write_parquet(target, compression="zstd", metadata={**notes, _VERSION_KEY: SCHEMA_VERSION})
 
 
 def remove_drafts(path: Place) -> None:
@@ -77,6 +86,11 @@ def read_stored_parquet(path: Place) -> pl.DataFrame:
     if version != SCHEMA_VERSION:
         raise StoreError(f"{path} has schema version {version}; this code reads {SCHEMA_VERSION}")
     return pl.read_parquet(content)
+
+
+def stored_notes(path: Place) -> dict[str, str]:
+    """What was kept beside the rows of a file of the store."""
+    return pl.read_parquet_metadata(path.open("rb") if isinstance(path, S3Path) else path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,12 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -110,6 +111,19 @@ def test_bars_that_are_gone_on_with_are_those_of_the_whole_recording(recorded: M
     assert make(until=middle, resume=False)[0].height == whole.height // 2
     assert make(until=now, resume=True)[0].equals(whole)
     assert days_to_go_on_with(home, now)["ETHUSDT"] == [START.date()]
+
+
+def test_day_is_made_to_its_end_by_a_run_after_it(recorded: MarketResource, tmp_path: Path) -> None:
+    home, day = recorded.home, START.date()
+    shutil.copytree(home.recordings.root, tmp_path / home.recordings.root.relative_to(home.root))
+    own, later = Home(tmp_path, recorded.settings), day + timedelta(days=1)
+    midnight = datetime.combine(later, time(), UTC)
+    day_bars(own, "ETHUSDT", day, until=midnight - timedelta(minutes=1), resume=True)
+    day_bars(own, "ETHUSDT", later, until=midnight + timedelta(minutes=1), resume=True)
+    now = midnight + timedelta(minutes=5)
+    assert days_to_go_on_with(own, now)["ETHUSDT"] == [day]
+    day_bars(own, "ETHUSDT", day, until=now, resume=True)
+    assert days_to_go_on_with(own, now)["ETHUSDT"] == []
 
 
 def test_bars_stay_where_the_recording_is_gone(recorded: MarketResource, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -14,6 +14,8 @@ from cryptoai_assets.defs.market_data.schedules import candles_every_five_minute
 from cryptoai_assets.defs.orderbook.schedules import books_every_five_minutes
 from cryptoai_assets.defs.resources import MarketResource
 from cryptoai_assets.lib.gaps import GAP_SCHEMA
+from cryptoai_assets.lib.home import Home
+from cryptoai_assets.lib.microstructure_days import MADE_UNTIL
 from cryptoai_assets.lib.store import write_parquet_atomically
 
 NOW, FEBRUARY = datetime(2026, 3, 31, 23, 59, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
@@ -90,6 +92,12 @@ def test_run_that_goes_on_is_not_overtaken(instance: dg.DagsterInstance, tmp_pat
     assert asked(instance, "live", str(tmp_path)) == "the last runs go on"
 
 
+def made_to(home: Home, day: int, moment: datetime) -> None:
+    """Bars of a day of March, as if they were made to a moment of it."""
+    path = home.microstructure.path("BTCUSDT", date(2026, 3, day))
+    write_parquet_atomically(pl.DataFrame(), path, notes={MADE_UNTIL: moment.isoformat()})
+
+
 def test_day_that_is_recorded_is_gone_on_with_and_the_last_one_before_it_too(
     instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
@@ -106,6 +114,8 @@ def test_day_that_is_recorded_is_gone_on_with_and_the_last_one_before_it_too(
     both = ["2026-03-30|BTCUSDT", "2026-03-31|BTCUSDT"]
     assert asked(instance, "live", root, books_every_five_minutes) == both
     write_parquet_atomically(pl.DataFrame(), home.microstructure.path("BTCUSDT", NOW.date()))
+    assert asked(instance, "live", root, books_every_five_minutes) == both
+    made_to(home, 30, datetime(2026, 3, 31, tzinfo=UTC))
     assert asked(instance, "live", root, books_every_five_minutes) == both[1:]
 
 
@@ -122,6 +132,27 @@ def test_days_that_were_recorded_while_the_platform_was_away_are_made_when_it_is
     ]
     # A venue whose clock began anew has bars of days to come.
     write_parquet_atomically(pl.DataFrame(), home.microstructure.path("BTCUSDT", date(2026, 4, 1)))
+    assert asked(instance, "live", root, books_every_five_minutes) == [
+        f"2026-03-{day}|BTCUSDT" for day in (28, 29, 31)
+    ]
+
+
+def test_day_that_later_ones_went_past_is_asked_for_until_it_was_made_to_its_end(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    root, home = str(tmp_path), MarketResource(name="live", root=str(tmp_path)).home
+    midnight = datetime(2026, 3, 31, tzinfo=UTC)
+    for days in (4, 3, 2, 1, 0):
+        home.recordings.append("BTCUSDT", [(int(NOW.timestamp() - days * 86_400) * 10**9, "{}")])
+    # The 30th was made while it ran, the 29th not at all, and those before it are out of reach.
+    made_to(home, 27, midnight - timedelta(days=3))
+    made_to(home, 30, midnight - timedelta(hours=3))
+    made_to(home, 31, midnight + timedelta(hours=5))
+    assert asked(instance, "live", root, books_every_five_minutes) == [
+        f"2026-03-{day}|BTCUSDT" for day in (29, 30, 31)
+    ]
+    made_to(home, 29, midnight - timedelta(days=1))
+    made_to(home, 30, midnight)
     assert asked(instance, "live", root, books_every_five_minutes) == ["2026-03-31|BTCUSDT"]
 
 

@@ -109,7 +109,9 @@ class ChampionWatch:
                 self._refused = None
         except Exception as error:  # noqa: BLE001 — whatever a bundle breaks with, it stays out
             reason = str(error) if isinstance(error, EdgeBundleError) else f"{type(error).__name__}: {error}"
-            self._refused = RefusedRelease(wanted.version if wanted else None, reason, self._clock())
+            # A name in a damaged file may hold halves of letters, which no outbox and no answer can write.
+            told = reason.encode(errors="backslashreplace").decode()
+            self._refused = RefusedRelease(wanted.version if wanted else None, told, self._clock())
         current = self._current
         self._leak_alarm = (
             read_leak_alarm(self._root, self._model, current.released.version) if current else None

@@ -61,7 +61,7 @@ def told_result(told: Path) -> ToldResult | None:
         )
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise StoreUnavailableError(
             f"the result of the experiment cannot be read: {type(error).__name__}",
             cure="materialize experiment_results",

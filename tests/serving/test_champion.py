@@ -11,7 +11,7 @@ import pytest
 from fakes.releases import name_champion, release_tiny_bundle
 from fakes.tiny_bundle import write_tiny_bundle
 
-from cryptoai_serving.champion import RETRY_AFTER, ChampionWatch
+from cryptoai_serving.champion import RETRY_AFTER, ChampionWatch, refusal_alert
 from cryptoai_serving.signals import signals
 from edge_bundle.explanation import LEAVES_NAME
 from edge_bundle.forecast import Abstention
@@ -164,7 +164,15 @@ class Malicious:
         return Path.touch, (self.path,)
 
 
-@pytest.mark.parametrize("content", ["{", '{"schema_version": 7}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        '{"schema_version": 7}',
+        pytest.param('{"schema_version": 1, "\\ud800": {}}', id="half of a letter"),
+        pytest.param("[" * 100_000, id="deep"),
+    ],
+)
 def test_channel_that_cannot_be_read_keeps_the_loaded_champion(
     watch: ChampionWatch, tmp_path: Path, content: str
 ) -> None:
@@ -175,6 +183,8 @@ def test_channel_that_cannot_be_read_keeps_the_loaded_champion(
     assert version(watch) == 1
     assert watch.refused is not None
     assert watch.refused.version is None
+    assert "promote or roll back again" in watch.refused.reason
+    assert refusal_alert(watch.refused, model=MODEL, served=1).summary.encode()
 
 
 def test_repaired_bundle_is_taken_after_a_while(

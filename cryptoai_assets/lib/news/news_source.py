@@ -1,11 +1,12 @@
 """The interface of every source of news, and what it remembers from one visit to the next."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Protocol
 
+from cryptoai_assets.lib.sources.candle_source import SourceError
 from edge_bundle.news.articles import Found
 
 Memory = Mapping[str, str | None]
@@ -55,3 +56,37 @@ class NewsSource(Protocol):
             When it does not answer, or with what is not understood.
         """
         ...
+
+
+def each_read(
+    places: Sequence[str], since: datetime, memory: Memory, read: Callable[[str, datetime], Sequence[Found]]
+) -> Brought:
+    """Read the places of a source one by one; one that does not answer is told, and the others are read.
+
+    What is remembered is since when those that did not answer are still to be read.
+
+    Parameters
+    ----------
+    read
+        Items of a place since a time.
+
+    Raises
+    ------
+    SourceError
+        When none answers.
+    """
+    found: list[Found] = []
+    failed: list[SourceError] = []
+    unread: dict[str, str | None] = {}
+    for place in places:
+        left = memory.get(place)
+        begin = datetime.fromisoformat(left) if left else since
+        try:
+            found += read(place, begin)
+        except SourceError as error:
+            failed.append(error)
+            unread[place] = begin.isoformat()
+    told = "; ".join(dict.fromkeys(str(error) for error in failed))
+    if failed and len(failed) == len(places):
+        raise failed[0] if len(failed) == 1 else SourceError(told)
+    return Brought(tuple(found), unread, told or None)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from cryptoai_assets.lib.news.news_source import NOTHING, Brought, Memory
+from cryptoai_assets.lib.news.news_source import NOTHING, Brought, Memory, each_read
 from cryptoai_assets.lib.sources.candle_source import SourceError, SourceRefusedError
 from cryptoai_assets.lib.sources.fact_source import NotConfiguredError, plausible, understood
 from cryptoai_assets.lib.sources.web import WebClient
@@ -97,13 +97,17 @@ class RedditSource(_OverWeb):
         return None if self.key else "no client id and secret of Reddit are set"
 
     def fetch(self, since: datetime, memory: Memory = NOTHING) -> Brought:
-        """See `NewsSource.fetch`; Reddit lists the newest thousand of a subreddit."""
+        """See `NewsSource.fetch`; Reddit lists the newest thousand of a subreddit, and each is read apart."""
         _configured(self)
         with understood(self.name):
             headers = {"Authorization": f"bearer {self._token()}", "User-Agent": self.user_agent}
-            web = replace(self.web, secret_headers=headers)
-            found = [post for place in self.subreddits for post in self._posts(web, place, since)]
-        return Brought(tuple(found), memory)
+        web = replace(self.web, secret_headers=headers)
+
+        def read(place: str, begin: datetime) -> list[Found]:
+            with understood(self.name):
+                return list(self._posts(web, place, begin))
+
+        return each_read(self.subreddits, since, memory, read)
 
     def _token(self) -> str:
         """Token of the application itself.

@@ -11,7 +11,7 @@ from telethon.errors import FloodWaitError, RPCError
 from telethon.sessions import StringSession
 from telethon.tl.custom import Message
 
-from cryptoai_assets.lib.news.news_source import NOTHING, Brought, Memory
+from cryptoai_assets.lib.news.news_source import NOTHING, Brought, Memory, each_read
 from cryptoai_assets.lib.sources.candle_source import SourceError, SourceRefusedError
 from cryptoai_assets.lib.sources.fact_source import NotConfiguredError, plausible
 from edge_bundle.news.articles import Found
@@ -118,27 +118,16 @@ class TelegramSource:
         return None if self.names else "no channel of Telegram is named"
 
     def fetch(self, since: datetime, memory: Memory = NOTHING) -> Brought:
-        """See `NewsSource.fetch`; a channel that does not answer is told, and the others are read.
-
-        What is remembered is since when those that did not answer are still to be read.
-        """
-        if self.channels is None or not self.names:
+        """See `NewsSource.fetch`; each channel is read apart."""
+        channels = self.channels
+        if channels is None or not self.names:
             raise NotConfiguredError(f"{self.name} is not configured: {self.missing}")
-        found: list[Found] = []
-        failed: list[str] = []
-        unread: dict[str, str | None] = {}
-        for channel in self.names:
-            left = memory.get(channel)
-            begin = datetime.fromisoformat(left) if left else since
-            try:
-                posts = self.channels.messages(channel, begin)
-                found += [telegram_item(post, channel) for post in posts if post.message]
-            except SourceError as error:
-                failed.append(str(error))
-                unread[channel] = begin.isoformat()
-        if len(failed) == len(self.names):
-            raise SourceError("; ".join(failed))
-        return Brought(tuple(found), unread, "; ".join(failed) or None)
+
+        def read(channel: str, begin: datetime) -> list[Found]:
+            posts = channels.messages(channel, begin)
+            return [telegram_item(post, channel) for post in posts if post.message]
+
+        return each_read(self.names, since, memory, read)
 
 
 def telegram_item(post: Message, channel: str) -> Found:

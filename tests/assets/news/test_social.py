@@ -1,6 +1,6 @@
 """NewsAPI, Reddit and X: documented answers become items; without a key they are not asked."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -70,8 +70,8 @@ def service() -> Iterator[tuple[Service, str]]:
         yield running, loopback.http
 
 
-def reddit(url: str, key: RedditKey | None = KEY) -> RedditSource:
-    return RedditSource(quick_web("Reddit", url), url, key, ("Bitcoin",), "CryptoAI test")
+def reddit(url: str, key: RedditKey | None = KEY, subreddits: Sequence[str] = ("Bitcoin",)) -> RedditSource:
+    return RedditSource(quick_web("Reddit", url), url, key, subreddits, "CryptoAI test")
 
 
 def x(url: str, token: str | None) -> XSource:
@@ -112,6 +112,36 @@ def test_posts_of_reddit_are_read_page_by_page_with_a_token(service: tuple[Servi
     assert login.headers["authorization"].startswith("Basic ")
     assert [one.headers["authorization"] for one in reading] == ["bearer t0k3n"] * 2
     assert [one.query_params.get("after") for one in reading] == [None, "t3_a"]
+
+
+def test_subreddit_that_is_closed_silences_no_other_and_is_read_from_where_it_was_closed(
+    service: tuple[Service, str],
+) -> None:
+    running, url = service
+    running.answers["/api/v1/access_token"] = [(200, {"access_token": "t0k3n", "expires_in": 86400})]
+    page = {"data": {"after": None, "children": [{"kind": "t3", "data": POST}]}}
+    earlier = {**POST, "name": "t3_z", "created_utc": (SINCE - timedelta(hours=1)).timestamp()}
+    older = {"data": {"after": "t3_z", "children": [{"kind": "t3", "data": earlier}]}}
+    last = {"data": {"after": None, "children": []}}
+    running.answers["/r/Bitcoin/new"] = [(200, page)]
+    running.answers["/r/ethereum/new"] = [(403, {"reason": "private"}), (200, older), (200, last)]
+    source = reddit(url, subreddits=("Bitcoin", "ethereum"))
+    first = source.fetch(SINCE - timedelta(hours=2))
+    assert [one.identity for one in first.found] == ["t3_a"]
+    assert "/r/ethereum/new" in str(first.complaint)
+    assert dict(first.memory) == {"ethereum": (SINCE - timedelta(hours=2)).isoformat()}
+    second = source.fetch(SINCE, first.memory)
+    assert [one.identity for one in second.found] == ["t3_a", "t3_z"]
+    # It was asked for a second page: what it said first is of after the time that was left.
+    assert [one.query_params.get("after") for one in running.asked if "ethereum" in one.url.path] == [
+        None,
+        None,
+        "t3_z",
+    ]
+    assert (second.complaint, dict(second.memory)) == (None, {})
+    running.answers["/r/Bitcoin/new"] = running.answers["/r/ethereum/new"] = [(403, {"reason": "private"})]
+    with pytest.raises(SourceError, match="403"):
+        source.fetch(SINCE)
 
 
 def test_posts_of_x_are_read_page_by_page(service: tuple[Service, str]) -> None:

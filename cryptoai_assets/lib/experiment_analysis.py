@@ -4,12 +4,13 @@ What depends on each other is not counted as more evidence than it is: rows of o
 come in blocks. It knows nothing about how an experiment is kept or served.
 """
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import polars as pl
-from scipy.stats import chisquare, norm
+from scipy.stats import chisquare, t
 
 from cryptoai_assets.lib.scoring import LEAST_BLOCKS, BootstrapSettings, Float64Array, Score, log_loss
 from edge_bundle.experiment import Experiment, Metric
@@ -53,9 +54,18 @@ class ExperimentResult:
 
 
 def needed_times(
-    *, deviation: float, minimal_effect: float, false_alarm_rate: float, power: float, inflation: float
+    *,
+    deviation: float,
+    minimal_effect: float,
+    false_alarm_rate: float,
+    power: float,
+    inflation: float,
+    block_bars: int,
 ) -> int:
     """Bars after which a two-sided test on paired differences finds an effect with the given power.
+
+    By Student's t of as many blocks as these bars are, as the intervals are told; `LEAST_BLOCKS` or more,
+    for fewer tell none, however large the effect.
 
     Parameters
     ----------
@@ -63,6 +73,8 @@ def needed_times(
         Of the difference of the two losses at one bar, in the unit of the effect.
     inflation
         From `block_inflation`: how many bars tell as much as one would if they did not depend on each other.
+    block_bars
+        Of the test.
 
     Raises
     ------
@@ -74,8 +86,16 @@ def needed_times(
             f"an effect of {minimal_effect:g}, a deviation of {deviation:g}, a false-alarm rate of "
             f"{false_alarm_rate:g} and a power of {power:g}: all over 0, the last two under 1 needed"
         )
-    reach = float(norm.ppf(1 - false_alarm_rate / 2) + norm.ppf(power))
-    return int(np.ceil(max(inflation, 1.0) * (reach * deviation / minimal_effect) ** 2))
+
+    def enough(times: int) -> bool:
+        freedom = times / block_bars - 1
+        reach = t.ppf(1 - false_alarm_rate / 2, freedom) + t.ppf(power, freedom)
+        return bool(times >= max(inflation, 1.0) * (reach * deviation / minimal_effect) ** 2)
+
+    most = least = LEAST_BLOCKS * block_bars
+    while not enough(most):
+        most *= 2
+    return bisect_left(range(most), True, lo=least, key=enough)
 
 
 def block_inflation(values: Float64Array, *, block_bars: int) -> float:

@@ -94,6 +94,7 @@ def begin(
         false_alarm_rate=false_alarm_rate,
         power=power,
         inflation=block_inflation(differences, block_bars=seen),
+        block_bars=block,
     )
     try:
         experiment = Experiment(
@@ -108,8 +109,7 @@ def begin(
             minimal_effect=minimal_effect,
             false_alarm_rate=false_alarm_rate,
             power=power,
-            # Fewer blocks tell no interval, however large the effect.
-            times_needed=max(times, LEAST_BLOCKS * block),
+            times_needed=times,
             block_bars=block,
             began_at=at,
         )

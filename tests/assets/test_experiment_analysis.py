@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +10,7 @@ import pytest
 from fakes.experiments import PLAN
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import nct, t
 
 from cryptoai_assets.lib.experiment_analysis import (
     ExperimentError,
@@ -67,9 +67,14 @@ def autocorrelated(count: int, *, memory: float, seed: int) -> npt.NDArray[np.fl
 
 
 def test_length_is_that_of_the_textbook_for_values_that_do_not_depend_on_each_other() -> None:
-    # (1.96 + 0.8416)² × (1 / 0.2)² = 196.2, Cohen's table: 196 pairs for d = 0.2.
-    found = needed_times(deviation=1, minimal_effect=0.2, false_alarm_rate=0.05, power=0.8, inflation=1)
-    assert found == 197
+    found = needed_times(
+        deviation=1, minimal_effect=0.2, false_alarm_rate=0.05, power=0.8, inflation=1, block_bars=1
+    )
+    # 197 by the normal distribution, (1.96 + 0.8416)² × (1 / 0.2)² = 196.2; by Student's t, as many as give
+    # its power by the noncentral distribution.
+    shares = [nct.sf(t.ppf(0.975, n - 1), n - 1, 0.2 * n**0.5) for n in (found - 1, found)]
+    assert found == 199
+    assert shares[0] < 0.8 <= shares[1]
 
 
 @given(
@@ -78,21 +83,27 @@ def test_length_is_that_of_the_textbook_for_values_that_do_not_depend_on_each_ot
     power=st.floats(0.5, 0.99),
     alarm=st.floats(0.001, 0.2),
     inflation=st.floats(1, 50),
+    block_bars=st.integers(1, 60),
 )
 def test_length_is_just_enough_for_the_power_that_was_asked_for(
-    deviation: float, ratio: float, power: float, alarm: float, inflation: float
+    deviation: float, ratio: float, power: float, alarm: float, inflation: float, block_bars: int
 ) -> None:
-    effect, normal = deviation * ratio, NormalDist()
+    effect = deviation * ratio
 
     def reached(times: int) -> float:
-        error = deviation * (inflation / times) ** 0.5
-        return normal.cdf(effect / error - normal.inv_cdf(1 - alarm / 2))
+        error, freedom = deviation * (inflation / times) ** 0.5, times / block_bars - 1
+        return float(t.cdf(effect / error - t.ppf(1 - alarm / 2, freedom), freedom))
 
     found = needed_times(
-        deviation=deviation, minimal_effect=effect, false_alarm_rate=alarm, power=power, inflation=inflation
+        deviation=deviation,
+        minimal_effect=effect,
+        false_alarm_rate=alarm,
+        power=power,
+        inflation=inflation,
+        block_bars=block_bars,
     )
     assert reached(found) >= power - 1e-9
-    assert found == 1 or reached(found - 1) < power + 1e-9
+    assert found == 10 * block_bars or (found > 10 * block_bars and reached(found - 1) < power + 1e-9)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +114,7 @@ def test_length_is_just_enough_for_the_power_that_was_asked_for(
 def test_length_that_cannot_be_told_is_refused(wrong: dict[str, float]) -> None:
     given_ = {"deviation": 1.0, "minimal_effect": 0.1, "false_alarm_rate": 0.05, "power": 0.8}
     with pytest.raises(ExperimentError):
-        needed_times(**given_ | wrong, inflation=1.0)
+        needed_times(**given_ | wrong, inflation=1.0, block_bars=1)
 
 
 def test_inflation_finds_how_much_values_depend_on_each_other() -> None:
@@ -126,8 +137,9 @@ def test_test_of_the_reckoned_length_finds_the_effect_as_often_as_promised() -> 
         false_alarm_rate=0.05,
         power=0.8,
         inflation=block_inflation(sample, block_bars=50),
+        block_bars=50,
     )
-    reach = 1.96 * (3 / length) ** 0.5  # (1 + ρ) / (1 − ρ) = 3
+    reach = t.ppf(0.975, length / 50 - 1) * (3 / length) ** 0.5  # (1 + ρ) / (1 − ρ) = 3
     means = np.array([autocorrelated(length, memory=memory, seed=100 + run).mean() for run in range(200)])
     assert 0.68 < np.mean(np.abs(means + effect) > reach) < 0.92
     assert np.mean(np.abs(means) > reach) < 0.12

@@ -19,7 +19,7 @@ from typing import Literal, Self, get_args
 
 import polars as pl
 
-from cryptoai_serving.errors import DailyFileRefusedError, StoreUnavailableError
+from cryptoai_serving.errors import DailyFileRefusedError, StoreUnavailableError, without_place
 from edge_bundle.candles import candle_frame, interval_duration, on_grid, read_candles_csv
 from edge_bundle.errors import CandlesRefusedError
 
@@ -120,7 +120,7 @@ def keep(
             draft.unlink(missing_ok=True)
     except OSError as error:
         raise StoreUnavailableError(
-            f"the file cannot be kept: {error.strerror}", cure="try again later"
+            f"the file cannot be kept: {without_place(error)}", cure="try again later"
         ) from error
     return KeptDay(rows.height, tuple(rows["symbol"].unique().sort()), found, new=True)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cryptoai_serving.errors import StoreUnavailableError
+from cryptoai_serving.errors import StoreUnavailableError, without_place
 
 BUSY_SECONDS = 5.0
 
@@ -44,8 +44,13 @@ class Database:
         self._observer_lock = threading.Lock()
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Connection whose changes are committed at the end, or undone by an exception.
+    def transaction(self, *, writing: bool = False) -> Iterator[sqlite3.Connection]:
+        """Connection that reads as of one moment, and whose changes are committed at the end or undone.
+
+        Parameters
+        ----------
+        writing
+            Other writers wait from the beginning, for what is read here decides what is written.
 
         Raises
         ------
@@ -57,11 +62,12 @@ class Database:
             try:
                 connection = self._opened()
                 with connection:
+                    connection.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
                     yield connection
             except (sqlite3.Error, OSError) as error:
                 self._disconnect()
                 raise StoreUnavailableError(
-                    f"{self.path.name} cannot be used: {error}",
+                    f"{self.path.name} cannot be used: {without_place(error)}",
                     cure="try again in a moment",
                 ) from error
 

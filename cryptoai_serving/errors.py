@@ -143,3 +143,11 @@ class RangeRefusedError(ServingError):
     def __init__(self, problem: str, *, cure: str, size: int) -> None:
         super().__init__(problem, where="range", cure=cure)
         self.size = size
+
+
+def without_place(error: BaseException) -> str:
+    """What went wrong, for a client who need not know the folders of this machine."""
+    first = error.__cause__ or error
+    if isinstance(first, OSError):
+        return first.strerror or type(first).__name__
+    return str(first)

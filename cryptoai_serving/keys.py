@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from cryptoai_serving.errors import KeyFileError
+from cryptoai_serving.errors import KeyFileError, without_place
 from cryptoai_serving.settings import ServingSettings
 from edge_bundle.whole_file import replace_file
 
@@ -89,7 +89,7 @@ class KeyRing:
             return None
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise KeyFileError(
-                f"{path.name} cannot be read: {type(error).__name__}: {error}",
+                f"{path.name} cannot be read: {type(error).__name__}: {without_place(error)}",
                 cure="put the last good file back, or remove it and make the keys anew",
             ) from error
 

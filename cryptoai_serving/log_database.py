@@ -15,7 +15,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy.pool import NullPool
 
 from cryptoai_serving.database import BUSY_SECONDS
-from cryptoai_serving.errors import StoreUnavailableError
+from cryptoai_serving.errors import StoreUnavailableError, without_place
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 # Code from before the migrations refuses a file of this version by its number.
@@ -160,4 +160,4 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 
 def _reason(error: Exception) -> str:
     """What the driver said, without the statement and its parameters."""
-    return str(error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig else error)
+    return without_place(error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig else error)

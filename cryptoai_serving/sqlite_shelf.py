@@ -39,9 +39,7 @@ class SqliteShelf(BarShelf):
         self._keep(bars, replaced)
 
     def _keep(self, bars: Mapping[str, Packed], joined: Callable[[Packed, Packed], Packed]) -> None:
-        with self._database.transaction() as connection:
-            # Another writer waits before it reads: what it puts back holds what is put here.
-            connection.execute("BEGIN IMMEDIATE")
+        with self._database.transaction(writing=True) as connection:
             for symbol, own in bars.items():
                 newest = joined(_latest(connection, symbol, KEPT_BARS), own)[-KEPT_BARS:]
                 connection.execute(

@@ -26,6 +26,7 @@ from cryptoai_serving.errors import (
     RequestRefusedError,
     StoreUnavailableError,
     UnknownAlertError,
+    without_place,
 )
 from cryptoai_serving.refusals import request_id
 from cryptoai_serving.rooms import Rooms, rooms_of
@@ -186,7 +187,7 @@ def _readable() -> Iterator[None]:
         raise UnknownAlertError(str(error), where="alert_id", cure="see /alerts") from error
     except (OutboxRefusedError, OSError) as error:
         raise StoreUnavailableError(
-            f"the alerts cannot be used: {error}", cure="try again in a moment"
+            f"the alerts cannot be used: {without_place(error)}", cure="try again in a moment"
         ) from error
 
 

@@ -106,6 +106,7 @@ def test_outbox_that_cannot_be_read_is_an_answer(desk: Desk) -> None:
         path.write_bytes(b"no database" * 200)
     answer = desk.client.get("/alerts", headers=desk.admin)
     assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
+    assert answer.json()["problem"] == "the alerts cannot be used: file is not a database"
 
 
 class Page(HTMLParser):

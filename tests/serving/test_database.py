@@ -37,6 +37,20 @@ def test_nothing_is_created_before_the_first_use(tmp_path: Path) -> None:
     database.close()
 
 
+def test_what_is_read_is_of_one_moment(tmp_path: Path) -> None:
+    path = tmp_path / "n.db"
+    with (
+        closing(Database(path, schema=SCHEMA, version=1)) as one,
+        closing(Database(path, schema=SCHEMA, version=1)) as other,
+    ):
+        add(other, 1)
+        with one.transaction() as connection:
+            before = connection.execute("SELECT number FROM numbers").fetchall()
+            add(other, 2)
+            assert connection.execute("SELECT number FROM numbers").fetchall() == before == [(1,)]
+        assert numbers(one) == [1, 2]
+
+
 def test_failed_change_leaves_nothing_behind(tmp_path: Path) -> None:
     database = Database(tmp_path / "n.db", schema=SCHEMA, version=1)
     with pytest.raises(OverflowError):
@@ -66,7 +80,7 @@ def test_damaged_file_is_unavailable_until_it_is_replaced(tmp_path: Path) -> Non
 
 def test_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreUnavailableError):
+    with pytest.raises(StoreUnavailableError, match=r"^n\.db cannot be used: (File exists|Not a directory)$"):
         numbers(Database(tmp_path / "file" / "n.db", schema=SCHEMA, version=1))
 
 

@@ -13,7 +13,6 @@ from edge_bundle.device.health import standing
 from edge_bundle.device.settings import CLOCK_TOLERANCE, DeviceSettings
 
 PROGRAM = "alerts"
-OUTBOX_NAME = "alerts.db"
 # Kind of the alerts of the database itself.
 DATABASE = "database"
 # An older forecast is no news, and an older trouble is one that is over.
@@ -48,7 +47,7 @@ def raise_alerts(
     OutboxRefusedError
         When the outbox cannot be read or written; what it did not keep is no matter that was told.
     """
-    outbox, raised = Outbox(settings.home / OUTBOX_NAME), 0
+    outbox, raised = Outbox(settings.outbox), 0
     try:
         matters = *_trouble(settings, database, now), *_signals(settings, database, symbols, now)
         for matter, alert in matters:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from edge_bundle.alerts import Outbox, OutboxRefusedError
 from edge_bundle.candles import interval_duration
 from edge_bundle.device.database import DatabaseRefusedError, DeviceDatabase, ran_well
 from edge_bundle.device.harvest import PROGRAM as HARVEST
@@ -89,6 +90,7 @@ def examined(settings: DeviceSettings, *, now: datetime) -> Iterator[Finding]:
     yield _permissions(settings)
     yield _venue(settings, now)
     yield _database(database)
+    yield _outbox(Outbox(settings.outbox))
     yield from _model(settings, database, now)
     for program, longest in _programs(settings).items():
         yield _program(database, program, longest, now)
@@ -154,6 +156,14 @@ def _database(database: DeviceDatabase) -> Finding:
     except DatabaseRefusedError as error:
         return Finding("database", f"{error}", "see the message")
     return Finding("database", found, None if found == "ok" else f"move {database.path} away; it begins anew")
+
+
+def _outbox(outbox: Outbox) -> Finding:
+    try:
+        kept = len(outbox.kept())
+    except OutboxRefusedError as error:
+        return Finding("outbox", f"{error}", "see the message: nobody is told of anything until then")
+    return Finding("outbox", f"{kept} alerts are kept", None)
 
 
 def _model(settings: DeviceSettings, database: DeviceDatabase, now: datetime) -> Iterator[Finding]:

@@ -120,6 +120,11 @@ class DeviceSettings:
         return self.home / "device.db"
 
     @property
+    def outbox(self) -> Path:
+        """File of the alerts."""
+        return self.home / "alerts.db"
+
+    @property
     def releases(self) -> Path:
         """Folder of the models, as the platform's."""
         return self.home / "releases"

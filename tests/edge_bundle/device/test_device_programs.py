@@ -16,7 +16,6 @@ from fakes.project_root import PROJECT
 from fakes.slack_server import slack_server
 from polars.testing import assert_frame_equal
 
-from edge_bundle.device.alerts import OUTBOX_NAME
 from edge_bundle.device.database import DeviceDatabase
 from edge_bundle.device.news_shelf import NewsShelf
 from edge_bundle.forecast import Forecast
@@ -170,7 +169,7 @@ def test_damaged_database_is_told_by_every_program_and_to_a_person(tmp_path: Pat
 def test_damaged_outbox_is_told_by_name_and_what_it_did_not_keep_once_it_is_away(tmp_path: Path) -> None:
     settings = installed_device(tmp_path)
     DeviceDatabase(settings.database).note_trouble("update", "wrong key", now=datetime.now(UTC))
-    outbox = settings.home / OUTBOX_NAME
+    outbox = settings.outbox
     outbox.write_bytes(DAMAGED)
     with slack_server() as slack:
         with settings_file(tmp_path).open("a") as entries:
@@ -180,6 +179,8 @@ def test_damaged_outbox_is_told_by_name_and_what_it_did_not_keep_once_it_is_away
         assert refused.stderr.startswith(f"alerts: {outbox}: file is not a database")
         assert "move the file away" in refused.stderr
         assert "Traceback" not in refused.stderr
+        examined = edge(tmp_path, "doctor")
+        assert f"SICK  outbox: {outbox}: file is not a database" in examined.stdout
         assert outbox.read_bytes() == DAMAGED
         outbox.rename(settings.home / "damaged.db")
         assert edge(tmp_path, "alerts").returncode == 0
@@ -193,7 +194,7 @@ def test_doctor_looks_at_everything_though_the_database_is_damaged(tmp_path: Pat
     assert (examined.returncode, examined.stderr) == (1, "")
     subjects = [line[4:].split(":")[0].strip() for line in examined.stdout.splitlines() if line[:4].strip()]
     bars = [f"bars of {symbol}" for symbol in SYMBOLS]
-    assert subjects[-6:] == ["database", "model", *bars, "harvest", "infer"]
+    assert subjects[-7:] == ["database", "outbox", "model", *bars, "harvest", "infer"]
     assert "ok    model" in examined.stdout
 
 

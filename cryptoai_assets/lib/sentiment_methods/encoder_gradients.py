@@ -1,6 +1,6 @@
 """Tuning an encoder of texts by gradients: the door to PyTorch for texts, which only trains.
 
-Forward and backward are in bfloat16 on processors that have matrix units for it; the weights are float32.
+Forward and backward are in bfloat16 on processors that multiply it; the weights are float32.
 """
 
 import numpy as np
@@ -43,12 +43,15 @@ def tuned_weights(problem: TuningProblem, *, after_epoch: AfterEpoch) -> Encoder
         torch.manual_seed(problem.seed)
         module = EncoderModule(problem.start, dropout=problem.settings.dropout)
         run = _Tuning(module, problem.settings, steps=_steps(problem))
-        labels = torch.from_numpy(problem.labels)
+        told = _told(torch.from_numpy(problem.labels), problem.settings.smoothing)
+        said = told
         for epoch in range(1, problem.settings.epochs + 1):
-            losses = [
-                run.step(torch.from_numpy(padded([problem.pieces[row] for row in rows])), labels[rows])
-                for rows in batches(problem.pieces, problem.settings.batch, random)
-            ]
+            targets, losses = told.lerp(said, problem.settings.said_before(epoch)), []
+            said = torch.empty_like(told)
+            for rows in batches(problem.pieces, problem.settings.batch, random):
+                ids = torch.from_numpy(padded([problem.pieces[row] for row in rows]))
+                loss, said[rows] = run.step(ids, targets[rows])
+                losses.append(loss)
             after_epoch(Progress(epoch, problem.settings.epochs, float(np.mean(losses))))
         return run.averages()
 
@@ -173,8 +176,14 @@ class _Tuning:
             fused=True,
         )
 
-    def step(self, ids: Tensor, labels: Tensor) -> float:
-        """Learn from a batch; the loss before."""
+    def step(self, ids: Tensor, targets: Tensor) -> tuple[float, Tensor]:
+        """Learn from a batch; the loss, and (texts, 3) what was said of it, before.
+
+        Parameters
+        ----------
+        targets
+            (texts, 3) probabilities.
+        """
         done = self._done / self._steps
         height = min(done / RISING_SHARE, (1 - done) / (1 - RISING_SHARE))
         for group in self._optimizer.param_groups:
@@ -183,9 +192,7 @@ class _Tuning:
         rounded = {name: values.to(self._computed) for name, values in self._free.items()}
         readings = 2 if self._settings.agreement else 1
         logits = functional_call(self._module, {**rounded, **self._fixed}, (ids.repeat(readings, 1),)).float()
-        loss = functional.cross_entropy(
-            logits, labels.repeat(readings), label_smoothing=self._settings.smoothing
-        )
+        loss = functional.cross_entropy(logits, targets.repeat(readings, 1))
         if self._settings.agreement:
             loss = loss + self._settings.agreement * _apart(*logits.log_softmax(dim=1).chunk(2))
         self._optimizer.zero_grad(set_to_none=True)
@@ -195,7 +202,8 @@ class _Tuning:
         self._done += 1
         if self._done % AVERAGED_STEPS == 0 or self._done == self._steps:
             self._average()
-        return float(loss.detach())
+        said = logits.detach().softmax(dim=1).unflatten(0, (readings, -1)).mean(dim=0)
+        return float(loss.detach()), said
 
     def _average(self) -> None:
         with torch.no_grad():
@@ -205,6 +213,11 @@ class _Tuning:
     def averages(self) -> dict[str, Float32Array]:
         """Moving averages of the weights as they are."""
         return {name: values.numpy().copy() for name, values in self._averages.items()}
+
+
+def _told(labels: Tensor, smoothing: float) -> Tensor:
+    """(texts, 3) probabilities that the labels tell."""
+    return functional.one_hot(labels, len(LABELS)).float() * (1 - smoothing) + smoothing / len(LABELS)
 
 
 def _apart(one: Tensor, other: Tensor) -> Tensor:
@@ -219,8 +232,9 @@ def _apart(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _computed_in() -> torch.dtype:
-    """What forward and backward are in: without matrix units bfloat16 takes longer than float32."""
-    return torch.bfloat16 if torch.cpu.get_capabilities().get("amx_bf16") else torch.float32
+    """What forward and backward are in: bfloat16 takes longer where the processor does not multiply it."""
+    able = torch.cpu.get_capabilities()
+    return torch.bfloat16 if able.get("amx_bf16") or able.get("avx512_bf16") else torch.float32
 
 
 def _steps(problem: TuningProblem) -> int:

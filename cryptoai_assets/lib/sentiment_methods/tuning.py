@@ -68,6 +68,7 @@ TUNING = TuningSettings(
     dropout=0.1,
     smoothing=0.05,
     agreement=1.0,
+    self_distilled=0.6,
     averaged=0.8,
 )
 VOTES = VoteSettings(slots=2**16, least_texts=2, strength=0.3, share=0.25)

@@ -35,6 +35,10 @@ class TuningSettings:
     agreement
         Weight, beside the loss of the labels, of how far apart two readings of a text are that leave out
         other values; 0 reads it once. Source: Liang et al., R-Drop, NeurIPS 2021.
+    self_distilled
+        Share, in the last epoch, of what the tuning itself said of a text an epoch before in what it should
+        say; it rises from none in the first along a line. Source: Kim et al., Self-Knowledge Distillation
+        with Progressive Refinement of Targets, ICCV 2021.
     averaged
         Memory of the moving average of the weights, which is what is kept, a look at every tenth step.
     """
@@ -47,7 +51,12 @@ class TuningSettings:
     dropout: float
     smoothing: float
     agreement: float
+    self_distilled: float
     averaged: float
+
+    def said_before(self, epoch: int) -> float:
+        """Share of what was said an epoch before in the targets of an epoch, which count from 1."""
+        return self.self_distilled * (epoch - 1) / max(1, self.epochs - 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,7 +143,8 @@ def test_tuning_that_is_done_is_read_back_and_another_seed_is_another(
     assert len(told) == 2
     assert not np.array_equal(made(settings, 2), first)
     assert not np.array_equal(made(replace(settings, agreement=0.0), 1), first)
-    assert len(told) == 6
+    assert not np.array_equal(made(replace(settings, self_distilled=0.0), 1), first)
+    assert len(told) == 8
 
 
 def test_weights_that_are_too_heavy_are_refused(tmp_path: Path) -> None:

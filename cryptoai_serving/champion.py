@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from cryptoai_serving.errors import reason_of
 from edge_bundle.alerts import Alert
-from edge_bundle.errors import BundleRefusedError, EdgeBundleError
+from edge_bundle.errors import BundleRefusedError
 from edge_bundle.explanation import Explainer
 from edge_bundle.forecast import Forecast
 from edge_bundle.forecaster import Forecaster
@@ -108,10 +109,8 @@ class ChampionWatch:
                 )
                 self._refused = None
         except Exception as error:  # noqa: BLE001 — whatever a bundle breaks with, it stays out
-            reason = str(error) if isinstance(error, EdgeBundleError) else f"{type(error).__name__}: {error}"
-            # A name in a damaged file may hold halves of letters, which no outbox and no answer can write.
-            told = reason.encode(errors="backslashreplace").decode()
-            self._refused = RefusedRelease(wanted.version if wanted else None, told, self._clock())
+            version = wanted.version if wanted else None
+            self._refused = RefusedRelease(version, reason_of(error), self._clock())
         current = self._current
         self._leak_alarm = (
             read_leak_alarm(self._root, self._model, current.released.version) if current else None

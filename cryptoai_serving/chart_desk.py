@@ -14,7 +14,8 @@ import polars as pl
 from PIL import Image
 
 from cryptoai_serving.bars import BarStore
-from cryptoai_serving.errors import NoModelError, RequestRefusedError
+from cryptoai_serving.champion import RETRY_AFTER
+from cryptoai_serving.errors import NoModelError, RequestRefusedError, reason_of
 from cryptoai_serving.forecast_cache import ForecastCache
 from edge_bundle.chart import INK, MEAN_INK, ChartFormat, Float64Array, UInt8Array, chart_images
 from edge_bundle.detection import NO_BAR, Detection, Pattern
@@ -86,9 +87,11 @@ class ChartDesk:
     ) -> None:
         self._releases = releases
         self._bars = bars
+        self._clock = clock
         self._found = ForecastCache[FoundChart](clock=clock, lifetime=kept_for)
         self._current: ServedDetector | None = None
         self._refused = ""
+        self._failed: tuple[ReleasedVersion | None, datetime] | None = None
 
     @property
     def refused(self) -> str:
@@ -97,17 +100,26 @@ class ChartDesk:
 
     def refresh(self) -> None:
         """Look at the channel; load, verify and swap when it names another version."""
+        wanted: ReleasedVersion | None = None
         try:
             channel = read_channel(self._releases, CHART_MODEL)
             wanted = channel.champion if channel else None
             if wanted is None:
                 self._current = None
             elif self._current is None or self._current.released != wanted:
+                if self._failed_just_now(wanted):
+                    return
                 self._current = self._verified(wanted)
-            self._refused = ""
+            self._refused, self._failed = "", None
         except Exception as error:  # noqa: BLE001 — whatever a bundle breaks with, it stays out
-            known = isinstance(error, EdgeBundleError)
-            self._refused = str(error) if known else f"{type(error).__name__}: {error}"
+            self._refused = reason_of(error)
+            self._failed = (wanted, self._clock())
+
+    def _failed_just_now(self, wanted: ReleasedVersion) -> bool:
+        if self._failed is None:
+            return False
+        refused, at = self._failed
+        return refused == wanted and self._clock() - at < RETRY_AFTER
 
     def served(self) -> ServedDetector:
         """Network that answers.

@@ -22,6 +22,8 @@ ServingError
 
 from typing import ClassVar
 
+from edge_bundle.errors import EdgeBundleError
+
 
 class ServingError(Exception):
     """Base of the errors of this distribution; `where` and `cure` go to the client as they are."""
@@ -151,3 +153,12 @@ def without_place(error: BaseException) -> str:
     if isinstance(first, OSError):
         return first.strerror or type(first).__name__
     return str(first)
+
+
+def reason_of(error: Exception) -> str:
+    """Why a release or an experiment stays out, in letters that every log, answer and outbox can write.
+
+    A name in a damaged file may hold halves of letters.
+    """
+    reason = str(error) if isinstance(error, EdgeBundleError) else f"{type(error).__name__}: {error}"
+    return reason.encode(errors="backslashreplace").decode()

@@ -10,8 +10,8 @@ from datetime import datetime
 from pathlib import Path
 
 from cryptoai_serving.champion import RETRY_AFTER, ServedModel, verified_model
+from cryptoai_serving.errors import reason_of
 from cryptoai_serving.forecast_log import Variant
-from edge_bundle.errors import EdgeBundleError
 from edge_bundle.experiment import Experiment, read_experiment
 from edge_bundle.releases import ReleasedVersion
 
@@ -93,10 +93,9 @@ class ExperimentWatch:
                 )
                 self._running, self._reason = RunningExperiment(wanted, challenger), ""
         except Exception as error:  # noqa: BLE001 — whatever a bundle breaks with, it stays out
-            known = isinstance(error, EdgeBundleError)
             # Nobody is drawn by rules that are in doubt: all get the champion.
             self._running = None
-            self._reason = str(error) if known else f"{type(error).__name__}: {error}"
+            self._reason = reason_of(error)
             self._refused, self._refused_at = wanted.challenger if wanted else None, self._clock()
 
     def _failed_just_now(self, wanted: Experiment) -> bool:

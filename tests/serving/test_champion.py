@@ -2,12 +2,13 @@
 
 import json
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from fakes.hand_clock import HandClock
 from fakes.releases import name_champion, release_tiny_bundle
 from fakes.tiny_bundle import write_tiny_bundle
 
@@ -21,16 +22,6 @@ from edge_bundle.releases import ReleasedVersion, channel_path, release_folder, 
 from edge_bundle.windows import MarketWindow
 
 MODEL = "cryptoai-forecaster-sample"
-
-
-@dataclass
-class HandClock:
-    """A clock that moves when it is told to."""
-
-    now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
 
 
 @pytest.fixture

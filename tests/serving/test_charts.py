@@ -5,6 +5,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,20 @@ import numpy as np
 import pytest
 from fakes.chart_detector import release_detector, written_detector
 from fakes.forecast_service import columns, service_in
+from fakes.hand_clock import HandClock
 from fakes.tiny_bundle import walk_candles
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from cryptoai_assets.lib.releases import write_channel
-from cryptoai_serving.chart_desk import CHART_MODEL, MOST_PICTURE_BYTES, picture_of
+from cryptoai_serving.bars import BarStore
+from cryptoai_serving.champion import RETRY_AFTER
+from cryptoai_serving.chart_desk import CHART_MODEL, MOST_PICTURE_BYTES, ChartDesk, picture_of
 from edge_bundle.chart import CANDLE_COLUMNS, CHART_60, chart_images
 from edge_bundle.detector import Detector
-from edge_bundle.releases import Channel, ReleasedVersion, release_folder
+from edge_bundle.manifest import GRAPH_NAME
+from edge_bundle.releases import Channel, ReleasedVersion, channel_path, release_folder
 
 CANDLES = walk_candles(["BTCUSD"], bars=80, interval="30m", seed=8)
 WINDOW = CANDLES.tail(CHART_60.bars).select(CANDLE_COLUMNS).to_numpy()
@@ -193,3 +198,43 @@ def test_released_bundle_that_was_changed_stays_out(tmp_path: Path) -> None:
         response = asked(client, PICTURE)
     assert response.status_code == 503
     assert "not what the channel promises" in response.json()["problem"]
+
+
+def test_damaged_release_is_read_again_only_after_a_while(tmp_path: Path) -> None:
+    clock = HandClock()
+    folder = release_detector(tmp_path / "releases", version=1)
+    graph = (folder / GRAPH_NAME).read_bytes()
+    (folder / GRAPH_NAME).write_bytes(graph[:-1])
+    with BarStore(tmp_path / "bars.db") as bars:
+        desk = ChartDesk(releases=tmp_path / "releases", bars=bars, clock=clock, kept_for=timedelta())
+        desk.refresh()
+        refused = desk.refused
+        (folder / GRAPH_NAME).write_bytes(graph)
+        clock.now += RETRY_AFTER - timedelta(milliseconds=1)
+        desk.refresh()
+        assert (GRAPH_NAME in refused, desk.refused) == (True, refused)
+        clock.now += timedelta(milliseconds=1)
+        desk.refresh()
+        assert (desk.refused, desk.served().released.version) == ("", 1)
+
+
+def test_release_after_a_damaged_one_is_taken_at_once(tmp_path: Path) -> None:
+    folder = release_detector(tmp_path / "releases", version=1)
+    (folder / GRAPH_NAME).unlink()
+    with BarStore(tmp_path / "bars.db") as bars:
+        desk = ChartDesk(releases=tmp_path / "releases", bars=bars, clock=HandClock(), kept_for=timedelta())
+        desk.refresh()
+        assert desk.refused
+        release_detector(tmp_path / "releases", version=2)
+        desk.refresh()
+        assert (desk.refused, desk.served().released.version) == ("", 2)
+
+
+def test_channel_with_half_a_letter_is_an_answer(tmp_path: Path) -> None:
+    path = channel_path(tmp_path / "releases", CHART_MODEL)
+    path.parent.mkdir(parents=True)
+    path.write_text('{"schema_version": 1, "\\ud800": {}}')
+    with service_in(tmp_path) as (client, _):
+        response = asked(client, PICTURE)
+    assert (response.status_code, response.json()["code"]) == (503, "no_model")
+    assert "\\ud800" in response.json()["problem"]

@@ -21,6 +21,7 @@ import psutil
 import pytest
 from fakes.bento_process import bento_service, wait_until
 from fakes.forecast_service import columns
+from fakes.hand_clock import HandClock
 from fakes.loopback_app import serving
 from fakes.postgresql_server import PostgresqlServer, postgresql_server
 from fakes.redis_server import RedisServer, redis_server
@@ -40,6 +41,7 @@ from edge_bundle.windows import MarketWindow
 
 CANDLES = walk_candles(("BTCUSD",), bars=60, interval="30m", seed=3)
 CLOSED = START + timedelta(minutes=30 * 60)
+NOW = CLOSED + timedelta(minutes=5)
 BODY = {"candles": columns(CANDLES)}
 # What the documentation calls "not for now".
 UNAVAILABLE = {"no_model", "no_bars", "store_unavailable"}
@@ -47,16 +49,6 @@ UNAVAILABLE = {"no_model", "no_bars", "store_unavailable"}
 WELL = 5
 # Who asks over and over for as long as a slow machine takes would come to the limit that a caller has.
 REQUESTS_A_MINUTE = 10**7
-
-
-@dataclass
-class HandClock:
-    """A clock that moves when it is told to."""
-
-    now: datetime = CLOSED + timedelta(minutes=5)
-
-    def __call__(self) -> datetime:
-        return self.now
 
 
 @dataclass
@@ -162,7 +154,7 @@ def stopped_ingestion(scene: Scene) -> None:
     wait_until(lambda: scene.users[0].others["stale_data"] > 0, "what is stale is abstained on")
     assert scene.client.get("/readyz").status_code == 503
     assert scene.client.get("/api/ml/signals/BTCUSD").json()["signals"][0]["type"] == "HOLD"
-    scene.clock.now = CLOSED + timedelta(minutes=5)
+    scene.clock.now = NOW
 
 
 @dataclass
@@ -266,7 +258,7 @@ def test_no_fault_brings_a_wrong_answer_or_an_error_that_is_not_documented(
     settings = replace(
         ServingSettings.inside(tmp_path, poll_seconds=0.1), requests_a_minute=REQUESTS_A_MINUTE
     )
-    clock = HandClock()
+    clock = HandClock(NOW)
     with BarStore(settings.bars) as store:
         store.write_bars(CANDLES)
     app = create_app(settings, clock=clock)
@@ -297,7 +289,7 @@ def test_redis_and_postgresql_that_die_and_come_back_bring_no_wrong_answer_and_l
             forecast_log=postgresql.address,
             requests_a_minute=REQUESTS_A_MINUTE,
         )
-        clock, far = HandClock(), FarAway(redis, postgresql)
+        clock, far = HandClock(NOW), FarAway(redis, postgresql)
         with BarStore(settings.bars) as store:
             store.write_bars(CANDLES)
         app = create_app(settings, clock=clock)
@@ -326,7 +318,7 @@ def test_other_worker_answers_when_one_is_killed(
     chosen = {"CRYPTOAI_WORKERS": "2", "CRYPTOAI_REQUESTS_A_MINUTE": f"{REQUESTS_A_MINUTE}"}
     with bento_service(tmp_path, settings=chosen) as client:
         users = [Seen(), Seen()]
-        scene = Scene(settings, HandClock(), client, users, {1: forecasts_of(released, None)})
+        scene = Scene(settings, HandClock(NOW), client, users, {1: forecasts_of(released, None)})
         with under_load(scene):
             recovered_after(killed_worker, scene)
     assert {name for seen in users for name in seen.others} <= {

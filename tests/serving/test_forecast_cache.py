@@ -3,22 +3,13 @@
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from fakes.hand_clock import HandClock
 
 from cryptoai_serving.forecast_cache import LIFETIME, ForecastCache
-
-
-@dataclass
-class HandClock:
-    """A clock that moves when it is told to."""
-
-    now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
 
 
 @dataclass

@@ -4,7 +4,6 @@ import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from fakes.asgi_client import client_of
 from fakes.bento_process import wait_until
 from fakes.forecast_service import service_in
+from fakes.hand_clock import HandClock
 from fakes.releases import release_tiny_bundle
 from fakes.tiny_bundle import START, walk_candles
 
@@ -114,16 +114,6 @@ def test_new_champion_answers_at_once(tmp_path: Path) -> None:
         second = client.get("/forecast/BTCUSD").json()
     assert (first["model_version"], second["model_version"]) == (1, 2)
     assert first["forecasts"][0]["bundle"] != second["forecasts"][0]["bundle"]
-
-
-@dataclass
-class HandClock:
-    """A clock that moves when it is told to."""
-
-    now: datetime
-
-    def __call__(self) -> datetime:
-        return self.now
 
 
 def test_kept_forecast_is_no_excuse_for_a_stale_bar(tmp_path: Path) -> None:

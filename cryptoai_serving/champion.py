@@ -3,10 +3,11 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from cryptoai_serving.errors import reason_of
+from cryptoai_serving.last_failure import LastFailure
 from edge_bundle.alerts import Alert
 from edge_bundle.errors import BundleRefusedError
 from edge_bundle.explanation import Explainer
@@ -14,9 +15,6 @@ from edge_bundle.forecast import Forecast
 from edge_bundle.forecaster import Forecaster
 from edge_bundle.releases import ReleasedVersion, read_channel, read_leak_alarm, read_stop, release_folder
 from edge_bundle.windows import MarketWindow
-
-# A bundle that failed is tried again after this time: its folder may have been repaired.
-RETRY_AFTER = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +65,7 @@ class ChampionWatch:
         self._clock = clock
         self._current: ServedModel | None = None
         self._refused: RefusedRelease | None = None
+        self._failure = LastFailure(clock)
         self._leak_alarm: str | None = None
 
     @property
@@ -103,7 +102,7 @@ class ChampionWatch:
                 self._current = self._refused = None
             elif self._current and self._current.released == wanted:
                 self._refused = None
-            elif not self._failed_just_now(wanted):
+            elif not self._failure.is_recent(wanted):
                 self._current = verified_model(
                     self._root, self._model, wanted, role="champion", now=self._clock()
                 )
@@ -111,6 +110,7 @@ class ChampionWatch:
         except Exception as error:  # noqa: BLE001 — whatever a bundle breaks with, it stays out
             version = wanted.version if wanted else None
             self._refused = RefusedRelease(version, reason_of(error), self._clock())
+            self._failure.keep(wanted)
         current = self._current
         self._leak_alarm = (
             read_leak_alarm(self._root, self._model, current.released.version) if current else None
@@ -118,14 +118,6 @@ class ChampionWatch:
         stopped = read_stop(self._root, self._model, current.released.version) if current else None
         if current and stopped != current.stopped:
             self._current = replace(current, stopped=stopped)
-
-    def _failed_just_now(self, wanted: ReleasedVersion) -> bool:
-        refused = self._refused
-        return (
-            refused is not None
-            and refused.version == wanted.version
-            and self._clock() - refused.refused_at < RETRY_AFTER
-        )
 
 
 def verified_model(

@@ -14,9 +14,9 @@ import polars as pl
 from PIL import Image
 
 from cryptoai_serving.bars import BarStore
-from cryptoai_serving.champion import RETRY_AFTER
 from cryptoai_serving.errors import NoModelError, RequestRefusedError, reason_of
 from cryptoai_serving.forecast_cache import ForecastCache
+from cryptoai_serving.last_failure import LastFailure
 from edge_bundle.chart import INK, MEAN_INK, ChartFormat, Float64Array, UInt8Array, chart_images
 from edge_bundle.detection import NO_BAR, Detection, Pattern
 from edge_bundle.detector import Detector
@@ -87,11 +87,10 @@ class ChartDesk:
     ) -> None:
         self._releases = releases
         self._bars = bars
-        self._clock = clock
         self._found = ForecastCache[FoundChart](clock=clock, lifetime=kept_for)
         self._current: ServedDetector | None = None
         self._refused = ""
-        self._failed: tuple[ReleasedVersion | None, datetime] | None = None
+        self._failure = LastFailure(clock)
 
     @property
     def refused(self) -> str:
@@ -105,21 +104,14 @@ class ChartDesk:
             channel = read_channel(self._releases, CHART_MODEL)
             wanted = channel.champion if channel else None
             if wanted is None:
-                self._current = None
-            elif self._current is None or self._current.released != wanted:
-                if self._failed_just_now(wanted):
-                    return
-                self._current = self._verified(wanted)
-            self._refused, self._failed = "", None
+                self._current, self._refused = None, ""
+            elif self._current is not None and self._current.released == wanted:
+                self._refused = ""
+            elif not self._failure.is_recent(wanted):
+                self._current, self._refused = self._verified(wanted), ""
         except Exception as error:  # noqa: BLE001 — whatever a bundle breaks with, it stays out
             self._refused = reason_of(error)
-            self._failed = (wanted, self._clock())
-
-    def _failed_just_now(self, wanted: ReleasedVersion) -> bool:
-        if self._failed is None:
-            return False
-        refused, at = self._failed
-        return refused == wanted and self._clock() - at < RETRY_AFTER
+            self._failure.keep(wanted)
 
     def served(self) -> ServedDetector:
         """Network that answers.

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from cryptoai_serving.champion import RETRY_AFTER, ServedModel, verified_model
+from cryptoai_serving.champion import ServedModel, verified_model
 from cryptoai_serving.errors import reason_of
 from cryptoai_serving.forecast_log import Variant
+from cryptoai_serving.last_failure import LastFailure
 from edge_bundle.experiment import Experiment, read_experiment
-from edge_bundle.releases import ReleasedVersion
 
 TOKEN_BYTES = 8
 
@@ -64,8 +64,7 @@ class ExperimentWatch:
         self._model = model
         self._clock = clock
         self._running: RunningExperiment | None = None
-        self._refused_at: datetime | None = None
-        self._refused: ReleasedVersion | None = None
+        self._failure = LastFailure(clock)
         self._reason = ""
 
     @property
@@ -87,7 +86,7 @@ class ExperimentWatch:
                 self._running, self._reason = None, ""
             elif (running := self._running) is not None and running.experiment == wanted:
                 self._reason = ""
-            elif not self._failed_just_now(wanted):
+            elif not self._failure.is_recent(wanted.challenger):
                 challenger = verified_model(
                     self._root, self._model, wanted.challenger, role="challenger", now=self._clock()
                 )
@@ -96,14 +95,7 @@ class ExperimentWatch:
             # Nobody is drawn by rules that are in doubt: all get the champion.
             self._running = None
             self._reason = reason_of(error)
-            self._refused, self._refused_at = wanted.challenger if wanted else None, self._clock()
-
-    def _failed_just_now(self, wanted: Experiment) -> bool:
-        return (
-            self._refused_at is not None
-            and self._refused == wanted.challenger
-            and self._clock() - self._refused_at < RETRY_AFTER
-        )
+            self._failure.keep(wanted.challenger if wanted else None)
 
 
 def user_token(experiment: str, user_id: str) -> str:

@@ -12,7 +12,8 @@ from fakes.hand_clock import HandClock
 from fakes.releases import name_champion, release_tiny_bundle
 from fakes.tiny_bundle import write_tiny_bundle
 
-from cryptoai_serving.champion import RETRY_AFTER, ChampionWatch, refusal_alert
+from cryptoai_serving.champion import ChampionWatch, refusal_alert
+from cryptoai_serving.last_failure import RETRY_AFTER
 from cryptoai_serving.signals import signals
 from edge_bundle.explanation import LEAVES_NAME
 from edge_bundle.forecast import Abstention

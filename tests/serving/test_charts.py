@@ -22,8 +22,8 @@ from PIL import Image
 
 from cryptoai_assets.lib.releases import write_channel
 from cryptoai_serving.bars import BarStore
-from cryptoai_serving.champion import RETRY_AFTER
 from cryptoai_serving.chart_desk import CHART_MODEL, MOST_PICTURE_BYTES, ChartDesk, picture_of
+from cryptoai_serving.last_failure import RETRY_AFTER
 from edge_bundle.chart import CANDLE_COLUMNS, CHART_60, chart_images
 from edge_bundle.detector import Detector
 from edge_bundle.manifest import GRAPH_NAME

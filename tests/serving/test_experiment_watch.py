@@ -10,6 +10,7 @@ import pytest
 from fakes.bento_process import wait_until
 from fakes.experiments import MODEL, PLAN, begin_tiny_experiment, write_experiment
 from fakes.forecast_service import columns, service_in
+from fakes.hand_clock import HandClock
 from fakes.releases import name_champion
 from fakes.tiny_bundle import walk_candles
 from hypothesis import given
@@ -17,8 +18,9 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest
 
 from cryptoai_serving.bars import BarStore
-from cryptoai_serving.experiment_watch import user_token
+from cryptoai_serving.experiment_watch import ExperimentWatch, user_token
 from cryptoai_serving.forecast_log import ForecastLog
+from cryptoai_serving.last_failure import RETRY_AFTER
 from cryptoai_serving.settings import ServingSettings
 from edge_bundle.experiment import experiment_path, running_path
 from edge_bundle.manifest import GRAPH_NAME
@@ -159,6 +161,23 @@ def test_experiment_in_doubt_draws_nobody_and_says_why(
         assert app.rooms.experiments.refused
         state = client.get("/api/ml/status").json()["experiment"]
         assert (state["name"], state["reason"]) == (None, app.rooms.experiments.refused)
+
+
+def test_broken_challenger_that_was_repaired_runs_after_a_while(tmp_path: Path) -> None:
+    clock = HandClock()
+    experiment = begin_tiny_experiment(tmp_path)
+    graph = release_folder(tmp_path, MODEL, 2) / GRAPH_NAME
+    whole = graph.read_bytes()
+    graph.write_bytes(b"none")
+    watch = ExperimentWatch(root=tmp_path, model=MODEL, clock=clock)
+    watch.refresh()
+    graph.write_bytes(whole)
+    watch.refresh()
+    assert (watch.running, GRAPH_NAME in watch.refused) == (None, True)
+    clock.now += RETRY_AFTER
+    watch.refresh()
+    assert watch.running is not None
+    assert (watch.running.experiment, watch.refused) == (experiment, "")
 
 
 def test_experiment_that_is_changed_while_it_runs_draws_nobody_from_then_on(

@@ -109,7 +109,7 @@ class ChampionWatch:
                 self._refused = None
         except Exception as error:  # noqa: BLE001 — whatever a bundle breaks with, it stays out
             version = wanted.version if wanted else None
-            self._refused = RefusedRelease(version, reason_of(error), self._clock())
+            self._refused = RefusedRelease(version, reason_of(error, releases=self._root), self._clock())
             self._failure.keep(wanted)
         current = self._current
         self._leak_alarm = (

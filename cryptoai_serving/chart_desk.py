@@ -110,7 +110,7 @@ class ChartDesk:
             elif not self._failure.is_recent(wanted):
                 self._current, self._refused = self._verified(wanted), ""
         except Exception as error:  # noqa: BLE001 — whatever a bundle breaks with, it stays out
-            self._refused = reason_of(error)
+            self._refused = reason_of(error, releases=self._releases)
             self._failure.keep(wanted)
 
     def served(self) -> ServedDetector:

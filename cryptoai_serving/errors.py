@@ -20,6 +20,8 @@ ServingError
 └── RangeRefusedError        a part of a file that it does not have
 """
 
+import os
+from pathlib import Path
 from typing import ClassVar
 
 from edge_bundle.errors import EdgeBundleError
@@ -155,10 +157,11 @@ def without_place(error: BaseException) -> str:
     return str(first)
 
 
-def reason_of(error: Exception) -> str:
+def reason_of(error: Exception, *, releases: Path) -> str:
     """Why a release or an experiment stays out, in letters that every log, answer and outbox can write.
 
-    A name in a damaged file may hold halves of letters.
+    A name in a damaged file may hold halves of letters. Files are named as they lie below `releases`, whose
+    own place on this machine nobody who asks the service need know.
     """
     reason = str(error) if isinstance(error, EdgeBundleError) else f"{type(error).__name__}: {error}"
-    return reason.encode(errors="backslashreplace").decode()
+    return reason.replace(f"{releases}{os.sep}", "").encode(errors="backslashreplace").decode()

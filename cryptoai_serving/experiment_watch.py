@@ -94,7 +94,7 @@ class ExperimentWatch:
         except Exception as error:  # noqa: BLE001 — whatever a bundle breaks with, it stays out
             # Nobody is drawn by rules that are in doubt: all get the champion.
             self._running = None
-            self._reason = reason_of(error)
+            self._reason = reason_of(error, releases=self._root)
             self._failure.keep(wanted.challenger if wanted else None)
 
 

@@ -18,7 +18,7 @@ from cryptoai_serving.signals import signals
 from edge_bundle.explanation import LEAVES_NAME
 from edge_bundle.forecast import Abstention
 from edge_bundle.forecaster import GOLDEN_CANDLES_NAME
-from edge_bundle.manifest import GOLDEN_NAME, GRAPH_NAME, Manifest, bundle_digest, file_sha256
+from edge_bundle.manifest import GOLDEN_NAME, GRAPH_NAME, MANIFEST_NAME, Manifest, bundle_digest, file_sha256
 from edge_bundle.releases import ReleasedVersion, channel_path, release_folder, stop_path
 from edge_bundle.windows import MarketWindow
 
@@ -43,6 +43,27 @@ def test_nothing_is_served_before_a_release(watch: ChampionWatch) -> None:
     watch.refresh()
     assert watch.current is None
     assert watch.reason == f"no champion of {MODEL} is released"
+
+
+@pytest.mark.parametrize("damaged", [GRAPH_NAME, MANIFEST_NAME, "channel"])
+@pytest.mark.parametrize("damage", ["gone", "folder", "broken"])
+def test_release_that_is_refused_is_named_as_it_lies_below_the_releases(
+    watch: ChampionWatch, tmp_path: Path, damaged: str, damage: str
+) -> None:
+    folder = release_tiny_bundle(tmp_path, version=1, seed=1)
+    file = channel_path(tmp_path, MODEL) if damaged == "channel" else folder / damaged
+    file.unlink()
+    if damage == "folder":
+        file.mkdir()
+    elif damage == "broken":
+        file.write_text("{")
+    watch.refresh()
+    if (damaged, damage) == ("channel", "gone"):
+        assert watch.refused is None
+    else:
+        assert watch.refused is not None
+        assert str(tmp_path) not in watch.refused.reason
+        assert file.name in watch.refused.reason
 
 
 def test_new_champion_swaps_in_and_the_old_one_still_answers_whom_it_serves(

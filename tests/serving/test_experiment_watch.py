@@ -153,12 +153,13 @@ def test_experiment_in_doubt_draws_nobody_and_says_why(
         changed = replace(experiment, challenger_share=0.9)
         experiment_path(place.releases, MODEL, experiment.name).write_bytes(changed.content)
     elif damage == "broken challenger":
-        (release_folder(place.releases, MODEL, 2) / GRAPH_NAME).write_bytes(b"none")
+        (release_folder(place.releases, MODEL, 2) / GRAPH_NAME).unlink()
     else:
         write_experiment(place.releases, replace(experiment, challenger=ReleasedVersion(2, "0" * 64)))
     with service_in(tmp_path) as (client, app):
         assert {version(client, user) for user in USERS} == {1}
         assert app.rooms.experiments.refused
+        assert str(tmp_path) not in app.rooms.experiments.refused
         state = client.get("/api/ml/status").json()["experiment"]
         assert (state["name"], state["reason"]) == (None, app.rooms.experiments.refused)
 

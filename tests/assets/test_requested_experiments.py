@@ -7,10 +7,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from fakes.api_keys import made_key
-from fakes.bento_process import wait_until
 from fakes.experiment_market import AT, experiment_market
 from fakes.loopback_app import serving
 from fakes.mortal_desk import MLFLOW_WARNINGS, MODEL
+from fakes.waiting import wait_until
 
 from cryptoai_assets.defs.monitoring.assets import experiment_results
 from cryptoai_assets.defs.release.sensors import experiments_follow_requests, requested_experiments

@@ -9,11 +9,11 @@ from uuid import uuid4
 
 import dagster as dg
 import pytest
-from fakes.bento_process import wait_until
 from fakes.dagster_daemon import evaluate
 from fakes.forecast_service import service_in
 from fakes.mortal_desk import MLFLOW_WARNINGS, MODEL, tracking_at
 from fakes.slack_server import Answer, SlackServer, slack_server
+from fakes.waiting import wait_until
 
 from cryptoai_assets.definitions import defs
 from cryptoai_assets.defs.monitoring.sensors import (

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
-from fakes.bento_process import wait_until
 from fakes.installed_device import MODEL
 from fakes.release_platform import platform_service
+from fakes.waiting import wait_until
 
 from cryptoai_assets.lib.serving_counts import Counts, Look, counted, look_at_service, remembered
 

@@ -17,9 +17,9 @@ from dagster._core.scheduler.instigation import (
     ScheduleInstigatorData,
     TickStatus,
 )
-from fakes.bento_process import wait_until
 from fakes.dagster_daemon import evaluate
 from fakes.release_platform import platform_service
+from fakes.waiting import wait_until
 
 from cryptoai_assets.defs.news.sources import news_sources
 from cryptoai_assets.defs.resources import AlertsResource, MarketResource, UpkeepResource

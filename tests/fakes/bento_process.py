@@ -5,17 +5,15 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from time import monotonic
 from types import MappingProxyType
 
 import httpx
+from fakes.waiting import SECONDS, wait_until
 
 PROJECT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 60.0
 BENTOML = ("bentoml", "serve", "cryptoai_serving.service:CryptoAI")
 UVICORN = ("uvicorn", "--factory", "cryptoai_serving.app:application", "--no-access-log")
 
@@ -24,14 +22,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def wait_until(holds: Callable[[], bool], what: str) -> None:
-    deadline = monotonic() + PATIENCE_SECONDS
-    pause = threading.Event()
-    while not holds():
-        assert monotonic() < deadline, f"not within {PATIENCE_SECONDS:.0f} s: {what}"
-        pause.wait(0.05)
 
 
 @contextmanager
@@ -61,7 +51,7 @@ def bento_service(
             assert process.poll() is None, (folder / "service.log").read_text()
             yield client
         process.send_signal(ended_by)
-        process.wait(PATIENCE_SECONDS)
+        process.wait(SECONDS)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

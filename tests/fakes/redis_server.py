@@ -11,7 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import redis
-from fakes.bento_process import free_port, wait_until
+from fakes.bento_process import free_port
+from fakes.waiting import wait_until
 
 
 @dataclass(slots=True)

@@ -12,12 +12,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ import polars as pl
 from fakes.bento_process import free_port
 from fakes.slack_api import CHANNEL, TOKEN, SlackApi
 from fakes.telling_market import NAME, SYMBOL, candles
+from fakes.waiting import wait_until
 
 PROJECT = Path(__file__).parents[2]
 ARCHIVE = "archive.parquet"
@@ -34,7 +35,8 @@ TRAINED_UNTIL = datetime(2019, 9, 16, tzinfo=UTC)
 # The drift's fifth day is over.
 DRIFTED = TRAINED_UNTIL + timedelta(days=5)
 WILDER, SEED = 1.6, 1
-PATIENCE_SECONDS = 600.0
+# A training and a release may take so long.
+wait_patiently = partial(wait_until, seconds=600.0)
 INGESTED = ("raw_candles", "clean_candles", "features")
 SCORED = ("version_scores", "backtest", "gate_decision", "released_bundle")
 LOCATION, REPOSITORY = "cryptoai", "__repository__"
@@ -153,14 +155,6 @@ def _dagster(
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-
-
-def wait_until(holds: Callable[[], bool], what: str) -> None:
-    """Wait as long as a training and a release may take."""
-    deadline, pause = time.monotonic() + PATIENCE_SECONDS, threading.Event()
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {PATIENCE_SECONDS:.0f} s: {what}"
-        pause.wait(0.1)
 
 
 def answers(client: httpx.Client) -> bool:

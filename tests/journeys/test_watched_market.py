@@ -32,7 +32,7 @@ from fakes.watched_platform import (
     environment,
     materialize,
     page,
-    wait_until,
+    wait_patiently,
 )
 
 from cryptoai_assets.defs.monitoring.sensors import CAUSE_TAG
@@ -142,23 +142,23 @@ def live_through(
     found.served.append(version())
     with found.client.asking(service):
         with daemon(root, given):
-            wait_until(lambda: "stretch_use" in kinds(found), "the version is scored")
+            wait_patiently(lambda: "stretch_use" in kinds(found), "the version is scored")
         with daemon(root, given):
-            wait_until(lambda: version() == 2, "the challenger answers")
-            wait_until(lambda: bool(found.told("version 2 is champion")), "its promotion is told")
-            wait_until(lambda: person.does("runs")[-1]["status"] == "SUCCESS", "the training ends")
+            wait_patiently(lambda: version() == 2, "the challenger answers")
+            wait_patiently(lambda: bool(found.told("version 2 is champion")), "its promotion is told")
+            wait_patiently(lambda: person.does("runs")[-1]["status"] == "SUCCESS", "the training ends")
             found.served.append(version())
             found.trainings.extend(person.does("runs"))
             person.does("challenge")
             with page(root, given) as dagster:
-                wait_until(lambda: answers(dagster), "Dagster's page answers")
+                wait_patiently(lambda: answers(dagster), "Dagster's page answers")
                 materialize(dagster, SCORED)
-                wait_until(lambda: bool(found.told("version 3 was refused")), "the refusal is told")
+                wait_patiently(lambda: bool(found.told("version 3 was refused")), "the refusal is told")
     go_against(found.home, root, service)
     person.does("ingest")
     with daemon(root, given):
-        wait_until(lambda: version() == 1, "the version before answers again")
-        wait_until(lambda: bool(found.told("rolled back to version 1")), "the rollback is told")
+        wait_patiently(lambda: version() == 1, "the version before answers again")
+        wait_patiently(lambda: bool(found.told("rolled back to version 1")), "the rollback is told")
     found.served.append(version())
     found.alerts.extend(service.get("/alerts").json()["alerts"])
 

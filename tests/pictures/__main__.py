@@ -22,7 +22,7 @@ from fakes.watched_platform import (
     drifting_market,
     environment,
     page,
-    wait_until,
+    wait_patiently,
 )
 from pictures.slack_message import slack_page
 from playwright.sync_api import Browser
@@ -45,7 +45,7 @@ def main() -> None:
             person.does("begin")
             with daemon(root, given), page(root, given) as dagster:
                 _tell("the daemon judges the third")
-                wait_until(lambda: bool(slack.pictures) and answers(dagster), "the drift is told")
+                wait_patiently(lambda: bool(slack.pictures) and answers(dagster), "the drift is told")
                 _draw(chromium, root, slack, f"{dagster.base_url}/assets/drift_report")
 
 

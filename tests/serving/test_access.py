@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 from fakes.asgi_client import client_of
-from fakes.bento_process import wait_until
 from fakes.forecast_service import service_in
+from fakes.waiting import wait_until
 
 from cryptoai_serving.access import STRANGERS_A_MINUTE
 from cryptoai_serving.app import create_app

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from fakes.bento_process import wait_until
 from fakes.redis_server import RedisServer, redis_server
 from fakes.tiny_bundle import walk_candles
+from fakes.waiting import wait_until
 
 from cryptoai_serving.bar_shelf import BAR, KEPT_BARS, BarsPlace, RedisPlace
 from cryptoai_serving.bars import BarStore, no_trade_facts

@@ -9,9 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
-from fakes.bento_process import bento_service, wait_until
+from fakes.bento_process import bento_service
 from fakes.releases import release_tiny_bundle
 from fakes.tiny_bundle import walk_candles
+from fakes.waiting import wait_until
 
 from cryptoai_serving.bars import BarStore
 from cryptoai_serving.forecast_log import ForecastLog

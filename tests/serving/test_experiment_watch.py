@@ -7,12 +7,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fakes.bento_process import wait_until
 from fakes.experiments import MODEL, PLAN, begin_tiny_experiment, write_experiment
 from fakes.forecast_service import columns, service_in
 from fakes.hand_clock import HandClock
 from fakes.releases import name_champion
 from fakes.tiny_bundle import walk_candles
+from fakes.waiting import wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest

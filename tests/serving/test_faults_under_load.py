@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from fakes.bento_process import bento_service, wait_until
+from fakes.bento_process import bento_service
 from fakes.forecast_service import columns
 from fakes.hand_clock import HandClock
 from fakes.loopback_app import serving
@@ -27,6 +27,7 @@ from fakes.postgresql_server import PostgresqlServer, postgresql_server
 from fakes.redis_server import RedisServer, redis_server
 from fakes.releases import name_champion, release_tiny_bundle
 from fakes.tiny_bundle import START, walk_candles, write_tiny_bundle
+from fakes.waiting import wait_until
 
 from cryptoai_serving.app import create_app
 from cryptoai_serving.bar_shelf import RedisPlace

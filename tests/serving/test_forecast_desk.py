@@ -11,11 +11,11 @@ import httpx
 import polars as pl
 import pytest
 from fakes.asgi_client import client_of
-from fakes.bento_process import wait_until
 from fakes.forecast_service import service_in
 from fakes.hand_clock import HandClock
 from fakes.releases import release_tiny_bundle
 from fakes.tiny_bundle import START, walk_candles
+from fakes.waiting import wait_until
 
 from cryptoai_serving.app import ForecastApplication, create_app
 from cryptoai_serving.bars import BarStore, no_trade_facts

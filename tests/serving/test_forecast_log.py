@@ -14,10 +14,11 @@ import httpx
 import polars as pl
 import pytest
 import sqlalchemy as sa
-from fakes.bento_process import UVICORN, answers, bento_service, wait_until
+from fakes.bento_process import UVICORN, answers, bento_service
 from fakes.postgresql_server import new_database, postgresql_address
 from fakes.releases import release_tiny_bundle
 from fakes.tiny_bundle import walk_candles, write_tiny_bundle
+from fakes.waiting import wait_until
 
 from cryptoai_serving.bars import BarStore
 from cryptoai_serving.errors import StoreUnavailableError

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import redis
-from fakes.bento_process import wait_until
 from fakes.forecast_service import service_in
 from fakes.redis_server import RedisServer, redis_server
 from fakes.releases import release_tiny_bundle
 from fakes.tiny_bundle import walk_candles
+from fakes.waiting import wait_until
 
 from cryptoai_serving.bar_shelf import RedisPlace, bars_place
 from cryptoai_serving.bars import BarStore

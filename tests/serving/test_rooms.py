@@ -8,11 +8,11 @@ from threading import Event
 
 import pytest
 from fakes.asgi_client import client_of
-from fakes.bento_process import wait_until
 from fakes.chart_detector import written_detector
 from fakes.forecast_service import service_in
 from fakes.releases import name_champion, release_tiny_bundle
 from fakes.tiny_bundle import write_tiny_bundle
+from fakes.waiting import wait_until
 
 from cryptoai_serving.app import create_app, utc_now
 from cryptoai_serving.chart_desk import CHART_MODEL

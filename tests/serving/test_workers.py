@@ -10,7 +10,8 @@ from time import monotonic
 import httpx
 import psutil
 import pytest
-from fakes.bento_process import bento_service, wait_until
+from fakes.bento_process import bento_service
+from fakes.waiting import wait_until
 
 from cryptoai_serving.keys import main
 from cryptoai_serving.settings import ServingSettings

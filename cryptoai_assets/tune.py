@@ -5,8 +5,8 @@ With `--votes` the encoder stays as it is, and only the votes beside it are lear
 the other four and the headlines. Killed, it goes on with the fold that was not done; with `--encoder-alone`
 it scores the same tunings without the votes.
 
-It needs PyTorch (``make networks``) and the encoder's package, which is not read at any other time. Two
-tunings side by side take two cores half an hour; each is kept.
+It needs PyTorch (``make networks``) and the encoder's package, which is not read at any other time. All
+texts, or a fold, take a core most of an hour; what is done is kept, the pretraining by itself.
 """
 
 import argparse
@@ -20,8 +20,8 @@ from cryptoai_assets.lib.sentiment_methods.label_quality import Quality
 from cryptoai_assets.lib.sentiment_methods.labelled import LabelledTextError
 from cryptoai_assets.lib.sentiment_methods.shipment import ShipmentError
 from cryptoai_assets.lib.sentiment_methods.tuning import (
+    RECIPE,
     SPLIT_SEED,
-    TUNING,
     VOTES,
     labelled_sets,
     shipped,
@@ -59,8 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             record = shipped_anew(options.texts, encoder=encoder, folder=options.into)
         else:
             sets = labelled_sets(options.texts, encoder, seed=SPLIT_SEED)
-            weights = tuned(sets.read, TUNING, encoder=encoder, seed=SPLIT_SEED, kept=KEPT, after_epoch=_say)
-            record = shipped(sets, weights, TUNING, encoder=encoder, folder=options.into, command=COMMAND)
+            weights = tuned(sets.read, RECIPE, encoder=encoder, seed=SPLIT_SEED, kept=KEPT, after_epoch=_say)
+            record = shipped(sets, weights, RECIPE, encoder=encoder, folder=options.into, command=COMMAND)
     except (EncoderAbsentError, LabelledTextError, ShipmentError, OSError) as error:
         parser.error(str(error))
     sys.stdout.writelines(f"{name} {record[name]}\n" for name in ("fp32", "int8", "with_votes"))
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _score_by_folds(texts: Path, encoder: Path, votes: VoteSettings | None, *, count: int) -> None:
     tweets, besides = unlike_tweets(texts, encoder)
-    scoring = TweetFolds(tweets, besides, encoder, TUNING, votes, count, SPLIT_SEED, kept=KEPT)
+    scoring = TweetFolds(tweets, besides, encoder, RECIPE, votes, count, SPLIT_SEED, kept=KEPT)
     found = []
     for fold, scored in scoring.qualities(after_epoch=_say):
         found.append(scored)
@@ -84,7 +84,9 @@ def _tell(what: str, scored: Sequence[Quality]) -> None:
 
 
 def _say(progress: Progress) -> None:
-    sys.stdout.write(f"epoch {progress.epoch} of {progress.epochs}: loss {progress.loss:.4f}\n")
+    sys.stdout.write(
+        f"{progress.stage}, epoch {progress.epoch} of {progress.epochs}: loss {progress.loss:.4f}\n"
+    )
     sys.stdout.flush()
 
 

@@ -14,9 +14,9 @@ from cryptoai_assets.lib.sentiment_methods.shipment import write_weights
 from edge_bundle.sentiment.transformer import MOST_PIECES
 from edge_bundle.windows import Float32Array
 
-_NO_WORD = "[UNK]"
+_NO_WORD, MASK = "[UNK]", "[MASK]"
 _SAID = "bitcoin price rises falls sharply stays flat after the report today"
-WORDS = ["[PAD]", _NO_WORD, *_SAID.split()]
+WORDS = ["[PAD]", _NO_WORD, *_SAID.split(), MASK]
 WIDTH, INNER, LAYERS = 32, 48, 2
 
 
@@ -47,6 +47,7 @@ def write_words(folder: Path) -> Path:
     """Table of words of a tiny encoder."""
     words = Tokenizer(WordLevel({word: place for place, word in enumerate(WORDS)}, unk_token=_NO_WORD))
     words.normalizer, words.pre_tokenizer = Lowercase(), Whitespace()
+    words.add_special_tokens(["[PAD]", _NO_WORD, MASK])
     folder.mkdir(parents=True, exist_ok=True)
     words.save(str(folder / "words.json"))
     return folder / "words.json"

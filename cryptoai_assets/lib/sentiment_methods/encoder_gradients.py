@@ -3,6 +3,8 @@
 Forward and backward are in bfloat16 on processors that multiply it; the weights are float32.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -42,7 +44,7 @@ def tuned_weights(problem: TuningProblem, *, after_epoch: AfterEpoch) -> Encoder
     with torch.random.fork_rng():
         torch.manual_seed(problem.seed)
         module = EncoderModule(problem.start, dropout=problem.settings.dropout)
-        run = _Tuning(module, problem.settings, steps=_steps(problem))
+        run = _Tuning(module, problem.settings, steps=problem.steps)
         told = _told(torch.from_numpy(problem.labels), problem.settings.smoothing)
         said = told
         for epoch in range(1, problem.settings.epochs + 1):
@@ -52,7 +54,7 @@ def tuned_weights(problem: TuningProblem, *, after_epoch: AfterEpoch) -> Encoder
                 ids = torch.from_numpy(padded([problem.pieces[row] for row in rows]))
                 loss, said[rows] = run.step(ids, targets[rows])
                 losses.append(loss)
-            after_epoch(Progress(epoch, problem.settings.epochs, float(np.mean(losses))))
+            after_epoch(Progress("tuning", epoch, problem.settings.epochs, float(np.mean(losses))))
         return run.averages()
 
 
@@ -73,7 +75,10 @@ def meanings(weights: EncoderWeights, pieces: list[list[int]]) -> Float32Array:
 
 
 class EncoderModule(nn.Module):
-    """The encoder of `cryptoai_assets.lib.sentiment_methods.encoder`, with its names, and a last layer."""
+    """The encoder of `cryptoai_assets.lib.sentiment_methods.encoder`, with its names, and a last layer.
+
+    Its words are not learnt: what few texts say of a rare one is no better than it was.
+    """
 
     def __init__(self, weights: EncoderWeights, *, dropout: float) -> None:
         super().__init__()
@@ -91,6 +96,7 @@ class EncoderModule(nn.Module):
         nn.init.zeros_(self.head.bias)
         given = {name: torch.tensor(values) for name, values in weights.items()}
         self.load_state_dict({**self.state_dict(), **given})
+        self.words.weight.requires_grad_(False)
 
     def forward(self, ids: Tensor) -> Tensor:
         """(texts, 3) logits of pieces (texts, pieces)."""
@@ -99,15 +105,21 @@ class EncoderModule(nn.Module):
 
     def meaning(self, ids: Tensor) -> Tensor:
         """(texts, width) mean over the pieces of a text."""
+        values = self.read(ids)
+        weights = (ids != PADDING).unsqueeze(2).to(values.dtype)
+        mean: Tensor = (values * weights).sum(dim=1) / weights.sum(dim=1)
+        return mean
+
+    def read(self, ids: Tensor) -> Tensor:
+        """(texts, pieces, width) what each piece is made into beside the others."""
         there = ids != PADDING
         values = self.words(ids) + self.places.weight[: ids.shape[1]] + self.kinds.weight[0]
         values = self.dropout(self.norm(values))
         nowhere = torch.zeros(there.shape, dtype=values.dtype).masked_fill(~there, _NOWHERE)
         for layer in self.layers:
             values = layer(values, nowhere[:, None, None])
-        weights = there.unsqueeze(2).to(values.dtype)
-        mean: Tensor = (values * weights).sum(dim=1) / weights.sum(dim=1)
-        return mean
+        made: Tensor = values
+        return made
 
 
 class _Layer(nn.Module):
@@ -152,29 +164,61 @@ class _Dropout(nn.Module):
         return values * (kept / (1 - self.share))
 
 
-class _Tuning:
-    """A tuning under way."""
+class Descent:
+    """Steps along a rate that rises over a tenth of them and falls to 0.
 
-    def __init__(self, module: EncoderModule, settings: TuningSettings, *, steps: int) -> None:
-        self._module, self._settings, self._steps, self._done = module.train(), settings, steps, 0
-        module.words.weight.requires_grad_(
-            False
-        )  # what few texts say of a rare word is no better than it was
+    Learnt are the parameters of a module that ask for gradients, in float32 whatever they are computed in.
+    """
+
+    def __init__(self, module: nn.Module, rates: Mapping[str, float], *, decay: float, steps: int) -> None:
+        self._module, self._steps, self._done = module.train(), steps, 0
         self._computed = _computed_in()
-        self._fixed = {"words.weight": module.words.weight.to(self._computed)}
-        self._free = {name: values for name, values in module.named_parameters() if values.requires_grad}
-        self._averages = {name: values.detach().clone() for name, values in module.named_parameters()}
+        parameters = dict(module.named_parameters())
+        self.free = {name: values for name, values in parameters.items() if values.requires_grad}
+        self._fixed = {
+            name: values.to(self._computed) for name, values in parameters.items() if name not in self.free
+        }
         self._optimizer = torch.optim.AdamW(
             [
                 {
                     "params": [values],
-                    "rate": settings.head_rate if name.startswith("head.") else settings.rate,
-                    "weight_decay": settings.decay if values.ndim > 1 else 0.0,
+                    "rate": rates[name],
+                    "weight_decay": decay if values.ndim > 1 else 0.0,
                 }
-                for name, values in self._free.items()
+                for name, values in self.free.items()
             ],
             fused=True,
         )
+
+    def said(self, *given: Tensor) -> Tensor:
+        """What the module makes of what it is given, in float32."""
+        rounded = {name: values.to(self._computed) for name, values in self.free.items()}
+        made: Tensor = functional_call(self._module, {**rounded, **self._fixed}, given)
+        return made.float()
+
+    def learn(self, loss: Tensor) -> None:
+        """A step down a loss of what was said."""
+        done = self._done / self._steps
+        height = min(done / RISING_SHARE, (1 - done) / (1 - RISING_SHARE))
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["rate"] * height
+        self._optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(self.free.values(), LONGEST_GRADIENT)
+        self._optimizer.step()
+        self._done += 1
+
+
+class _Tuning:
+    """A tuning under way."""
+
+    def __init__(self, module: EncoderModule, settings: TuningSettings, *, steps: int) -> None:
+        self._settings, self._steps, self._done = settings, steps, 0
+        self._averages = {name: values.detach().clone() for name, values in module.named_parameters()}
+        rates = {
+            name: settings.head_rate if name.startswith("head.") else settings.rate for name in self._averages
+        }
+        self._descent = Descent(module, rates, decay=settings.decay, steps=steps)
 
     def step(self, ids: Tensor, targets: Tensor) -> tuple[float, Tensor]:
         """Learn from a batch; the loss, and (texts, 3) what was said of it, before.
@@ -184,30 +228,21 @@ class _Tuning:
         targets
             (texts, 3) probabilities.
         """
-        done = self._done / self._steps
-        height = min(done / RISING_SHARE, (1 - done) / (1 - RISING_SHARE))
-        for group in self._optimizer.param_groups:
-            group["lr"] = group["rate"] * height
-        # What is learnt is float32, whatever it is computed in.
-        rounded = {name: values.to(self._computed) for name, values in self._free.items()}
         readings = 2 if self._settings.agreement else 1
-        logits = functional_call(self._module, {**rounded, **self._fixed}, (ids.repeat(readings, 1),)).float()
+        logits = self._descent.said(ids.repeat(readings, 1))
         loss = functional.cross_entropy(logits, targets.repeat(readings, 1))
         if self._settings.agreement:
             loss = loss + self._settings.agreement * _apart(*logits.log_softmax(dim=1).chunk(2))
-        self._optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(self._free.values(), LONGEST_GRADIENT)
-        self._optimizer.step()
+        self._descent.learn(loss)
         self._done += 1
         if self._done % AVERAGED_STEPS == 0 or self._done == self._steps:
             self._average()
-        said = logits.detach().softmax(dim=1).unflatten(0, (readings, -1)).mean(dim=0)
+        said = logits.detach().softmax(dim=1).reshape(readings, *targets.shape).mean(dim=0)
         return float(loss.detach()), said
 
     def _average(self) -> None:
         with torch.no_grad():
-            for name, values in self._free.items():
+            for name, values in self._descent.free.items():
                 self._averages[name].lerp_(values, 1 - self._settings.averaged)
 
     def averages(self) -> dict[str, Float32Array]:
@@ -235,9 +270,3 @@ def _computed_in() -> torch.dtype:
     """What forward and backward are in: bfloat16 takes longer where the processor does not multiply it."""
     able = torch.cpu.get_capabilities()
     return torch.bfloat16 if able.get("amx_bf16") or able.get("avx512_bf16") else torch.float32
-
-
-def _steps(problem: TuningProblem) -> int:
-    """Steps of all epochs."""
-    one = len(batches(problem.pieces, problem.settings.batch, np.random.default_rng(problem.seed)))
-    return one * problem.settings.epochs

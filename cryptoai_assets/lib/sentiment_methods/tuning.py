@@ -1,7 +1,7 @@
-"""How our transformer is made: labelled sets without near-duplicates, one tuning, INT8, and the votes."""
+"""How our transformer is made: sets without near-duplicates, pretraining, one tuning, INT8, and votes."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from safetensors.numpy import load_file, save
+from tokenizers import Tokenizer
 
 from cryptoai_assets.lib.fingerprints import code_fingerprint, settings_fingerprint
 from cryptoai_assets.lib.quantization import with_integer_products
@@ -32,6 +33,8 @@ from cryptoai_assets.lib.sentiment_methods.labelled import (
     unlike_earlier,
     unread_texts,
 )
+from cryptoai_assets.lib.sentiment_methods.masked_gradients import pretrained_further
+from cryptoai_assets.lib.sentiment_methods.masked_problem import PretrainingProblem, PretrainingSettings
 from cryptoai_assets.lib.sentiment_methods.shipment import ShipmentError, write_weights
 from cryptoai_assets.lib.sentiment_methods.tuning_problem import AfterEpoch, TuningProblem, TuningSettings
 from cryptoai_assets.lib.sentiment_methods.votes import (
@@ -54,12 +57,34 @@ from edge_bundle.windows import Float32Array
 TEST_SHARE, SPLIT_SEED = 0.2, 7
 # Of what an encoder was tuned on, to see how large its values are.
 EVENING_TEXTS = 1000
+MASK = "[MASK]"
 TUNING_CODE = (
     "cryptoai_assets.lib.sentiment_methods.encoder_gradients",
+    "cryptoai_assets.lib.sentiment_methods.masked_gradients",
+    "cryptoai_assets.lib.sentiment_methods.masked_problem",
     "cryptoai_assets.lib.sentiment_methods.tuning_problem",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What is done to the published encoder on some texts."""
+
+    pretraining: PretrainingSettings
+    tuning: TuningSettings
+
+
 # Chosen, as the votes below, on a quarter of the tweets that the first fold trains on.
-TUNING = TuningSettings(
+_PRETRAINING = PretrainingSettings(
+    epochs=8,
+    batch=32,
+    rate=1e-4,
+    head_rate=1e-3,
+    decay=0.01,
+    dropout=0.1,
+    guessed=0.15,
+)
+_TUNING = TuningSettings(
     epochs=4,
     batch=32,
     rate=8e-5,
@@ -71,6 +96,7 @@ TUNING = TuningSettings(
     self_distilled=0.6,
     averaged=0.8,
 )
+RECIPE = Recipe(_PRETRAINING, _TUNING)
 VOTES = VoteSettings(slots=2**16, least_texts=2, strength=0.3, share=0.25)
 
 
@@ -144,31 +170,49 @@ def meanings_of(texts: Sequence[str], *, encoder: Path) -> Float32Array:
 
 def tuned(
     texts: Sequence[LabelledText],
-    settings: TuningSettings,
+    recipe: Recipe,
     *,
     encoder: Path,
     seed: int,
     kept: Path,
     after_epoch: AfterEpoch,
 ) -> EncoderWeights:
-    """Weights of the published encoder after a tuning on some texts, which is not done twice.
+    """Weights of the published encoder after a recipe on some texts, of which nothing is done twice.
 
     Parameters
     ----------
     kept
-        Folder of tunings that are done; one of other texts, settings, seed or code has its own file.
+        Folder of what is done; what is done on other texts, by another recipe, seed or code has its own file.
     """
-    made_of = {
-        "texts": [(text_hash(one.text), one.label) for one in texts],
-        "settings": (asdict(settings), seed),
-        "code": code_fingerprint(*TUNING_CODE),
-    }
-    file = kept / f"tuned_{settings_fingerprint(made_of)[:12]}.safetensors"
+
+    def pretrained() -> EncoderWeights:
+        words = word_table(words_file(encoder))
+        pieces = piece_ids(words, [one.text for one in texts])
+        start, mask, unsaid = pretrained_weights(encoder), words.get_vocab()[MASK], _unsaid(words)
+        problem = PretrainingProblem(recipe.pretraining, start, pieces, mask, unsaid, seed)
+        return pretrained_further(problem, after_epoch=after_epoch)
+
+    def tuned() -> EncoderWeights:
+        start = _once(pretrained, kept, "pretrained", (read, asdict(recipe.pretraining), seed))
+        problem = TuningProblem(recipe.tuning, start, *as_read(texts, encoder), seed)
+        return tuned_weights(problem, after_epoch=after_epoch)
+
+    read = [text_hash(one.text) for one in texts]
+    return _once(tuned, kept, "tuned", (read, [one.label for one in texts], asdict(recipe), seed))
+
+
+def _once(made: Callable[[], EncoderWeights], kept: Path, stage: str, known: object) -> EncoderWeights:
+    """Weights of a stage, by all that decides what they become beside the code."""
+    fingerprint = settings_fingerprint({"made_of": known, "code": code_fingerprint(*TUNING_CODE)})
+    file = kept / f"{stage}_{fingerprint[:12]}.safetensors"
     if not file.is_file():
-        pieces, labels = as_read(texts, encoder)
-        problem = TuningProblem(settings, pretrained_weights(encoder), pieces, labels, seed)
-        replace_file(file, save(dict(tuned_weights(problem, after_epoch=after_epoch))))
+        replace_file(file, save(dict(made())))
     return load_file(file)
+
+
+def _unsaid(words: Tokenizer) -> Collection[int]:
+    """Pieces that stand for none of a text's words, such as where it ends."""
+    return words.get_added_tokens_decoder().keys()
 
 
 def as_read(texts: Sequence[LabelledText], encoder: Path) -> tuple[list[list[int]], npt.NDArray[np.int64]]:
@@ -201,7 +245,7 @@ def voting_graph(
 def shipped(
     sets: LabelledSets,
     weights: EncoderWeights,
-    settings: TuningSettings,
+    recipe: Recipe,
     *,
     encoder: Path,
     folder: Path,
@@ -222,7 +266,7 @@ def shipped(
     record = {
         "command": command,
         "split": {"seed": SPLIT_SEED, "test_share": TEST_SHARE, "near_duplicate_cosine": NEAR_DUPLICATE},
-        "tuning": asdict(settings),
+        **asdict(recipe),
         "training_texts": len(hashes),
         "testing_texts": len(sets.testing),
         "fp32": _told(plain, sets, encoder),

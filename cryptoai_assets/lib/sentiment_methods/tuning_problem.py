@@ -5,6 +5,7 @@ It knows nothing of gradients; `encoder_gradients` beside it solves it with PyTo
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -75,10 +76,16 @@ class TuningProblem:
     labels: npt.NDArray[np.int64]
     seed: int
 
+    @property
+    def steps(self) -> int:
+        """Of all epochs."""
+        return self.settings.epochs * ceil(len(self.pieces) / self.settings.batch)
+
 
 class Progress(NamedTuple):
-    """An epoch that has ended."""
+    """An epoch that has ended, of a stage such as ``tuning``."""
 
+    stage: str
     epoch: int
     epochs: int
     loss: float

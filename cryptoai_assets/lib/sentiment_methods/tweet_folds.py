@@ -26,12 +26,13 @@ from cryptoai_assets.lib.sentiment_methods.labelled import (
 from cryptoai_assets.lib.sentiment_methods.shipment import write_weights
 from cryptoai_assets.lib.sentiment_methods.tuning import (
     TUNING_CODE,
+    Recipe,
     integer_graph,
     meanings_of,
     tuned,
     voting_graph,
 )
-from cryptoai_assets.lib.sentiment_methods.tuning_problem import AfterEpoch, TuningSettings
+from cryptoai_assets.lib.sentiment_methods.tuning_problem import AfterEpoch
 from cryptoai_assets.lib.sentiment_methods.votes import VoteSettings
 from edge_bundle.sentiment.transformer import TransformerSentiment
 from edge_bundle.whole_file import replace_file
@@ -58,13 +59,13 @@ class TweetFolds:
         How the votes beside the encoder are learnt, from the training tweets and the other texts; None for
         none.
     kept
-        Folder of the folds that are done; a scoring of other texts, settings or code has its own.
+        Folder of the folds that are done; a scoring of other texts, another recipe or other code has its own.
     """
 
     texts: Sequence[LabelledText]
     besides: Sequence[LabelledText]
     encoder: Path
-    settings: TuningSettings
+    recipe: Recipe
     votes: VoteSettings | None
     count: int
     seed: int
@@ -75,7 +76,7 @@ class TweetFolds:
         made_of = {
             "texts": _known(self.texts),
             "besides": _known(self.besides),
-            "settings": asdict(self.settings),
+            "recipe": asdict(self.recipe),
             "votes": asdict(self.votes) if self.votes else None,
             "folds": (self.count, self.seed),
             "code": code_fingerprint(*TUNING_CODE, *_SCORING_CODE),
@@ -102,7 +103,7 @@ class TweetFolds:
         read = [*self.besides, *training]
         weights = tuned(
             read,
-            self.settings,
+            self.recipe,
             encoder=self.encoder,
             seed=self.seed,
             kept=self.kept,

@@ -15,11 +15,11 @@ from edge_bundle.sentiment.method import SentimentUnavailableError
 def write_model(folder: Path, labels: tuple[str, ...]) -> str:
     """A tiny classifier with random weights."""
     folder.mkdir(parents=True)
-    (folder / "vocab.txt").write_text("\n".join([*WORDS, "[CLS]", "[SEP]", "[MASK]"]))
+    (folder / "vocab.txt").write_text("\n".join([*WORDS, "[CLS]", "[SEP]"]))
     BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
     torch.manual_seed(1)
     config = BertConfig(
-        vocab_size=len(WORDS) + 3,
+        vocab_size=len(WORDS) + 2,
         hidden_size=32,
         num_hidden_layers=1,
         num_attention_heads=2,

@@ -185,20 +185,20 @@ def tuned(
         Folder of what is done; what is done on other texts, by another recipe, seed or code has its own file.
     """
 
-    def pretrained() -> EncoderWeights:
+    def from_published() -> EncoderWeights:
         words = word_table(words_file(encoder))
         pieces = piece_ids(words, [one.text for one in texts])
         start, mask, unsaid = pretrained_weights(encoder), words.get_vocab()[MASK], _unsaid(words)
         problem = PretrainingProblem(recipe.pretraining, start, pieces, mask, unsaid, seed)
         return pretrained_further(problem, after_epoch=after_epoch)
 
-    def tuned() -> EncoderWeights:
-        start = _once(pretrained, kept, "pretrained", (read, asdict(recipe.pretraining), seed))
+    def from_pretrained() -> EncoderWeights:
+        start = _once(from_published, kept, "pretrained", (read, asdict(recipe.pretraining), seed))
         problem = TuningProblem(recipe.tuning, start, *as_read(texts, encoder), seed)
         return tuned_weights(problem, after_epoch=after_epoch)
 
     read = [text_hash(one.text) for one in texts]
-    return _once(tuned, kept, "tuned", (read, [one.label for one in texts], asdict(recipe), seed))
+    return _once(from_pretrained, kept, "tuned", (read, [one.label for one in texts], asdict(recipe), seed))
 
 
 def _once(made: Callable[[], EncoderWeights], kept: Path, stage: str, known: object) -> EncoderWeights:
